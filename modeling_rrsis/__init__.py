@@ -1,0 +1,34 @@
+"""The networks: tensors in, log-odds and loss out.
+
+Importing this package registers the three models with transformers' Auto classes.
+"""
+
+from transformers import AutoConfig, AutoModel
+
+from .configuration_rrsis import DANetConfig, FIANetConfig, LAVTConfig
+from .modeling_danet import DANetForReferringSegmentation
+from .modeling_fianet import FIANetForReferringSegmentation
+from .modeling_lavt import LAVTForReferringSegmentation, ReferringSegmentationOutput
+
+MODELS = {
+    "lavt": LAVTForReferringSegmentation,
+    "danet": DANetForReferringSegmentation,
+    "fianet": FIANetForReferringSegmentation,
+}
+
+for _model in MODELS.values():
+    AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
+    AutoModel.register(_model.config_class, _model, exist_ok=True)
+    _model.config_class.register_for_auto_class()
+    _model.register_for_auto_class("AutoModel")
+
+__all__ = [
+    "MODELS",
+    "DANetConfig",
+    "DANetForReferringSegmentation",
+    "FIANetConfig",
+    "FIANetForReferringSegmentation",
+    "LAVTConfig",
+    "LAVTForReferringSegmentation",
+    "ReferringSegmentationOutput",
+]

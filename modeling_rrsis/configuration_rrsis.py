@@ -1,0 +1,278 @@
+"""Configurations of LAVT, DANet and FIANet.
+
+Every architectural number of the three networks is a field here. Where a paper is silent or the authors' released
+code does something else than their paper, the field says which of the two its default follows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+NUM_STAGES = 4
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}.")
+
+
+def _in_range(name: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"`{name}` must be a number between {low} and {high}, got {value!r}.")
+
+
+class LAVTConfig(PreTrainedConfig):
+    """Configuration of [`LAVTForReferringSegmentation`], the base of DANet and FIANet.
+
+    The defaults are the published Base network: Swin-B with window 12, BERT-base, 480×480 pixels.
+
+    Args:
+        backbone: Name of a Swin Transformer of timm.
+        backbone_kwargs: Arguments handed to timm, such as `embed_dim`, `depths`, `num_heads`, `window_size`,
+            `patch_size` and `drop_path_rate`.
+        text_config: Configuration of the BERT text encoder, as a `BertConfig` or a dictionary of its fields.
+        image_size: Side in pixels that the image processor resizes to. The network itself accepts any height and
+            width of at least 32.
+        fusion_num_heads: Heads of the pixel–word attention of each of the four stages.
+        fusion_dropout: Dropout after the two projections of the pixel–word attention module.
+        decoder_hidden_size: Width of the decoder; `None` means four times the embedding width (512 for Swin-B).
+        class_weights: Weights of background and target in the cross-entropy.
+        initializer_range: Standard deviation of newly initialised linear layers.
+        kwargs: Fields of `PreTrainedConfig`.
+
+    Raises:
+        ValueError: If a field is outside its range.
+    """
+
+    model_type = "rrsis_lavt"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the name and form that transformers reads
+
+    def __init__(
+        self,
+        backbone: str = "swin_base_patch4_window12_384",
+        backbone_kwargs: dict[str, Any] | None = None,
+        text_config: dict[str, Any] | PreTrainedConfig | None = None,
+        image_size: int = 480,
+        fusion_num_heads: Sequence[int] = (1, 1, 1, 1),
+        fusion_dropout: float = 0.0,
+        decoder_hidden_size: int | None = None,
+        class_weights: Sequence[float] = (0.9, 1.1),
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.backbone_kwargs = dict(backbone_kwargs or {})
+        if not isinstance(text_config, PreTrainedConfig):
+            text_config = AutoConfig.for_model(**{"model_type": "bert", **(text_config or {})})
+        self.text_config = text_config
+        self.image_size = image_size
+        self.fusion_num_heads = list(fusion_num_heads)
+        self.fusion_dropout = fusion_dropout
+        self.decoder_hidden_size = decoder_hidden_size
+        self.class_weights = list(class_weights)
+        self.initializer_range = initializer_range
+        self._check_base()
+        super().__init__(**kwargs)
+
+    def _check_base(self) -> None:
+        _positive("image_size", self.image_size)
+        if self.image_size < 32:
+            raise ValueError(f"`image_size` must be at least 32 pixels, got {self.image_size}.")
+        if len(self.fusion_num_heads) != NUM_STAGES:
+            raise ValueError(f"`fusion_num_heads` needs one number for each of 4 stages, got {self.fusion_num_heads}.")
+        for heads in self.fusion_num_heads:
+            _positive("fusion_num_heads", heads)
+        _in_range("fusion_dropout", self.fusion_dropout, 0.0, 1.0)
+        if self.decoder_hidden_size is not None:
+            _positive("decoder_hidden_size", self.decoder_hidden_size)
+        if len(self.class_weights) != 2 or min(self.class_weights) <= 0:
+            raise ValueError(f"`class_weights` needs two positive numbers, got {self.class_weights}.")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PreTrainedConfig) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class DANetConfig(LAVTConfig):
+    """Configuration of [`DANetForReferringSegmentation`].
+
+    DANet has no public code. Each field that closes a question which the paper leaves open says so.
+
+    Args:
+        affinity_weight: λ_af of equation 11. 0 turns the explicit affinity alignment off (table 3).
+        affinity_stages: Stages (1 to 4) whose features are aligned (table 4).
+        affinity_threshold: α of equation 2, on the text-to-visual activation after its min–max to [0, 1] (table 6).
+        affinity_temperature: Divisor inside both softmaxes of equations 1 and 3. 1.0 is the literal paper, whose
+            gradient vanishes with the number of pixels.
+        predictor: `"agent"` (RAAM), `"cross_attention"`, `"masked_attention"` (table 5) or `"conv"`, LAVT's fixed
+            1×1 kernel (table 3).
+        num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a).
+        agent_distance: `dis` of equation 5, which the paper leaves open: `"dot"`, `"cosine"` or `"l2"` (negative).
+        predictor_num_heads: Heads of the self-attention that follows equation 9; the paper does not say.
+        predictor_mlp_ratio: Width of the feed-forward layer that follows equation 9, as a multiple.
+        predictor_scale: Factor on the product of equation 10. `None` means 1/√C, which keeps the first logits
+            near one; 1.0 is the literal paper.
+        kwargs: Fields of [`LAVTConfig`].
+
+    Raises:
+        ValueError: If a field is outside its range.
+    """
+
+    model_type = "rrsis_danet"
+
+    def __init__(
+        self,
+        affinity_weight: float = 0.5,
+        affinity_stages: Sequence[int] = (2, 3, 4),
+        affinity_threshold: float = 0.8,
+        affinity_temperature: float = 0.1,
+        predictor: str = "agent",
+        num_agents: int = 32,
+        agent_distance: str = "dot",
+        predictor_num_heads: int = 8,
+        predictor_mlp_ratio: float = 4.0,
+        predictor_scale: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.affinity_weight = affinity_weight
+        self.affinity_stages = sorted(affinity_stages)
+        self.affinity_threshold = affinity_threshold
+        self.affinity_temperature = affinity_temperature
+        self.predictor = predictor
+        self.num_agents = num_agents
+        self.agent_distance = agent_distance
+        self.predictor_num_heads = predictor_num_heads
+        self.predictor_mlp_ratio = predictor_mlp_ratio
+        self.predictor_scale = predictor_scale
+        self._check_danet()
+        super().__init__(**kwargs)
+
+    def _check_danet(self) -> None:
+        _in_range("affinity_weight", self.affinity_weight, 0.0, math.inf)
+        _in_range("affinity_threshold", self.affinity_threshold, 0.0, 1.0)
+        _in_range("affinity_temperature", self.affinity_temperature, 1e-3, math.inf)
+        if len(set(self.affinity_stages)) != len(self.affinity_stages) or not set(self.affinity_stages) <= {1, 2, 3, 4}:
+            raise ValueError(f"`affinity_stages` must be different numbers from 1 to 4, got {self.affinity_stages}.")
+        _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
+        _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))
+        _positive("num_agents", self.num_agents)
+        _positive("predictor_num_heads", self.predictor_num_heads)
+
+    @classmethod
+    def paper(cls, **kwargs: Any) -> DANetConfig:
+        """The literal paper: both softmaxes of the affinity loss plain, the product of equation 10 unscaled."""
+        return cls(**{"affinity_temperature": 1.0, "predictor_scale": 1.0, **kwargs})
+
+    __eq__ = LAVTConfig.__eq__
+    __hash__ = None  # type: ignore[assignment]
+
+
+class FIANetConfig(LAVTConfig):
+    """Configuration of [`FIANetForReferringSegmentation`].
+
+    The defaults are the authors' released code (their weights are right only with it); [`FIANetConfig.paper`] is the
+    literal paper.
+
+    Args:
+        num_tmem_layers: Layers of the text-aware multi-scale enhancement module: 1 for RefSegRS, 3 for RRSIS-D.
+        stage_output: What a stage hands to the multi-scale module. `"context"` (released): the pixel–word attention
+            alone, so that the last stage builds nothing else. `"fiam"` (paper, algorithm 1): the FIAM output.
+        attention_norm: `"instance"` (released): InstanceNorm on query and output of every cross-attention, which
+            silences a branch that attends to a single token. `"none"` (paper, equations 1, 3 and 13).
+        channel_modulation_source: Mean that drives equation 9: `"visual"` (released) or `"fused"` (paper).
+        channel_modulation_reduction: Reduction of W_1 in equation 9.
+        position_conv_kernel: Kernel of the convolution in equation 4: 3 (released) or 1 (paper).
+        tmem_bottleneck: Factor by which the module narrows the channels before its layers: 4 (released) or 1, none
+            (paper).
+        tmem_mlp_ratio: Width of the module's feed-forward layers, as a multiple.
+        use_ground_object_branch: Ground-object branch of the OPAB (table VI).
+        use_spatial_position_branch: Spatial-position branch of the OPAB (table VI).
+        use_channel_modulation: Channel modulation, equations 9 and 10 (table VI).
+        multi_scale: Multi-scale module: `"tmem"` or `"none"` (table V).
+        dice_weight: w, the weight of the dice loss.
+        dice_mix: `"convex"` (released): (1 − w)·CE + w·dice. `"sum"` (paper): CE + w·dice.
+        dice_reduction: `"sum"` (released): over batch and both classes, so that it grows with the batch. `"mean"`.
+        kwargs: Fields of [`LAVTConfig`].
+
+    Raises:
+        ValueError: If a field is outside its range.
+    """
+
+    model_type = "rrsis_fianet"
+
+    def __init__(
+        self,
+        num_tmem_layers: int = 1,
+        stage_output: str = "context",
+        attention_norm: str = "instance",
+        channel_modulation_source: str = "visual",
+        channel_modulation_reduction: int = 8,
+        position_conv_kernel: int = 3,
+        tmem_bottleneck: int = 4,
+        tmem_mlp_ratio: float = 2.0,
+        use_ground_object_branch: bool = True,
+        use_spatial_position_branch: bool = True,
+        use_channel_modulation: bool = True,
+        multi_scale: str = "tmem",
+        dice_weight: float = 0.1,
+        dice_mix: str = "convex",
+        dice_reduction: str = "sum",
+        **kwargs: Any,
+    ) -> None:
+        self.num_tmem_layers = num_tmem_layers
+        self.stage_output = stage_output
+        self.attention_norm = attention_norm
+        self.channel_modulation_source = channel_modulation_source
+        self.channel_modulation_reduction = channel_modulation_reduction
+        self.position_conv_kernel = position_conv_kernel
+        self.tmem_bottleneck = tmem_bottleneck
+        self.tmem_mlp_ratio = tmem_mlp_ratio
+        self.use_ground_object_branch = use_ground_object_branch
+        self.use_spatial_position_branch = use_spatial_position_branch
+        self.use_channel_modulation = use_channel_modulation
+        self.multi_scale = multi_scale
+        self.dice_weight = dice_weight
+        self.dice_mix = dice_mix
+        self.dice_reduction = dice_reduction
+        self._check_fianet()
+        super().__init__(**kwargs)
+
+    def _check_fianet(self) -> None:
+        _one_of("stage_output", self.stage_output, ("context", "fiam"))
+        _one_of("attention_norm", self.attention_norm, ("instance", "none"))
+        _one_of("channel_modulation_source", self.channel_modulation_source, ("visual", "fused"))
+        _one_of("position_conv_kernel", self.position_conv_kernel, (1, 3, 5, 7))
+        _one_of("multi_scale", self.multi_scale, ("tmem", "none"))
+        _one_of("dice_mix", self.dice_mix, ("convex", "sum"))
+        _one_of("dice_reduction", self.dice_reduction, ("sum", "mean"))
+        _in_range("dice_weight", self.dice_weight, 0.0, 1.0)
+        for name in ("num_tmem_layers", "channel_modulation_reduction", "tmem_bottleneck"):
+            _positive(name, getattr(self, name))
+
+    @classmethod
+    def paper(cls, **kwargs: Any) -> FIANetConfig:
+        """The literal paper instead of the authors' released code; keywords override single fields."""
+        literal = {
+            "stage_output": "fiam",
+            "attention_norm": "none",
+            "channel_modulation_source": "fused",
+            "position_conv_kernel": 1,
+            "tmem_bottleneck": 1,
+            "dice_mix": "sum",
+            "dice_reduction": "mean",
+            "class_weights": (1.0, 1.0),
+        }
+        return cls(**{**literal, **kwargs})
+
+    __eq__ = LAVTConfig.__eq__
+    __hash__ = None  # type: ignore[assignment]

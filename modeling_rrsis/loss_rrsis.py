@@ -1,0 +1,125 @@
+"""Losses of the three networks, as pure functions on log-odds.
+
+All take `logits` float (B, H, W), the log-odds of the target, and `labels` int (B, H, W) with 0 background, 1 target
+and 255 ignored. A published two-channel head [background, target] is the same function of target − background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+IGNORE_INDEX = 255
+DICE_SMOOTH = 1e-6
+
+
+def check_labels(logits: Tensor, labels: Tensor) -> None:
+    """Raise a `ValueError` unless labels have the shape of the logits."""
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"`labels` must have the shape (batch, height, width) of `pixel_values`, here {tuple(logits.shape)}, "
+            f"got {tuple(labels.shape)}. Resize the masks with the image processor (`segmentation_maps=`)."
+        )
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Sequence[float]) -> Tensor:
+    """Two-class cross-entropy with class weights, averaged by the sum of weights.
+
+    Equal to `torch.nn.functional.cross_entropy` on the two-channel logits [0, logits].
+
+    Args:
+        logits: Log-odds, float (B, H, W).
+        labels: int (B, H, W) in {0, 1, 255}.
+        class_weights: Weights of background and target.
+
+    Returns:
+        Scalar; 0 where every pixel is ignored.
+    """
+    valid = labels != IGNORE_INDEX
+    target = (labels == 1).to(logits.dtype)
+    background, foreground = class_weights
+    weight = (background + (foreground - background) * target) * valid
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (loss * weight).sum() / weight.sum().clamp(min=torch.finfo(logits.dtype).tiny)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the pixels that are not ignored (DANet, equation 11)."""
+    return weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0))
+
+
+def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:
+    """Dice loss of both classes, 1 − (2·Σ p·g + s) / (Σ p + Σ g + s) with s = 1e-6.
+
+    Args:
+        logits: Log-odds, float (B, H, W).
+        labels: int (B, H, W) in {0, 1, 255}; ignored pixels count in no sum.
+        reduction: `"sum"` over batch and both classes (as released, grows with the batch) or `"mean"`.
+
+    Returns:
+        Scalar.
+    """
+    valid = (labels != IGNORE_INDEX).to(logits.dtype).flatten(1)
+    target = (labels == 1).to(logits.dtype).flatten(1)
+    probability = logits.flatten(1).sigmoid()
+    probability = torch.stack([(1 - probability) * valid, probability * valid], dim=1)
+    target = torch.stack([(1 - target) * valid, target * valid], dim=1)
+    overlap = (probability * target).sum(-1)
+    total = probability.sum(-1) + target.sum(-1)
+    loss = 1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
+    return loss.sum() if reduction == "sum" else loss.mean()
+
+
+def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int = 512) -> Tensor:
+    """Affinity alignment ‖A_F ⊙ S − S‖²_F of DANet, equations 1 to 3, averaged over the batch.
+
+    A_F is the row-softmax of the cosine similarities of the features, S the row-softmax of â âᵀ. S has two values in
+    a foreground row and one in a background row, so four sums per row suffice and no N×N matrix is stored: rows are
+    taken in tiles that the backward pass recomputes, and memory grows linearly with N.
+
+    Args:
+        features: float (B, N, C), the pixels of one stage.
+        labels: bool or 0/1 (B, N), the hard text-to-visual activation â. No gradient flows through it.
+        temperature: Divisor of the arguments of both softmaxes; 1.0 is the paper.
+        tile_rows: Rows of A_F held at a time.
+
+    Returns:
+        Scalar in the features' precision (at least float32).
+    """
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    foreground = labels.detach().to(features.dtype)
+    unit = F.normalize(features, dim=-1)
+    cost = [
+        checkpoint(_affinity_row_cost, unit, foreground, start, tile_rows, temperature, use_reentrant=False)
+        for start in range(0, unit.shape[1], tile_rows)
+    ]
+    return torch.stack(cost).sum(0).mean()
+
+
+def _affinity_row_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
+    """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
+    num_pixels = unit.shape[1]
+    num_foreground = foreground.sum(1, keepdim=True)
+    cosine = unit[:, start : start + rows] @ unit.transpose(1, 2)
+    # The cosine is at most 1, so this shift is a safe softmax without a search for the maximum.
+    exponential = ((cosine - 1) / temperature).exp()
+    squared = exponential.square()
+    total = exponential.sum(-1)
+    in_foreground = torch.stack([foreground, torch.ones_like(foreground)], dim=-1)
+    sums = squared @ in_foreground
+    a1 = (exponential @ foreground.unsqueeze(-1)).squeeze(-1) / total  # Σ of A over the foreground
+    q1 = sums[..., 0] / total.square()  # Σ of A² over the foreground
+    q0 = sums[..., 1] / total.square() - q1
+    off = torch.exp(torch.tensor(-1.0 / temperature, dtype=unit.dtype, device=unit.device))
+    partition = num_foreground + (num_pixels - num_foreground) * off
+    s1 = 1 / partition
+    s0 = off / partition
+    foreground_cost = s1.square() * (num_foreground - 2 * a1 + q1)
+    foreground_cost = foreground_cost + s0.square() * (num_pixels - num_foreground - 2 * (1 - a1) + q0)
+    background_cost = (num_pixels - 2 + q1 + q0) / num_pixels**2
+    is_foreground = foreground[:, start : start + rows]
+    return torch.where(is_foreground > 0, foreground_cost, background_cost).sum(-1)
