@@ -63,8 +63,9 @@ class StageState(NamedTuple):
 def instance_norm(tokens: Tensor, eps: float = 1e-5) -> Tensor:
     """InstanceNorm without parameters over the pixels of (B, N, C), in float32 at least; zero where N is 1."""
     wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    variance, mean = torch.var_mean(wide, dim=1, correction=0, keepdim=True)
-    return ((wide - mean) * torch.rsqrt(variance + eps)).to(tokens.dtype)
+    centred = wide - wide.mean(1, keepdim=True)
+    variance = centred.square().mean(1, keepdim=True)  # several times faster on a CPU than torch.var_mean over pixels
+    return (centred * torch.rsqrt(variance + eps)).to(tokens.dtype)
 
 
 def tokens_to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:

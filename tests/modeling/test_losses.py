@@ -1,0 +1,60 @@
+"""Losses against torch's own, dense forms and rows worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from modeling_rrsis.loss_rrsis import affinity_loss, binary_cross_entropy, dice_loss, weighted_cross_entropy
+
+
+def dense_affinity(features, labels, temperature):
+    unit = torch.nn.functional.normalize(features, dim=-1)
+    visual = (unit @ unit.transpose(1, 2) / temperature).softmax(-1)
+    binary = labels.to(features.dtype)
+    target = (binary.unsqueeze(2) * binary.unsqueeze(1) / temperature).softmax(-1)
+    return (visual * target - target).square().sum((1, 2)).mean()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1, 0.05])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_affinity_equals_dense_form(temperature, share):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 50, 8, dtype=torch.float64, generator=generator, requires_grad=True)
+    labels = torch.rand(2, 50, generator=generator) < share
+    ours = affinity_loss(features, labels, temperature=temperature, tile_rows=16)
+    dense = dense_affinity(features, labels, temperature)
+    torch.testing.assert_close(ours, dense, atol=1e-9, rtol=1e-9)
+    gradients = [torch.autograd.grad(loss, features)[0] for loss in (ours, dense)]
+    torch.testing.assert_close(*gradients, atol=1e-9, rtol=1e-9)
+
+
+def test_cross_entropy_equals_torch_on_two_channels():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 6, dtype=torch.float64, generator=generator)
+    labels = torch.randint(0, 2, (2, 5, 6), generator=generator)
+    labels[0, 0] = 255
+    two = torch.stack([torch.zeros_like(logits), logits], dim=1)
+    weight = torch.tensor([0.9, 1.1], dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(two, labels, weight=weight, ignore_index=255)
+    torch.testing.assert_close(weighted_cross_entropy(logits, labels, class_weights=(0.9, 1.1)), expected)
+
+
+def test_binary_cross_entropy_by_hand():
+    logits = torch.tensor([[[0.0, math.log(3.0)]]])  # probabilities 1/2 and 3/4
+    labels = torch.tensor([[[1, 0]]])
+    assert binary_cross_entropy(logits, labels).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_dice_by_hand():
+    logits = torch.tensor([[[math.log(3.0), 0.0, 5.0]]])  # probabilities 3/4, 1/2, ignored
+    labels = torch.tensor([[[1, 0, 255]]])
+    background = 1 - 2 * 0.5 / (0.75 + 1)  # p = (1/4, 1/2), g = (0, 1)
+    target = 1 - 2 * 0.75 / (1.25 + 1)  # p = (3/4, 1/2), g = (1, 0)
+    assert dice_loss(logits, labels).item() == pytest.approx(background + target, abs=1e-5)
+    assert dice_loss(logits, labels, reduction="mean").item() == pytest.approx((background + target) / 2, abs=1e-5)
+
+
+def test_all_ignored_gives_zero():
+    logits, labels = torch.randn(1, 4, 4), torch.full((1, 4, 4), 255)
+    assert weighted_cross_entropy(logits, labels, class_weights=(0.9, 1.1)).item() == 0.0

@@ -1,0 +1,159 @@
+"""What all three models promise."""
+
+import pytest
+import torch
+
+from modeling_rrsis import MODELS, DANetConfig, FIANetConfig, LAVTConfig
+
+from .tiny import tiny_inputs, tiny_labels, tiny_model
+
+pytestmark = pytest.mark.parametrize("name", list(MODELS))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (50, 75), (97, 33)])
+def test_any_size_gives_logits_of_that_size(name, size):
+    model = tiny_model(name).eval()
+    with torch.no_grad():
+        output = model(**tiny_inputs(height=size[0], width=size[1]), output_hidden_states=True)
+    assert output.logits.shape == (2, *size)
+    assert output.logits.isfinite().all()
+    assert output.loss is None
+    maps = [tuple(state.shape[1:]) for state in output.hidden_states]
+    expected, height, width = [], -(-size[0] // 4), -(-size[1] // 4)
+    for channels in (8, 16, 32, 64):
+        expected.append((channels, height, width))
+        height, width = -(-height // 2), -(-width // 2)
+    assert maps == expected
+
+
+def test_every_parameter_gets_a_gradient(name):
+    model = tiny_model(name).train()
+    model(**tiny_inputs(), labels=tiny_labels()).loss.backward()
+    dead = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert dead == []
+
+
+def test_loss_falls_when_a_sample_is_learned(name):
+    torch.manual_seed(0)
+    model = tiny_model(name).train()
+    inputs, labels = tiny_inputs(), tiny_labels()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = model(**inputs, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_expression_changes_the_logits(name):
+    model = tiny_model(name).eval()
+    inputs = tiny_inputs()
+    other = {**inputs, "input_ids": inputs["input_ids"].flip(0)}
+    with torch.no_grad():
+        difference = (model(**inputs).logits - model(**other).logits).abs().max()
+    assert difference > 1e-4
+
+
+def test_sample_does_not_depend_on_neighbours_or_padding(name):
+    model = tiny_model(name).eval()
+    inputs = tiny_inputs()
+    alone = {key: value[:1] for key, value in inputs.items()}
+    padded = {
+        key: value if key == "pixel_values" else torch.nn.functional.pad(value, (0, 5)) for key, value in alone.items()
+    }
+    with torch.no_grad():
+        reference = model(**inputs).logits[:1]
+        torch.testing.assert_close(model(**alone).logits, reference, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model(**padded).logits, reference, atol=1e-5, rtol=0)
+
+
+def test_eval_mode_is_deterministic_and_tuple_equals_dict(name):
+    model = tiny_model(name).eval()
+    inputs, labels = tiny_inputs(), tiny_labels()
+    with torch.no_grad():
+        first = model(**inputs, labels=labels)
+        second = model(**inputs, labels=labels, return_dict=False)
+    assert torch.equal(first.loss, second[0])
+    assert torch.equal(first.logits, second[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_save_and_load_are_exact(name, dtype, tmp_path):
+    model = tiny_model(name).to(dtype).eval()
+    model.save_pretrained(tmp_path)
+    loaded = MODELS[name].from_pretrained(tmp_path, dtype=dtype).eval()
+    model.config.text_config.dtype = loaded.config.text_config.dtype  # from_pretrained sets it
+    assert loaded.config == model.config
+    assert set(loaded.state_dict()) == set(model.state_dict())
+    inputs = tiny_inputs()
+    with torch.no_grad():
+        assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(name):
+    inputs, labels = tiny_inputs(), tiny_labels()
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_model(name).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            assert model.vision.gradient_checkpointing
+        model(**inputs, labels=labels).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
+
+
+def test_wrong_shapes_say_what_was_expected(name):
+    model = tiny_model(name).eval()
+    inputs = tiny_inputs()
+    with pytest.raises(ValueError, match="at least 32, got"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"][:, :, :20]})
+    with pytest.raises(ValueError, match="Repeat the image"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"][:1]})
+    with pytest.raises(ValueError, match="segmentation_maps"):
+        model(**inputs, labels=tiny_labels(height=32))
+
+
+def test_offline_backbones_say_how_to_get_them(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OSError, match="Offline, download them once"):
+        MODELS[name].from_backbones(tiny_model(name).config, text=str(tmp_path / "nothing"))
+
+
+def test_backbones_load_from_local_files(name, tmp_path):
+    source = tiny_model(name)
+    source.text_encoder.save_pretrained(tmp_path / "bert")
+    torch.save(source.vision.state_dict(), tmp_path / "swin.pth")
+    torch.manual_seed(5)
+    model = MODELS[name].from_backbones(
+        source.config, vision=str(tmp_path / "swin.pth"), text=str(tmp_path / "bert")
+    )
+    for part in ("vision", "text_encoder"):
+        for key, value in source.get_submodule(part).state_dict().items():
+            assert torch.equal(value, model.get_submodule(part).state_dict()[key]), key
+    assert not torch.equal(source.decoder.blocks[0].conv1.weight, model.decoder.blocks[0].conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "field", "value"),
+    [
+        (LAVTConfig, "fusion_num_heads", [1, 1]),
+        (LAVTConfig, "image_size", 16),
+        (LAVTConfig, "class_weights", [1.0]),
+        (DANetConfig, "predictor", "magic"),
+        (DANetConfig, "affinity_stages", [0, 1]),
+        (DANetConfig, "affinity_threshold", 1.5),
+        (FIANetConfig, "stage_output", "raw"),
+        (FIANetConfig, "num_tmem_layers", 0),
+    ],
+)
+def test_config_names_the_wrong_field(name, config_class, field, value):
+    with pytest.raises(ValueError, match=field):
+        config_class(**{field: value})
