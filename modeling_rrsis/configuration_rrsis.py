@@ -165,7 +165,12 @@ class DANetConfig(LAVTConfig):
         _in_range("affinity_weight", self.affinity_weight, 0.0, math.inf)
         _in_range("affinity_threshold", self.affinity_threshold, 0.0, 1.0)
         _in_range("affinity_temperature", self.affinity_temperature, 1e-3, math.inf)
-        if len(set(self.affinity_stages)) != len(self.affinity_stages) or not set(self.affinity_stages) <= {1, 2, 3, 4}:
+        if len(set(self.affinity_stages)) != len(self.affinity_stages) or not set(self.affinity_stages) <= {
+            1,
+            2,
+            3,
+            4,
+        }:
             raise ValueError(f"`affinity_stages` must be different numbers from 1 to 4, got {self.affinity_stages}.")
         _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
         _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))

@@ -111,9 +111,7 @@ class FIANetStageFusion(nn.Module):
         if config.use_channel_modulation:
             self.modulation = FIANetChannelModulation(channels, config.channel_modulation_reduction)
 
-    def forward(
-        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Align (B, N, C) with the three readings; returns the next stage's input and the multi-scale module's."""
         context_words, object_words, position_words = text
         context = self.context(pixels, context_words)  # eq. 6
@@ -128,7 +126,11 @@ class FIANetStageFusion(nn.Module):
         return aligned, self.norm(context if self.stage_output == "context" else aligned)
 
     def _add_object_position(
-        self, fused: Tensor, pixels: Tensor, object_words: TextFeatures, position_words: TextFeatures,
+        self,
+        fused: Tensor,
+        pixels: Tensor,
+        object_words: TextFeatures,
+        position_words: TextFeatures,
         size: tuple[int, int],
     ) -> Tensor:
         """Equation 8 with the object–position alignment block of equation 5; either branch may be absent."""
@@ -269,4 +271,8 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         cross_entropy = weighted_cross_entropy(logits, labels, class_weights=config.class_weights)
         dice = dice_loss(logits, labels, reduction=config.dice_reduction)
         share = 1 - config.dice_weight if config.dice_mix == "convex" else 1.0
-        return {"loss": share * cross_entropy + config.dice_weight * dice, "cross_entropy": cross_entropy, "dice": dice}
+        return {
+            "loss": share * cross_entropy + config.dice_weight * dice,
+            "cross_entropy": cross_entropy,
+            "dice": dice,
+        }

@@ -173,9 +173,7 @@ class LAVTStageFusion(nn.Module):
         self.gate = LanguageGate(channels) if stage < 3 else None
         self.norm = nn.LayerNorm(channels)
 
-    def forward(
-        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Fuse (B, N, C) with the expression; returns the next stage's input and the decoder's, both (B, N, C)."""
         fused = self.context(pixels, text[0])
         if self.gate is not None:
@@ -242,7 +240,7 @@ class SwinVisionEncoder(nn.Module):
 
 
 def build_swin(config: LAVTConfig, pretrained: bool = False) -> nn.Module:
-    """timm's Swin for a configuration; with `pretrained`, with timm's weights for that name."""
+    """Timm's Swin for a configuration; with `pretrained`, with timm's weights for that name."""
     kwargs = {"img_size": config.image_size, **config.backbone_kwargs}
     swin = timm.create_model(
         config.backbone, pretrained=pretrained, num_classes=0, strict_img_size=False, always_partition=True, **kwargs

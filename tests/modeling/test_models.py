@@ -132,9 +132,7 @@ def test_backbones_load_from_local_files(name, tmp_path):
     source.text_encoder.save_pretrained(tmp_path / "bert")
     torch.save(source.vision.state_dict(), tmp_path / "swin.pth")
     torch.manual_seed(5)
-    model = MODELS[name].from_backbones(
-        source.config, vision=str(tmp_path / "swin.pth"), text=str(tmp_path / "bert")
-    )
+    model = MODELS[name].from_backbones(source.config, vision=str(tmp_path / "swin.pth"), text=str(tmp_path / "bert"))
     for part in ("vision", "text_encoder"):
         for key, value in source.get_submodule(part).state_dict().items():
             assert torch.equal(value, model.get_submodule(part).state_dict()[key]), key

@@ -1,0 +1,89 @@
+"""From dataset rows to the tensors of a training or evaluation step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+
+class ReferringCollator:
+    """Turn rows with an image, a mask and an expression into model inputs; picklable, for data loader workers.
+
+    Args:
+        processor: an `RRSISProcessor`.
+        expression_key: the column that holds the expression.
+        allow_empty_text: accept blank expressions (the blank-text control).
+        with_metadata: also return `sample_id`, `expression`, `category` and `kind` as lists, where the rows have them.
+        text_control: maps a row to the expression to use instead of its own (the shuffled or category-only control);
+            a module-level function or an object, so that workers can pickle it.
+
+    Example:
+        >>> loader = DataLoader(dataset, batch_size=8, collate_fn=ReferringCollator(processor))
+    """
+
+    METADATA = ("sample_id", "expression", "category", "kind")
+
+    def __init__(
+        self,
+        processor: Callable[..., Mapping[str, Any]],
+        expression_key: str = "expression",
+        allow_empty_text: bool = False,
+        with_metadata: bool = False,
+        text_control: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> None:
+        self.processor = processor
+        self.expression_key = expression_key
+        self.allow_empty_text = allow_empty_text
+        self.with_metadata = with_metadata
+        self.text_control = text_control
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Collate.
+
+        Args:
+            rows: each with `image`, the expression's column and, for training, `mask`; `index` where samples are
+                to be told apart after gathering.
+
+        Returns:
+            `pixel_values` (B, 3, H, W), `input_ids`, `attention_mask`, `ground_object_mask`, `spatial_position_mask`
+            (B, L), `labels` int64 (B, H, W) where the rows have masks, `index` int64 (B,) where they have indices, and
+            the metadata lists where asked for.
+
+        Raises:
+            ValueError: no rows, a column missing, or only some rows with a mask; the text names the sample.
+        """
+        if not rows:
+            raise ValueError("rows: expected at least one row, got none; check the sampler's batch size")
+        self._check_columns(rows)
+        expressions = [self._expression(row) for row in rows]
+        masks = [row["mask"] for row in rows] if "mask" in rows[0] else None
+        inputs = self.processor(
+            images=[row["image"] for row in rows],
+            text=expressions,
+            segmentation_maps=masks,
+            allow_empty_text=self.allow_empty_text,
+            return_tensors="pt",
+        )
+        batch = dict(inputs)
+        if "index" in rows[0]:
+            batch["index"] = torch.tensor([int(row["index"]) for row in rows], dtype=torch.int64)
+        if self.with_metadata:
+            for name in self.METADATA:
+                if name in rows[0]:
+                    batch[name] = [row.get(name) for row in rows]
+        return batch
+
+    def _expression(self, row: Mapping[str, Any]) -> str:
+        return row[self.expression_key] if self.text_control is None else self.text_control(row)
+
+    def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Every row needs an image and an expression; masks are for all rows or for none."""
+        needed = ["image"] if self.text_control is not None else ["image", self.expression_key]
+        needed += [name for name in ("mask", "index") if any(name in row for row in rows)]
+        for number, row in enumerate(rows):
+            missing = [name for name in needed if row.get(name) is None]
+            if missing:
+                raise ValueError(
+                    f"row {number} ({row.get('sample_id', 'no sample_id')}): expected the columns {needed}, {missing} "
+                    f"are missing or None; it has {sorted(row)}"
+                )

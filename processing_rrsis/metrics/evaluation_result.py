@@ -1,0 +1,156 @@
+"""What an evaluation returns: scores computed from integer counts per sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .referring_iou import ReferringIoU
+
+COUNT_NAMES = (
+    "index",
+    "intersection",
+    "union",
+    "predicted_px",
+    "reference_px",
+    "scored_px",
+    "native_intersection",
+    "native_union",
+    "native_differs",
+    "input_height_px",
+    "input_width_px",
+)
+"""What is counted per sample; areas in pixels."""
+
+
+@dataclass
+class EvaluationResult:
+    """Scores of one model on one split, with the counts they come from.
+
+    Args:
+        overall: `mIoU`, `oIoU`, `Pr@0.5` … `Pr@0.9` in percent and `n`, at the model's input size; where the dataset
+            has categories also `per_category` and `category_average`.
+        by_kind: The same scores per kind of expression; empty where the dataset has no `kind`.
+        by_category: The same scores per category; empty where the dataset has no `category`.
+        native: Overall scores at each mask's own size, the log-odds resized bilinearly; `None` where no mask has
+            another size than the model's input.
+        absent: For the samples whose reference is empty: `n`, `empty_prediction` (percent of them with an empty
+            prediction) and `predicted_area` (mean percent of the image that is predicted); `None` without such
+            samples.
+        intersections: |P∧G| per sample in the order of the dataset, int64 (n,).
+        unions: |P∨G| per sample, int64 (n,).
+        native_intersections: As `intersections`, at the masks' own size.
+        native_unions: As `unions`, at the masks' own size.
+        kinds: Kind of each sample's expression, or `None`.
+        threshold: Probability above which a pixel counts as predicted.
+        resolution: Note on the sizes that were scored.
+        seconds: Wall-clock time of the evaluation.
+    """
+
+    overall: dict[str, Any]
+    by_kind: dict[str, dict[str, float]]
+    by_category: dict[str, dict[str, float]]
+    native: dict[str, Any] | None
+    absent: dict[str, float] | None
+    intersections: np.ndarray
+    unions: np.ndarray
+    native_intersections: np.ndarray
+    native_unions: np.ndarray
+    kinds: list[str | None] | None = field(repr=False)
+    threshold: float
+    resolution: str
+    seconds: float
+
+    @property
+    def ious(self) -> np.ndarray:
+        """IoU per sample at the input size, float64 (n,) in [0, 1]; 0 where the union is empty."""
+        return np.divide(self.intersections, self.unions, out=np.zeros(len(self.unions)), where=self.unions > 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the per-sample counts, ready for JSON (an undefined score is `None`)."""
+        return _without_nan(
+            {
+                "overall": self.overall,
+                "by_kind": self.by_kind,
+                "by_category": self.by_category,
+                "native": self.native,
+                "absent": self.absent,
+                "threshold": self.threshold,
+                "resolution": self.resolution,
+                "seconds": round(self.seconds, 2),
+            }
+        )
+
+
+def score_counts(
+    counts: dict[str, np.ndarray],
+    *,
+    kinds: list[str | None] | None,
+    categories: list[str | None] | None,
+    threshold: float,
+    seconds: float,
+) -> EvaluationResult:
+    """Scores of a split from its counts.
+
+    Args:
+        counts: `COUNT_NAMES` as int64 arrays (n,), in the order of the dataset.
+        kinds: Kind of each sample's expression, where known.
+        categories: Category of each sample, where known.
+        threshold: Probability above which a pixel was counted as predicted.
+        seconds: Wall-clock time of the counting.
+
+    Returns:
+        The scores at the input size, per kind and category, and at the masks' own size where it differs.
+    """
+    metric, native = ReferringIoU(), ReferringIoU()
+    for index in range(len(counts["index"])):
+        names = {
+            "kind": None if kinds is None else kinds[index],
+            "category": None if categories is None else categories[index],
+        }
+        metric.update(counts["intersection"][index], counts["union"][index], **names)
+        native.update(counts["native_intersection"][index], counts["native_union"][index], **names)
+    resized = int(counts["native_differs"].sum())
+    sizes = sorted(set(zip(counts["input_height_px"].tolist(), counts["input_width_px"].tolist(), strict=True)))
+    smallest, largest = (f"{height}×{width}" for height, width in (sizes[0], sizes[-1]))
+    resolution = f"{smallest} px (model input)" if len(sizes) == 1 else f"{smallest} to {largest} px (model input)"
+    if resized:
+        resolution += f"; native: own size of each mask, {resized} of {len(counts['index'])} differ from the input"
+    return EvaluationResult(
+        overall=metric.compute(),
+        by_kind=metric.by_kind(),
+        by_category=metric.by_category(),
+        native=native.compute() if resized else None,
+        absent=_score_absent(counts),
+        intersections=counts["intersection"],
+        unions=counts["union"],
+        native_intersections=counts["native_intersection"],
+        native_unions=counts["native_union"],
+        kinds=kinds,
+        threshold=threshold,
+        resolution=resolution,
+        seconds=seconds,
+    )
+
+
+def _score_absent(counts: dict[str, np.ndarray]) -> dict[str, float] | None:
+    """What is predicted where nothing is there."""
+    absent = counts["reference_px"] == 0
+    if not absent.any():
+        return None
+    predicted = counts["predicted_px"][absent]
+    share = predicted / np.maximum(counts["scored_px"][absent], 1)
+    return {
+        "n": int(absent.sum()),
+        "empty_prediction": float(100 * (predicted == 0).mean()),
+        "predicted_area": float(100 * share.mean()),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

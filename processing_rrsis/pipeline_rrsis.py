@@ -1,0 +1,220 @@
+"""`ReferringSegmentationPipeline`: image and expression in, mask out, through `transformers.pipeline`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModel, Pipeline
+
+from .image_loading_rrsis import load_image, to_rgb8
+
+TASK = "referring-image-segmentation"
+OUTPUTS = ("mask", "probability")
+
+
+class _SharedImage:
+    """An image asked about several times: loaded and prepared once, on first use."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self._prepared: tuple[torch.Tensor, tuple[int, int]] | None = None
+
+    def prepare(self, processor: Any) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Return `pixel_values` (1, 3, h, w) and the image's own (height, width), EXIF rotation applied."""
+        if self._prepared is None:
+            picture = _open(self.source)
+            pixel_values = processor(images=picture, return_tensors="pt")["pixel_values"]
+            self._prepared = pixel_values, (picture.height, picture.width)
+        return self._prepared
+
+
+class ReferringSegmentationPipeline(Pipeline):
+    """Segment what an expression refers to.
+
+    An image is a path, an http(s) URL, a PIL image of any mode, or an array; see `RRSISImageProcessor`.
+
+    Example:
+        >>> pipe = pipeline("referring-image-segmentation", model="folder", trust_remote_code=True)
+        >>> pipe("harbor.jpg", text="the ship on the left")
+        {'label': 'the ship on the left', 'score': 0.93, 'mask': <PIL.Image.Image mode=L size=800x800>}
+        >>> pipe("harbor.jpg", text=["the ship on the left", "the large ship"], batch_size=2)  # a list of two
+        >>> pipe([{"image": "a.png", "text": "the dam"}, {"image": "b.png", "text": "the bridge"}])
+    """
+
+    processor: Any
+    _registered_impl: Any
+    _load_processor: Any = True
+    _load_tokenizer: Any = False
+    _load_image_processor: Any = False
+    _load_feature_extractor: Any = False
+    _load_video_processor: Any = False
+
+    def __call__(self, inputs: Any = None, text: str | Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Segment.
+
+        Args:
+            inputs: an image; a list of images; a row `{"image": ..., "text": ...}`; a list, dataset or generator of
+                rows (`"expression"` is read where a row has no `"text"`).
+            text: an expression; or a list: several expressions for one image, one each for a list of images. One
+                string with a list of images is asked of each image.
+            **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `output` (`"mask"`, or
+                `"probability"` to get the float32 map beside it), `batch_size`, `num_workers`.
+
+        Returns:
+            For one image and one expression a dict; for several a list of dicts in order; for datasets and generators
+            an iterator of dicts. Keys: `label` (the expression), `score` (mean foreground probability inside the mask,
+            0.0 where the mask is empty), `mask` (PIL image "L", 0 and 255, of the image's own size) and, where asked
+            for, `probability` (float32 array (H, W) in [0, 1]).
+
+        Raises:
+            ValueError: no image, no text, numbers that differ, a blank expression or an unreadable file.
+            FileNotFoundError: a path where nothing is.
+            TypeError: unknown options, or an expression that is no string.
+        """
+        inputs = kwargs.pop("images", kwargs.pop("image", None)) if inputs is None else inputs
+        if inputs is None:
+            raise ValueError("image: expected a path, URL, PIL image, array, row or list of them, got None")
+        if isinstance(inputs, Mapping) and text is None and not isinstance(_row_text(inputs), list | tuple):
+            return super().__call__(_item(inputs.get("image"), _row_text(inputs)), **kwargs)
+        if _is_stream(inputs):
+            if text is not None:
+                raise ValueError("text: a dataset or generator brings its own, in its rows; expected None here")
+            return super().__call__((_row_item(row) for row in inputs), **kwargs)
+        if not isinstance(inputs, list | tuple | Mapping) and isinstance(text, str):
+            return super().__call__(_item(inputs, text), **kwargs)
+        return super().__call__(_pair(inputs, text), **kwargs)
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        unknown = sorted(set(kwargs) - {"threshold", "output"})
+        if unknown:
+            raise TypeError(f"expected the options threshold, output, batch_size and num_workers, got {unknown}")
+        if kwargs.get("output", "mask") not in OUTPUTS:
+            raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {kwargs['output']!r}")
+        threshold = kwargs.get("threshold", 0.5)
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold!r}")
+        return {}, {}, kwargs
+
+    def preprocess(self, input_: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        """Prepare one (image, expression): model inputs of batch size 1, the expression and the image's size."""
+        if self.processor is None:
+            raise ValueError("processor: expected an RRSISProcessor, got None; pass processor=... to the pipeline")
+        pixel_values, size = input_["image"].prepare(self.processor)
+        inputs = dict(self.processor(text=input_["text"], return_tensors="pt"))
+        return {**inputs, "pixel_values": pixel_values, "target_size": torch.tensor([size]), "label": input_["text"]}
+
+    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        inputs = dict(input_tensors)
+        kept = {name: inputs.pop(name) for name in ("target_size", "label")}
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        return {"logits": self.model(**inputs).logits, **kept}
+
+    def postprocess(self, model_outputs: Any, threshold: float = 0.5, output: str = "mask") -> dict[str, Any]:  # type: ignore[override]
+        """Turn the log-odds of one image into the result item."""
+        masks, probabilities = self.processor.post_process_referring_segmentation(
+            model_outputs["logits"],
+            target_sizes=model_outputs["target_size"],
+            threshold=threshold,
+            return_probabilities=True,
+        )
+        mask, probability = masks[0].numpy(), probabilities[0].numpy()
+        result = {
+            "label": model_outputs["label"],
+            "score": float(probability[mask].mean()) if mask.any() else 0.0,
+            "mask": Image.fromarray(mask.astype(np.uint8) * np.uint8(255)),
+        }
+        if output == "probability":
+            result["probability"] = probability
+        return result
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save model, pipeline code and the whole processor (the base class forgets the latter)."""
+        if type(self).__dict__.get("_registered_impl") is None:  # loaded as remote code, never registered here
+            type(self)._registered_impl = {TASK: {"impl": type(self), "pt": (AutoModel,), "type": "multimodal"}}
+        # Marked so, both write their code beside their configuration.
+        type(self.processor).register_for_auto_class("AutoProcessor")
+        type(self.processor.image_processor).register_for_auto_class("AutoImageProcessor")
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+def _open(source: Any) -> Image.Image:
+    """Load and convert to 8-bit RGB; errors about the content name the file."""
+    try:
+        return to_rgb8(load_image(source))
+    except (TypeError, ValueError) as error:
+        if isinstance(source, str) and source not in str(error):
+            raise type(error)(f"image file {source!r}: {error}") from error
+        raise
+
+
+def _item(image: Any, text: Any) -> dict[str, Any]:
+    """Check one pair before any work is done."""
+    if image is None:
+        raise ValueError(
+            'image: expected a path, URL, PIL image or array, got None; a row looks like {"image": ..., "text": ...}'
+        )
+    if text is None:
+        raise ValueError('text: expected an expression such as "the ship on the left", got None; pass text="..."')
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected a string, got {type(text).__name__} ({text!r})")
+    if not text.strip():
+        raise ValueError(f'text: expected an expression such as "the ship on the left", got {text!r}')
+    return {"image": image if isinstance(image, _SharedImage) else _SharedImage(image), "text": text}
+
+
+def _row_text(row: Mapping[str, Any]) -> Any:
+    return row.get("text", row.get("expression"))
+
+
+def _row_item(row: Any) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        raise TypeError(f'row: expected {{"image": ..., "text": ...}}, got {type(row).__name__}')
+    return _item(row.get("image"), _row_text(row))
+
+
+def _pair(inputs: Any, text: str | Sequence[str] | None) -> list[dict[str, Any]]:
+    """Make the list of (image, expression) for lists of images, of expressions, or of rows."""
+    images = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    if not images:
+        raise ValueError("image: expected at least one image, got an empty list")
+    if any(isinstance(image, Mapping) for image in images):
+        if text is not None:
+            raise ValueError('text: rows bring their own, expected None beside [{"image": ..., "text": ...}, ...]')
+        return list(_rows_to_items(images))
+    if text is None:
+        raise ValueError('text: expected an expression for the images, got None; pass text="the ship on the left"')
+    if isinstance(text, str):
+        return [_item(image, text) for image in images]
+    texts = list(text)
+    if not texts:
+        raise ValueError("text: expected at least one expression, got an empty list")
+    if not isinstance(inputs, list | tuple):
+        shared = _SharedImage(inputs)
+        return [_item(shared, expression) for expression in texts]
+    if len(texts) != len(images):
+        raise ValueError(
+            f"image, text: expected as many expressions as images, got {len(images)} images and {len(texts)} "
+            "expressions; for several expressions on one image pass the image alone, not in a list"
+        )
+    return [_item(image, expression) for image, expression in zip(images, texts, strict=True)]
+
+
+def _rows_to_items(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """A row with a list of expressions becomes one item for each."""
+    for row in rows:
+        texts = _row_text(row) if isinstance(row, Mapping) else None
+        if isinstance(texts, list | tuple) and texts:
+            shared = _SharedImage(row.get("image")) if row.get("image") is not None else None
+            yield from (_item(shared, expression) for expression in texts)
+        else:
+            yield _row_item(row)
+
+
+def _is_stream(inputs: Any) -> bool:
+    """Whether the input is a dataset or an iterator of rows."""
+    if isinstance(inputs, str | bytes | list | tuple | Mapping | np.ndarray | torch.Tensor | Image.Image):
+        return False
+    return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))

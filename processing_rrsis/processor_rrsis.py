@@ -1,0 +1,213 @@
+"""`RRSISProcessor`: images, expressions and masks to everything a referring segmentation model eats, and back.
+
+One processor feeds all three models: the ground-object and spatial-position masks are read by FIANet and accepted and
+ignored by LAVT and DANet.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.image_processing_utils import BatchFeature
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+from transformers.utils import logging
+
+from .expression_rrsis import ExpressionParser, ParsedExpression, expression_masks
+from .image_processing_rrsis import flatten_images
+
+logger = logging.get_logger(__name__)
+
+_CACHE_LIMIT = 16_384
+
+
+class RRSISProcessorKwargs(ProcessingKwargs, total=False):
+    """Call options: those of the image processor and of the tokenizer, with our defaults."""
+
+    _defaults = {  # type: ignore[misc]  # noqa: RUF012 - transformers' own form
+        "text_kwargs": {"padding": True, "truncation": True, "return_token_type_ids": False}
+    }
+
+
+class RRSISProcessor(ProcessorMixin):
+    r"""Image processor, tokenizer and expression parser in one.
+
+    Args:
+        image_processor (`RRSISImageProcessor`): prepares images and masks.
+        tokenizer (`PreTrainedTokenizerBase`): a BERT tokenizer; `"wordpiece"` needs one with character offsets.
+        categories (`str` or `list[str]`, *optional*, defaults to `"rrsisd"`): the names that count as ground objects:
+            `"rrsisd"`, `"refsegrs"`, `"synthetic"` or your own.
+        alignment (`str`, *optional*, defaults to `"wordpiece"`): `"wordpiece"` marks exactly the pieces of the
+            selected words; `"word"` does what FIANet's released code does and belongs to the released weights.
+        max_length (`int`, *optional*, defaults to 22): tokens per expression, [CLS] and [SEP] included (the published
+            limit is 22 for RRSIS-D and 20 for RefSegRS). Longer expressions are cut, with a warning.
+
+    Example:
+        >>> inputs = processor(images=image, text="the ship on the left", return_tensors="pt")
+        >>> outputs = model(**inputs)
+        >>> masks = processor.post_process_referring_segmentation(outputs, target_sizes=[(image.height, image.width)])
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        categories: str | list[str] = "rrsisd",
+        alignment: str = "wordpiece",
+        max_length: int = 22,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+        if alignment == "wordpiece" and not getattr(tokenizer, "is_fast", False):
+            raise ValueError(
+                f'tokenizer: alignment "wordpiece" expects one with character offsets, got '
+                f"{type(tokenizer).__name__}; use the tokenizers-backed one (AutoTokenizer gives it)"
+            )
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3:
+            raise ValueError(
+                f"max_length: expected an integer of at least 3 ([CLS], one token, [SEP]), got {max_length!r}"
+            )
+        self.expression_parser = ExpressionParser(categories, alignment)
+        self.categories = categories if isinstance(categories, str) else list(categories)
+        self.alignment = alignment
+        self.max_length = max_length
+        self._parses: dict[str, ParsedExpression] = {}
+        self._warned: set[str] = set()
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        segmentation_maps: Any = None,
+        allow_empty_text: bool = False,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Prepare images, expressions, or both; pair number i of the images goes with number i of the expressions.
+
+        Args:
+            images: one image or a list (see `RRSISImageProcessor`).
+            text: one expression or a list.
+            segmentation_maps: one mask per image, of the image's size; becomes `labels`.
+            allow_empty_text: accept blank expressions (a control: what does the model see without the text?).
+            **kwargs: `return_tensors`, `padding` (default: to the longest of the batch; `"max_length"`: to the limit),
+                `max_length`, `truncation` and the image processor's options.
+
+        Returns:
+            `pixel_values` float32 (B, 3, H, W), `labels` int64 (B, H, W); `input_ids`, `attention_mask`,
+            `ground_object_mask`, `spatial_position_mask`, int64 (B, L), 1 where a token belongs to the part.
+
+        Raises:
+            ValueError: neither images nor text, numbers that differ, a blank expression, masks that do not fit.
+            TypeError: an expression that is no string.
+        """
+        if images is None and text is None:
+            raise ValueError(
+                "images, text: expected at least one of them, got neither; pass images=..., text=... or both"
+            )
+        if images is None and segmentation_maps is not None:
+            raise ValueError("segmentation_maps: expected the images they belong to, got images=None; pass images=...")
+        expressions = None if text is None else _check_expressions(text, allow_empty_text=allow_empty_text)
+        options = self._merge_kwargs(
+            RRSISProcessorKwargs,  # type: ignore[arg-type]
+            tokenizer_init_kwargs=self.tokenizer.init_kwargs,
+            **kwargs,
+        )
+        data: dict[str, Any] = {}
+        if images is not None:
+            flat = flatten_images(images)
+            if expressions is not None and len(expressions) != len(flat):
+                raise ValueError(
+                    f"images, text: expected as many expressions as images, got {len(flat)} images and "
+                    f"{len(expressions)} expressions; repeat the image for several expressions, or use the "
+                    "pipeline, which does it"
+                )
+            data.update(self.image_processor(flat, segmentation_maps=segmentation_maps, **options["images_kwargs"]))
+        if expressions is not None:
+            data.update(self._encode(expressions, dict(options["text_kwargs"])))
+        return BatchFeature(data=data)
+
+    def _encode(self, expressions: list[str], options: dict[str, Any]) -> dict[str, Any]:
+        """Tokenise, then mark object and position tokens."""
+        tensor_type = options.pop("return_tensors", None)
+        options["max_length"] = options.get("max_length") or self.max_length
+        keep_offsets = options.pop("return_offsets_mapping", None)
+        has_offsets = bool(getattr(self.tokenizer, "is_fast", False))
+        encoding = self.tokenizer(expressions, return_offsets_mapping=has_offsets, **options)
+        self._warn_of_truncation(expressions, encoding, limit=options["max_length"])
+        object_masks, position_masks = [], []
+        for index, expression in enumerate(expressions):
+            offsets = encoding["offset_mapping"][index] if has_offsets else None
+            masks = expression_masks(self.parse(expression), encoding["attention_mask"][index], offsets)
+            object_masks.append(masks[0])
+            position_masks.append(masks[1])
+        data = {key: value for key, value in encoding.items() if keep_offsets or key != "offset_mapping"}
+        data["ground_object_mask"] = object_masks
+        data["spatial_position_mask"] = position_masks
+        return dict(BatchFeature(data=data, tensor_type=tensor_type))
+
+    def parse(self, expression: str) -> ParsedExpression:
+        """Return what the processor reads in an expression: its object and its position spans (remembered)."""
+        parsed = self._parses.get(expression)
+        if parsed is None:
+            if len(self._parses) >= _CACHE_LIMIT:
+                self._parses.clear()
+            parsed = self._parses[expression] = self.expression_parser.parse(expression)
+        return parsed
+
+    def _warn_of_truncation(self, expressions: list[str], encoding: Any, limit: int) -> None:
+        """Warn once per distinct expression that lost tokens."""
+        for expression, encoded in zip(expressions, encoding.encodings or (), strict=False):
+            if not encoded.overflowing or expression in self._warned:
+                continue
+            if len(self._warned) >= _CACHE_LIMIT:
+                self._warned.clear()
+            self._warned.add(expression)
+            parts = (encoded, *encoded.overflowing)
+            needed = (
+                sum(part.special_tokens_mask.count(0) for part in parts) + self.tokenizer.num_special_tokens_to_add()
+            )
+            logger.warning(
+                f"expression {expression!r} has {needed} tokens, the limit is max_length={limit}: its end is cut off. "
+                "Shorten it, or raise max_length if the model was trained with longer expressions."
+            )
+
+    def post_process_referring_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: Sequence[tuple[int, int]] | torch.Tensor | None = None,
+        threshold: float = 0.5,
+        return_probabilities: bool = False,
+    ) -> list[torch.Tensor] | tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Turn foreground log-odds into bool masks; see `RRSISImageProcessor.post_process_referring_segmentation`."""
+        return self.image_processor.post_process_referring_segmentation(
+            outputs, target_sizes=target_sizes, threshold=threshold, return_probabilities=return_probabilities
+        )
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors a call with images and text returns."""
+        return ["pixel_values", "input_ids", "attention_mask", "ground_object_mask", "spatial_position_mask"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle (data loader workers) without what was remembered."""
+        return {**self.__dict__, "_parses": {}, "_warned": set()}
+
+
+def _check_expressions(text: Any, allow_empty_text: bool) -> list[str]:
+    """Return the expressions as a list, after checking type and content."""
+    expressions = [text] if isinstance(text, str) else text
+    if not isinstance(expressions, list | tuple):
+        raise TypeError(f"text: expected a string or a list of strings, got {type(text).__name__}")
+    if not expressions:
+        raise ValueError("text: expected at least one expression, got an empty list")
+    for index, expression in enumerate(expressions):
+        if not isinstance(expression, str):
+            raise TypeError(
+                f"text[{index}]: expected a string, got {type(expression).__name__} ({expression!r}); "
+                "pass expressions untokenised"
+            )
+        if not expression.strip() and not allow_empty_text:
+            raise ValueError(
+                f"text[{index}]: expected an expression such as 'the ship on the left', got {expression!r}; "
+                "drop it, or pass allow_empty_text=True to measure what the model sees without text"
+            )
+    return list(expressions)

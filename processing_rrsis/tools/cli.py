@@ -1,0 +1,240 @@
+"""The command line `rrsis`. Heavy libraries are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.text import Text
+
+    from processing_rrsis.expression_rrsis import ParsedExpression
+
+app = typer.Typer(
+    name="rrsis",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
+)
+
+OVERLAY_RGB = (255, 40, 40)
+OVERLAY_OPACITY = 0.45
+
+
+@app.callback()
+def main() -> None:
+    """Referring segmentation of aerial images: an image and an expression in, a mask out."""
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what went wrong in one sentence instead of a traceback, and end with exit code 1."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        typer.secho(f"rrsis: {message}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def segment(
+    image: Annotated[str, typer.Argument(help="Image file or http(s) URL: JPEG, PNG, TIFF; any size, gray, 16-bit.")],
+    expression: Annotated[str, typer.Argument(help="What to segment, in English, in quotes.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the mask goes (PNG, 0 and 255).")] = Path(
+        "mask.png"
+    ),
+    overlay: Annotated[Path | None, typer.Option(help="Also write the image with the mask painted in.")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.")
+    ] = 0.5,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+) -> None:
+    """Segment what an expression refers to in one image.
+
+    Example:
+        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
+    """
+    with _plain_errors():
+        _check_expression(expression)
+        _check_writable(output)
+        if overlay is not None:
+            _check_writable(overlay)
+        from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
+
+        picture = to_rgb8(load_image(image))
+        result = load_pipeline(model, trust_remote_code=trust_remote_code)(
+            picture, text=expression, threshold=threshold
+        )
+        result["mask"].save(output)
+        if overlay is not None:
+            paint_overlay(picture, result["mask"]).save(overlay)
+    typer.echo(_summary(result, output, overlay))
+
+
+def _check_expression(expression: str) -> None:
+    if not expression.strip():
+        raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the model runs that the result has nowhere to go."""
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file name for the picture, got a folder; write {path}/mask.png")
+    if not path.parent.exists():
+        raise ValueError(f"{path}: expected an existing folder, {path.parent} does not exist; create it first")
+    if path.suffix.lower() not in (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{path}: expected a picture's file name such as mask.png, got the ending {path.suffix!r}")
+
+
+def load_pipeline(model: str, trust_remote_code: bool = False) -> Any:
+    """Build the pipeline for a model folder or Hub repository, with the installed classes.
+
+    Args:
+        model: a folder written by training or `save_hub_folder`, or `user/name` on the Hub.
+        trust_remote_code: allow code from the repository where the model is none of ours.
+
+    Raises:
+        ValueError: no such folder, or a folder without configuration, weights or processor.
+    """
+    _check_model_folder(model)
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    from modeling_rrsis import MODELS
+    from processing_rrsis.pipeline_rrsis import TASK, ReferringSegmentationPipeline
+    from processing_rrsis.registration import register_auto_classes
+
+    register_auto_classes(network.config_class for network in MODELS.values())
+    logging.disable_progress_bar()
+    return pipeline(  # type: ignore[call-overload]
+        TASK, model=model, pipeline_class=ReferringSegmentationPipeline, trust_remote_code=trust_remote_code or None
+    )
+
+
+def _check_model_folder(model: str) -> None:
+    """Say what a folder lacks; a name that is no folder must at least look like a Hub repository."""
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        parts = model.split("/")
+        if len(parts) != 2 or not all(parts) or model.startswith((".", "~", "/")):
+            raise ValueError(
+                f"--model: expected a model folder or a Hub repository such as user/name, {model!r} is neither; "
+                "train one with `accelerate launch train_accelerate.py`, it leaves OUTPUT/best"
+            )
+        return
+    if not (folder / "config.json").is_file():
+        children = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder.is_dir() else []
+        hint = f"; did you mean {folder / children[0]}?" if children else "; train or download a model first"
+        raise ValueError(f"--model: expected a model folder, {model} has no config.json{hint}")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise ValueError(
+            f"--model: expected weights (model.safetensors) beside config.json in {model}, found none; the copy is "
+            "incomplete, fetch it again or point to the run's best/ or last/ folder"
+        )
+    if not (folder / "processor_config.json").is_file():
+        raise ValueError(
+            f"--model: expected processor_config.json in {model}, found none; save the processor there too: "
+            "processor.save_pretrained(folder)"
+        )
+
+
+def paint_overlay(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return the picture with the mask in translucent red and its outline in full red.
+
+    Args:
+        picture: RGB.
+        mask: "L", 0 and 255, of the same size.
+    """
+    from PIL import Image, ImageChops, ImageFilter
+
+    colour = Image.new("RGB", picture.size, OVERLAY_RGB)
+    shade = mask.point(lambda value: round(value * OVERLAY_OPACITY))
+    outline = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
+    return Image.composite(colour, picture, ImageChops.lighter(shade, outline))
+
+
+def _summary(result: dict[str, Any], output: Path, overlay: Path | None) -> str:
+    mask = result["mask"]
+    area = mask.histogram()[255]
+    total = mask.width * mask.height
+    files = str(output) if overlay is None else f"{output}, {overlay}"
+    if area == 0:
+        hint = "try a lower --threshold"
+        return f'"{result["label"]}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
+    return (
+        f'"{result["label"]}": {area} of {total} px ({100 * area / total:.2f} %), '
+        f"confidence {result['score']:.2f} -> {files}"
+    )
+
+
+@app.command()
+def parse(
+    expression: Annotated[str, typer.Argument(help="An expression, in quotes.")],
+    categories: Annotated[
+        str, typer.Option(help='rrsisd, refsegrs, synthetic, or your own names: "pier, golf course, silo".')
+    ] = "rrsisd",
+    alignment: Annotated[
+        str, typer.Option(help="wordpiece (as trained here) or word (as in released weights).")
+    ] = "wordpiece",
+) -> None:
+    """Show what is read in an expression: object words and position words.
+
+    Example:
+        rrsis parse "the ship on the left of the red vehicle" --categories rrsisd
+    """
+    with _plain_errors():
+        _check_expression(expression)
+        from processing_rrsis.expression_rrsis import CATEGORY_SETS, ExpressionParser
+
+        names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
+        if isinstance(names, list) and len(names) == 1 and not expression_has(names[0], expression):
+            raise ValueError(
+                f"--categories: expected one of {sorted(CATEGORY_SETS)} or names separated by commas, got "
+                f"{categories!r}, which the expression does not contain"
+            )
+        parsed = ExpressionParser(names, alignment).parse(expression)
+    _print_parse(parsed)
+
+
+def expression_has(name: str, expression: str) -> bool:
+    """Whether a single own category name occurs in the expression (else it is probably a misspelt set name)."""
+    return bool(name) and name.lower() in expression.lower()
+
+
+def _print_parse(parsed: ParsedExpression) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_marked(parsed))
+    fallback = (
+        "none, the model reads no object" if parsed.alignment == "word" else "none, the whole expression is used"
+    )
+    objects = ", ".join(parsed.words_of("ground_object")) or fallback
+    positions = ", ".join(parsed.words_of("spatial_position")) or "none, the whole expression is used"
+    console.print(f"[bold green]object[/]    {objects}")
+    console.print(f"[bold cyan]position[/]  {positions}")
+
+
+def _marked(parsed: ParsedExpression) -> Text:
+    """The expression with its object words in green and its position words in cyan."""
+    from rich.text import Text
+
+    text = Text(parsed.text)
+    for start, end in parsed.spatial_position:
+        text.stylize("cyan underline", start, end)
+    for start, end in parsed.ground_object:
+        text.stylize("bold green", start, end)
+    return text
+
+
+if __name__ == "__main__":
+    app()

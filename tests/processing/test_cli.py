@@ -1,0 +1,141 @@
+"""The command line: results, one-sentence errors, quick help."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from processing_rrsis.tools.cli import app, paint_overlay
+from processing_rrsis.tools.export import save_hub_folder
+
+from .conftest import build_tiny_model, build_tiny_processor
+
+run = CliRunner().invoke
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return save_hub_folder(build_tiny_model("lavt"), build_tiny_processor(), tmp_path_factory.mktemp("cli") / "best")
+
+
+@pytest.fixture(scope="module")
+def image_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli_image") / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(30, 44, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_segment_writes_mask_and_overlay(model_folder, image_file, tmp_path):
+    mask, overlay = tmp_path / "mask.png", tmp_path / "overlay.png"
+    result = run(
+        app,
+        [
+            "segment",
+            str(image_file),
+            "a ship",
+            "-m",
+            str(model_folder),
+            "-o",
+            str(mask),
+            "--overlay",
+            str(overlay),
+            "--threshold",
+            "0",
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    picture = Image.open(mask)
+    assert (picture.mode, picture.size) == ("L", (44, 30))
+    assert Image.open(overlay).size == (44, 30)
+    assert '"a ship": 1320 of 1320 px (100.00 %), confidence 0.' in result.output
+
+
+def test_segment_says_when_nothing_is_found(model_folder, image_file, tmp_path):
+    arguments = [
+        "segment",
+        str(image_file),
+        "a ship",
+        "-m",
+        str(model_folder),
+        "-o",
+        str(tmp_path / "m.png"),
+        "--threshold",
+        "1",
+    ]
+    result = run(app, arguments)
+    assert result.exit_code == 0
+    assert "nothing found" in result.output
+
+
+def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text("{}")
+    unknown = tmp_path / "unknown"
+    unknown.mkdir()
+    for name in ("config.json", "processor_config.json"):
+        (unknown / name).write_text('{"model_type": "no_such_model"}')
+    (unknown / "model.safetensors").write_bytes(b"")
+    cases = [
+        (["nowhere.jpg", "a ship", "-m", str(model_folder)], "nowhere.jpg"),
+        ([str(image_file), " ", "-m", str(model_folder)], "expected words such as"),
+        ([str(image_file), "a ship", "-m", str(tmp_path / "none")], "train one with"),
+        ([str(image_file), "a ship", "-m", str(model_folder.parent)], "did you mean"),
+        ([str(image_file), "a ship", "-m", str(empty)], "expected weights (model.safetensors)"),
+        ([str(image_file), "a ship", "-m", str(unknown)], "no_such_model"),
+        (
+            [str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "no" / "m.png")],
+            "create it first",
+        ),
+        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.xyz")], "'.xyz'"),
+    ]
+    for arguments, expected in cases:
+        result = run(app, ["segment", *arguments])
+        assert result.exit_code == 1, arguments
+        assert expected in result.output.replace("\n", " "), result.output
+        assert "Traceback" not in result.output
+
+
+def test_parse_shows_object_and_position():
+    result = run(app, ["parse", "The ship on the lower left of the dam"])
+    assert result.exit_code == 0
+    assert "object    ship" in result.output
+    assert "position  on the lower left of the dam" in result.output
+    own = run(app, ["parse", "the silo near the pier", "--categories", "silo, pier"])
+    assert "object    silo" in own.output
+    nothing = run(app, ["parse", "Bridge", "--alignment", "word"])
+    assert "the model reads no object" in nothing.output
+    for arguments in (["x", "--categories", "rsisd"], ["x", "--alignment", "letter"], [""]):
+        result = run(app, ["parse", *arguments])
+        assert result.exit_code == 1
+        assert "expected" in result.output
+
+
+@pytest.mark.parametrize("command", [[], ["segment"], ["parse"]])
+def test_help_teaches(command):
+    result = run(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert not command or "Example" in result.output
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from typer.testing import CliRunner; from processing_rrsis.tools.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'datasets', 'nltk'} & set(sys.modules)\n"
+        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_overlay_paints_inside_only():
+    picture, mask = Image.new("RGB", (20, 20), (0, 0, 0)), Image.new("L", (20, 20), 0)
+    mask.paste(255, (5, 5, 15, 15))
+    painted = np.asarray(paint_overlay(picture, mask))
+    assert painted[0, 0].tolist() == [0, 0, 0]
+    assert painted[5, 10].tolist() == [255, 40, 40]  # the outline
+    assert painted[10, 10].tolist() == [115, 18, 18]  # 0.45 of the colour

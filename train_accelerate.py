@@ -1,0 +1,407 @@
+"""Train LAVT, DANet or FIANet with Accelerate, on one CPU or on many GPUs.
+
+    accelerate launch train_accelerate.py                      # small FIANet on the embedded benchmark
+    accelerate launch train_accelerate.py --model danet --seed 1 --output_dir runs/danet
+
+The recipe of a model on a benchmark sets every number; an option given here replaces it. The output folder holds
+`best/` and `last/` (loaded by `AutoModel`, `AutoProcessor` and `pipeline`), `metrics.jsonl`, `metrics.json`,
+`contact_sheet.png` and `curves.png`. The weights in `best/` are chosen on the validation split; the test splits are
+read once, at the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import set_seed
+from datasets import DatasetDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import HfArgumentParser
+
+from modeling_rrsis import MODELS
+from processing_rrsis import RRSISImageProcessor, RRSISProcessor
+from processing_rrsis.data import build_synthetic_tokenizer, load_benchmark
+from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.data.synthetic_ceilings import reader_ceilings
+from processing_rrsis.metrics import evaluate_model
+from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.tools.optimization import parameter_groups, poly_schedule
+from processing_rrsis.tools.recipes import MODEL_NAMES, Recipe, get_recipe
+from processing_rrsis.tools.run_report import (
+    RunSummary,
+    card_text,
+    draw_sheet,
+    evaluate_splits,
+    plain_results,
+    print_summary,
+    write_metrics,
+)
+
+EVAL_BATCHES = 4  # evaluation holds no activations, so a batch may be this many times that of training
+RECIPE_OVERRIDES = ("max_steps", "batch_size", "learning_rate", "text_learning_rate", "warmup_steps", "eval_every")
+
+
+class TrainingError(RuntimeError):
+    """Training can't go on; the message says why and what to do."""
+
+
+@dataclass
+class TrainingArguments:
+    """Options of the command line."""
+
+    model: str = field(default="fianet", metadata={"help": f"Network: {', '.join(MODEL_NAMES)}."})
+    dataset: str = field(default="synthetic", metadata={"help": "Benchmark; 'synthetic' is made on this machine."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of a downloaded benchmark."})
+    output_dir: str = field(default="runs/fianet", metadata={"help": "Folder that everything is written to."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, order of samples and dropout."})
+    data_seed: int = field(default=0, metadata={"help": "Seed of the embedded benchmark's scenes."})
+    max_steps: int | None = field(default=None, metadata={"help": "Updates; the recipe's number if absent."})
+    batch_size: int | None = field(
+        default=None, metadata={"help": "Samples per update over all processes; a multiple of their number."}
+    )
+    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Forward passes per update."})
+    learning_rate: float | None = field(default=None, metadata={"help": "AdamW's learning rate."})
+    text_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the text encoder."})
+    warmup_steps: int | None = field(default=None, metadata={"help": "Updates of linear warm-up."})
+    eval_every: int | None = field(default=None, metadata={"help": "Updates between evaluations."})
+    mixed_precision: str = field(
+        default="auto", metadata={"help": "no, bf16 or fp16; 'auto' is bf16 where the hardware computes in it."}
+    )
+    num_workers: int = field(default=1, metadata={"help": "Processes that load data, per training process."})
+    log_every: int = field(default=20, metadata={"help": "Updates between lines of metrics.jsonl."})
+    max_samples: int | None = field(
+        default=None, metadata={"help": "Use only the first so many samples of each split, for a quick look."}
+    )
+
+
+@dataclass
+class Run:
+    """A prepared training run."""
+
+    args: TrainingArguments
+    recipe: Recipe
+    accelerator: Accelerator
+    console: Console
+    data: DatasetDict
+    processor: RRSISProcessor
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    loader: DataLoader
+    micro_batch: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    best_miou: float = -1.0
+    best_step: int = 0
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(self.args.output_dir)
+
+    def log(self, **values: Any) -> None:
+        """Append a line to metrics.jsonl."""
+        if self.accelerator.is_main_process:
+            with (self.output_dir / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(values) + "\n")
+
+    def say(self, text: str) -> None:
+        """Print on the main process."""
+        if self.accelerator.is_main_process:
+            self.console.print(text)
+
+    def collator(self) -> ReferringCollator:
+        """Rows to model inputs."""
+        return ReferringCollator(self.processor)
+
+
+def describe(run: Run) -> str:
+    """One paragraph about the run, before it starts."""
+    model = run.accelerator.unwrap_model(run.model)
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    recipe = run.recipe
+    return (
+        f"{type(model).__name__}, {parameters:.1f} M parameters, on {recipe.dataset}: {len(run.data['train']):,} samples "
+        f"of {recipe.image_size_px} px, {recipe.max_steps:,} updates of {recipe.batch_size} samples, "
+        f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type}, "
+        f"precision {run.accelerator.mixed_precision}."
+    )
+
+
+def resolve_precision(requested: str) -> str:
+    """`"auto"` to `"bf16"` where the hardware multiplies in bfloat16, else to `"no"`."""
+    if requested != "auto":
+        return requested
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "no"
+
+
+def resolve_recipe(args: TrainingArguments) -> Recipe:
+    """The recipe with the command line's numbers in place of its own."""
+    if args.model not in MODELS:
+        raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {args.model!r}.")
+    changes = {name: getattr(args, name) for name in RECIPE_OVERRIDES if getattr(args, name) is not None}
+    return dataclasses.replace(get_recipe(args.model, args.dataset), **changes)
+
+
+def build_processor(recipe: Recipe) -> RRSISProcessor:
+    """Image processor, tokenizer and parser of a recipe."""
+    size = {"height": recipe.image_size_px, "width": recipe.image_size_px}
+    return RRSISProcessor(
+        RRSISImageProcessor(size=size),
+        build_synthetic_tokenizer(),
+        categories=recipe.dataset,
+        max_length=recipe.max_length,
+    )
+
+
+def build_model(recipe: Recipe, processor: RRSISProcessor) -> torch.nn.Module:
+    """The recipe's network with random weights."""
+    model_class = MODELS[recipe.model]
+    text_config = {**recipe.config.get("text_config", {}), "vocab_size": len(processor.tokenizer)}
+    return model_class(model_class.config_class(**{**recipe.config, "text_config": text_config}))
+
+
+def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
+    """The benchmark's splits."""
+    data = load_benchmark(
+        args.dataset, data_dir=args.data_dir, image_size_px=recipe.image_size_px, seed=args.data_seed
+    )
+    if args.max_samples is not None:
+        data = DatasetDict({k: v.select(range(min(args.max_samples, len(v)))) for k, v in data.items()})
+    return data
+
+
+def prepare_run(args: TrainingArguments) -> Run:
+    """Build everything that training needs."""
+    recipe = resolve_recipe(args)
+    accelerator = Accelerator(
+        mixed_precision=resolve_precision(args.mixed_precision),
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        step_scheduler_with_optimizer=False,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=args.seed),
+    )
+    console = Console(stderr=False, highlight=False)
+    micro_batch, rest = divmod(recipe.batch_size, accelerator.num_processes * args.gradient_accumulation_steps)
+    if rest or micro_batch == 0:
+        raise ValueError(
+            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of processes "
+            f"× accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+        )
+    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    set_seed(args.seed)
+    start = time.perf_counter()
+    with accelerator.main_process_first():
+        data = load_data(args, recipe)
+    seconds = {"data": time.perf_counter() - start}
+    processor = build_processor(recipe)
+    model = build_model(recipe, processor)
+    groups = parameter_groups(
+        model,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        text_learning_rate=recipe.text_learning_rate,
+        trained_text_layers=recipe.trained_text_layers,
+    )
+    optimizer = torch.optim.AdamW(groups)
+    schedule = poly_schedule(
+        optimizer, recipe.max_steps, warmup_steps=recipe.warmup_steps, power=recipe.schedule_power
+    )
+    loader = DataLoader(
+        data["train"],
+        batch_size=micro_batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=args.num_workers,
+        persistent_workers=args.num_workers > 0,
+        collate_fn=ReferringCollator(processor),
+    )
+    if accelerator.num_processes > 1:
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    return Run(
+        args,
+        recipe,
+        accelerator,
+        console,
+        data,
+        processor,
+        model,
+        optimizer,
+        schedule,
+        loader,
+        micro_batch=micro_batch,
+        seconds=seconds,
+    )
+
+
+def endless(run: Run) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches, epoch after epoch, each epoch in a new order."""
+    epoch = 0
+    while True:
+        run.loader.set_epoch(epoch)
+        yield from run.loader
+        epoch += 1
+
+
+def train_step(run: Run, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
+    """One forward and backward pass, and an update where gradients are due; loss and gradient norm."""
+    with run.accelerator.accumulate(run.model):
+        loss = run.model(**batch).loss
+        run.accelerator.backward(loss)
+        norm = math.nan
+        if run.accelerator.sync_gradients:
+            limit = run.recipe.max_grad_norm or math.inf
+            norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), limit))
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+        if run.accelerator.sync_gradients and not run.accelerator.optimizer_step_was_skipped:
+            run.schedule.step()
+    return loss.item(), norm
+
+
+def train(run: Run) -> None:
+    """The training loop, with evaluations on the validation split."""
+    recipe = run.recipe
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=run.console, disable=not run.accelerator.is_main_process)
+    start = time.perf_counter()
+    evaluating = 0.0
+    batches = endless(run)
+    losses: list[float] = []
+    with progress:
+        task = progress.add_task("training", total=recipe.max_steps)
+        for step in range(1, recipe.max_steps + 1):
+            run.model.train()
+            for _ in range(run.args.gradient_accumulation_steps):
+                loss, norm = train_step(run, next(batches))
+                losses.append(loss)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss is {loss} at step {step}. Lower --learning_rate or raise --warmup_steps."
+                )
+            if step % run.args.log_every == 0 or step == recipe.max_steps:
+                mean_loss = sum(losses) / len(losses)
+                losses.clear()
+                rate = step * recipe.batch_size / (time.perf_counter() - start - evaluating)
+                lr = run.schedule.get_last_lr()[0]
+                run.log(step=step, loss=mean_loss, learning_rate=lr, grad_norm=norm, images_per_second=rate)
+                progress.update(task, description=f"loss {mean_loss:.3f}  lr {lr:.1e}  {rate:.0f} img/s")
+            progress.update(task, completed=step)
+            if step % recipe.eval_every == 0 or step == recipe.max_steps:
+                evaluating += validate(run, step, progress)
+    run.seconds["training"] = time.perf_counter() - start - evaluating
+    run.seconds["validation"] = evaluating
+
+
+def validate(run: Run, step: int, progress: Progress) -> float:
+    """Evaluate on the validation split and keep the best weights; the seconds it took."""
+    start = time.perf_counter()
+    result = evaluate_model(
+        run.model,
+        run.data["validation"],
+        run.collator(),
+        accelerator=run.accelerator,
+        batch_size=EVAL_BATCHES * run.micro_batch,
+        progress=progress,
+        description="validation",
+    )
+    run.log(step=step, split="validation", **result.to_dict()["overall"])
+    better = result.overall["mIoU"] > run.best_miou
+    progress.console.print(
+        f"step {step}: validation mIoU {result.overall['mIoU']:.1f}, oIoU {result.overall['oIoU']:.1f}"
+        + (" (best so far)" if better else "")
+    )
+    if better:
+        run.best_miou, run.best_step = result.overall["mIoU"], step
+        save(run, "best")
+    return time.perf_counter() - start
+
+
+def save(run: Run, name: str, model_card: str | None = None, metrics: dict[str, Any] | None = None) -> None:
+    """Write a Hub-shaped folder of the current weights."""
+    if run.accelerator.is_main_process:
+        model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
+        save_hub_folder(model, run.processor, run.output_dir / name, model_card=model_card, metrics=metrics)
+    run.accelerator.wait_for_everyone()
+
+
+def report(run: Run) -> None:
+    """Test the selected weights once, print the tables and write the pictures, the card and metrics.json."""
+    start = time.perf_counter()
+    model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
+    model.load_state_dict(load_file(run.output_dir / "best" / "model.safetensors"))
+    batch_size = EVAL_BATCHES * run.micro_batch
+    results = evaluate_splits(
+        run.model,
+        run.data,
+        run.collator(),
+        batch_size=batch_size,
+        accelerator=run.accelerator,
+        seed=run.args.seed,
+    )
+    if not run.accelerator.is_main_process:
+        return
+    run.seconds["test"] = time.perf_counter() - start
+    ceilings = reader_ceilings(seed=run.args.data_seed) if run.recipe.dataset == "synthetic" else {}
+    summary = RunSummary(
+        recipe=run.recipe,
+        seed=run.args.seed,
+        best_step=run.best_step,
+        best_miou=run.best_miou,
+        seconds=run.seconds,
+        results=plain_results(results),
+        ceilings={reader: scores["overall"] for reader, scores in ceilings.items()},
+    )
+    device = run.accelerator.device
+    model.eval()
+    draw_sheet(
+        model,
+        run.data["test"],
+        run.collator(),
+        results["test"],
+        device=device,
+        path=run.output_dir / "contact_sheet.png",
+    )
+    write_metrics(summary, run.output_dir)
+    best = run.output_dir / "best"
+    card = card_text(summary, model, repo_id=str(best), train_samples=len(run.data["train"]), device=device.type)
+    save(run, "best", model_card=card, metrics=summary.to_dict())
+    print_summary(summary, results, run.console)
+    run.say(f"Look at {run.output_dir / 'contact_sheet.png'}; the model is in {best}.")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, evaluate and write the run's folder."""
+    (args,) = HfArgumentParser(TrainingArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    run = prepare_run(args)
+    (run.output_dir / "metrics.jsonl").unlink(missing_ok=True)
+    run.say(describe(run))
+    train(run)
+    save(run, "last")
+    report(run)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        main()
+    except (ValueError, TrainingError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True)
+        sys.exit(1)
