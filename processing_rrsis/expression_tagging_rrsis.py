@@ -62,8 +62,8 @@ _LEXICON_BY_TAG = {
         "rectangular little purple brown dark light big low high square circular impervious similar next adjacent "
         "parallel visible central distinct distinctive light-duty unpaved dense wide narrow short tall round bright "
         "empty other same second third last first opposite straight curved left-most right-most top-most bottom-most "
-        "leftmost rightmost northern southern eastern western pink silver clear residential industrial commercial present "
-        "fourth"
+        "leftmost rightmost northern southern eastern western pink silver clear residential industrial commercial "
+        "present fourth"
     ),
     "NN": (
         "middle left bottom slender cyan center corner side edge part area image picture heavy-duty front size beige "

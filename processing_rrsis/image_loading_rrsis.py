@@ -18,6 +18,7 @@ _EIGHT_BIT_MODES = frozenset(
 )
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
+_EXIF_ORIENTATION = 0x0112
 _STRETCH_PERCENTILES = (2.0, 98.0)
 
 
@@ -112,7 +113,7 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
     if isinstance(image, Image.Image):
         if 0 in image.size:
             raise _zero_size(image.size[::-1])
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
         if image.mode in _EIGHT_BIT_MODES:
             return _resolve_mode(image)
         return _array_to_rgb8(_to_channels_last(np.asarray(image), channels_first=None))
@@ -126,6 +127,11 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
             "open files with PIL.Image.open or hand the path to the pipeline"
         )
     return _array_to_rgb8(_to_channels_last(image, channels_first=channels_first))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF rotation; an image without one is handed back uncopied."""
+    return ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
 
 
 def _resolve_mode(image: Image.Image) -> Image.Image:
@@ -231,7 +237,7 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
         ValueError: several bands, zero size, or other values.
     """
     if isinstance(segmentation_map, Image.Image):
-        oriented = ImageOps.exif_transpose(segmentation_map)
+        oriented = _upright(segmentation_map)
         array = np.asarray(oriented.convert("L") if oriented.mode == "LA" else oriented)
     elif isinstance(segmentation_map, torch.Tensor):
         array = segmentation_map.detach().cpu().numpy()
@@ -256,14 +262,15 @@ def _read_labels(array: np.ndarray) -> np.ndarray:
     """Map the values to 0, 1 and 255; in a mask of only 0 and 255, 255 is the target."""
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
-    is_one, is_full = array == 1, array == 255
-    known = is_one | is_full | (array == 0)
-    if not known.all():
-        odd = np.unique(array[~known])
+    with np.errstate(invalid="ignore"):  # NaN has no 8-bit value; it is found to differ below
+        values = array.astype(np.uint8)
+    counts = np.bincount(values.ravel(), minlength=256)
+    odd = np.flatnonzero(counts[2:255]) + 2
+    if array.dtype != np.uint8 and not np.array_equal(values, array):
+        odd = np.unique(array[values != array])
+    if len(odd):
         raise ValueError(
-            f"segmentation map: expected only 0 and 255, or 0 and 1 (255 ignored), got also {odd[:5].tolist()} in "
-            f"{int((~known).sum())} pixels; threshold the mask first, e.g. mask > 127"
+            f"segmentation map: expected only 0 and 255, or 0 and 1 (255 ignored), got also {odd[:5].tolist()}; "
+            "threshold the mask first, e.g. mask > 127"
         )
-    if is_one.any():
-        return np.where(is_full, 255, is_one).astype(np.uint8)
-    return is_full.astype(np.uint8)
+    return values if counts[1] else (values == 255).astype(np.uint8)

@@ -91,7 +91,10 @@ class RRSISImageProcessor(PilBackend):
 
     def _normalised(self, picture: Image.Image, table: np.ndarray, kwargs: dict[str, Any]) -> np.ndarray:
         pixels = np.asarray(_resize(picture, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"]))
-        return np.stack([table[channel][pixels[:, :, channel]] for channel in range(3)])
+        values = np.empty((3, *pixels.shape[:2]), dtype=table.dtype)
+        for channel in range(3):
+            np.take(table[channel], pixels[:, :, channel], out=values[channel], mode="clip")  # "clip": no copy of out
+        return values
 
     def _labels(self, segmentation_maps: Any, pictures: list[Image.Image], kwargs: dict[str, Any]) -> list[np.ndarray]:
         """Check each mask against its image and resize it by nearest neighbour."""

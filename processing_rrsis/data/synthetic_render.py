@@ -26,6 +26,7 @@ GROUND_VALUES: dict[str, tuple[Colour, Colour]] = {
     "sand": ((132, 118, 90), (178, 162, 128)),
 }
 """Dark and light end of each ground palette."""
+SHADOW_VALUE: NDArray[np.float32] = np.array((16, 20, 22), dtype=np.float32)
 SHADOW_ALPHA = 105
 SHADOW_LENGTHS: dict[str, float] = {
     "building": 0.03,
@@ -63,20 +64,24 @@ def _ground(layout: SceneLayout, image_size_px: int, generator: np.random.Genera
     return dark + (light - dark) * field
 
 
-def _shadows(layout: SceneLayout, fine_size_px: int) -> Image.Image:
-    """Return how dark the shadows are, (fine, fine) uint8."""
+def _shadows(layout: SceneLayout, image_size_px: int, factor: int) -> NDArray[np.float32]:
+    """Return how dark the shadows on ground and surfaces are, (H, W, 1) float32, 0 to 1; objects lie above them."""
+    fine_size_px = image_size_px * factor
     shadow = Image.new("L", (fine_size_px, fine_size_px), color=0)
     draw = ImageDraw.Draw(shadow)
+    scale = float(fine_size_px)
     sun = math.radians(layout.sun_deg)
-    for item in layout.objects:
-        if item.category in SURFACES:
-            continue
+    standing = [item for item in layout.objects if item.category not in SURFACES]
+    for item in standing:
         height = SHADOW_LENGTHS.get(item.category, 0.004)
         for part in (0.5, 1.0):
             shift = (height * part * math.cos(sun), height * part * math.sin(sun))
             for outline in outlines_of(item):
-                draw.polygon(to_frame(outline, item=item, scale=float(fine_size_px), shift=shift), fill=SHADOW_ALPHA)
-    return shadow
+                draw.polygon(to_frame(outline, item=item, scale=scale, shift=shift), fill=SHADOW_ALPHA)
+    for item in standing:
+        for outline in outlines_of(item):
+            draw.polygon(to_frame(outline, item=item, scale=scale), fill=0)
+    return np.asarray(shadow.reduce(factor), dtype=np.float32)[..., None] / 255.0
 
 
 def render_image(layout: SceneLayout, image_size_px: int) -> NDArray[np.uint8]:
@@ -103,11 +108,11 @@ def render_image(layout: SceneLayout, image_size_px: int) -> NDArray[np.uint8]:
         if item.category in SURFACES:
             draw_object(painter, item=item, brightness=light)
         painter.surround(item)
-    canvas.paste((16, 20, 22), mask=_shadows(layout, fine_size_px=fine_size_px))
     for item, light in lit:
         if item.category not in SURFACES:
             draw_object(painter, item=item, brightness=light)
     picture = np.asarray(canvas.reduce(factor), dtype=np.float32)
+    picture += (SHADOW_VALUE - picture) * _shadows(layout, image_size_px=image_size_px, factor=factor)
     grain = generator.standard_normal((image_size_px, image_size_px, 1), dtype=np.float32)
     return np.clip(picture + GRAIN * grain, 0.0, 255.0).astype(np.uint8)
 

@@ -296,7 +296,8 @@ def sample_objects(
         if len(queries) == len(wanted):
             return objects, queries
     raise RuntimeError(
-        f"no scene allowed {len(wanted)} different expressions in {SCENE_ATTEMPTS} attempts; lower expressions_per_scene"
+        f"no scene allowed {len(wanted)} different expressions in {SCENE_ATTEMPTS} attempts; "
+        "lower expressions_per_scene"
     )
 
 

@@ -38,7 +38,7 @@ def _plain_errors() -> Iterator[None]:
     """Show what went wrong in one sentence instead of a traceback, and end with exit code 1."""
     try:
         yield
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, ImportError, RuntimeError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.secho(f"rrsis: {message}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -103,21 +103,33 @@ def load_pipeline(model: str, trust_remote_code: bool = False) -> Any:
         trust_remote_code: allow code from the repository where the model is none of ours.
 
     Raises:
-        ValueError: no such folder, or a folder without configuration, weights or processor.
+        ValueError: no such folder, or a folder without configuration, processor or the complete weights.
     """
     _check_model_folder(model)
-    from transformers import pipeline
+    from safetensors import SafetensorError
+    from transformers import AutoModel, AutoProcessor
     from transformers.utils import logging
 
     from modeling_rrsis import MODELS
-    from processing_rrsis.pipeline_rrsis import TASK, ReferringSegmentationPipeline
+    from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
     from processing_rrsis.registration import register_auto_classes
 
     register_auto_classes(network.config_class for network in MODELS.values())
     logging.disable_progress_bar()
-    return pipeline(  # type: ignore[call-overload]
-        TASK, model=model, pipeline_class=ReferringSegmentationPipeline, trust_remote_code=trust_remote_code or None
-    )
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
+    except SafetensorError as error:
+        raise ValueError(f"--model: expected readable weights in {model}, got damaged ones ({error})") from error
+    # transformers fills gaps with random numbers and only warns; a mask from such a model would mean nothing.
+    gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+    if gaps:
+        raise ValueError(
+            f"--model: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, such "
+            f"as {gaps[0]}; save the model again or check that config.json belongs to these weights"
+        )
+    processor = AutoProcessor.from_pretrained(model, **options)
+    return ReferringSegmentationPipeline(model=network.eval(), processor=processor)
 
 
 def _check_model_folder(model: str) -> None:

@@ -1,11 +1,13 @@
 """The command line: results, one-sentence errors, quick help."""
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from processing_rrsis.tools.cli import app, paint_overlay
@@ -79,6 +81,11 @@ def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
     for name in ("config.json", "processor_config.json"):
         (unknown / name).write_text('{"model_type": "no_such_model"}')
     (unknown / "model.safetensors").write_bytes(b"")
+    damaged, incomplete = (shutil.copytree(model_folder, tmp_path / name) for name in ("damaged", "incomplete"))
+    (damaged / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:1000])
+    weights = load_file(model_folder / "model.safetensors")
+    weights.pop(next(name for name in weights if name.startswith("text")))
+    save_file(weights, incomplete / "model.safetensors", metadata={"format": "pt"})
     cases = [
         (["nowhere.jpg", "a ship", "-m", str(model_folder)], "nowhere.jpg"),
         ([str(image_file), " ", "-m", str(model_folder)], "expected words such as"),
@@ -86,6 +93,8 @@ def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
         ([str(image_file), "a ship", "-m", str(model_folder.parent)], "did you mean"),
         ([str(image_file), "a ship", "-m", str(empty)], "expected weights (model.safetensors)"),
         ([str(image_file), "a ship", "-m", str(unknown)], "no_such_model"),
+        ([str(image_file), "a ship", "-m", str(damaged)], "got damaged ones"),
+        ([str(image_file), "a ship", "-m", str(incomplete)], "1 tensors are missing"),
         (
             [str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "no" / "m.png")],
             "create it first",

@@ -218,7 +218,10 @@ def test_bad_images_are_refused_with_a_reason(small, image, error, text):
     [
         (np.zeros((6, 9), dtype=bool), ValueError, r"segmentation_maps\[0\].*\(6, 8\), got \(6, 9\)"),
         ([np.zeros((6, 8), dtype=bool)] * 2, ValueError, r"one per image \(1\), got 2"),
-        (np.full((6, 8), 7), ValueError, r"got also \[7\] in 48 pixels"),
+        (np.full((6, 8), 7), ValueError, r"got also \[7\]; threshold"),
+        (np.full((6, 8), 0.5), ValueError, r"got also \[0\.5\]"),
+        (np.full((6, 8), 256), ValueError, r"got also \[256\]"),
+        (np.full((6, 8), np.nan), ValueError, r"got also \[nan\]"),
         (np.zeros((6, 8, 3), dtype=np.uint8), ValueError, "one band"),
         (Image.new("RGB", (8, 6)), ValueError, "one band"),
         (5, TypeError, "got int"),
