@@ -98,7 +98,7 @@ class SyntheticRS(datasets.GeneratorBasedBuilder):
     Columns: ``image``, ``mask``, ``expression``, ``category``, ``image_id``, ``sample_id``, ``kind``.
 
     Configuration ``"rrsisd"`` (default), in RRSIS-D's wording, e.g. "A small baseball field on the upper right":
-        - five to nine objects a scene: vehicle, building, storage tank, tennis court, basketball court, airplane,
+        - four to seven objects a scene: vehicle, building, storage tank, tennis court, basketball court, airplane,
           ship, baseball field; seven colours, two sizes, any angle, nine regions of the frame, four relations;
         - kinds in equal shares: category, colour, size, position, colour+position, size+position, colour+size,
           relation.

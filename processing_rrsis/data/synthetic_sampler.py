@@ -39,8 +39,8 @@ from .synthetic_vocabulary import (
     expression_of,
 )
 
-MIN_OBJECTS = 5
-MAX_OBJECTS = 9
+MIN_OBJECTS = 4
+MAX_OBJECTS = 7
 STRICT_ATTEMPTS = 80
 SCENE_ATTEMPTS = 100
 CROWDED_SHARE: dict[int, float] = {7: 0.8, 8: 0.25, 9: 0.05}

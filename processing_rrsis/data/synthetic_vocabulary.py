@@ -25,14 +25,14 @@ CATEGORIES: tuple[str, ...] = (
 COLOURS: tuple[str, ...] = ("white", "gray", "red", "blue", "green", "yellow", "orange")
 SIZES: tuple[str, ...] = ("small", "large")
 CATEGORY_COLOURS: dict[str, tuple[str, ...]] = {
-    "vehicle": ("white", "gray", "red", "blue", "green", "yellow", "orange"),
-    "building": ("white", "gray", "red", "blue", "green", "orange"),
-    "storage tank": ("white", "gray", "red", "green", "yellow"),
-    "tennis court": ("gray", "red", "blue", "green", "orange"),
-    "basketball court": ("gray", "red", "blue", "green", "orange", "yellow"),
-    "airplane": ("white", "gray", "red", "blue", "yellow"),
-    "ship": ("white", "gray", "red", "yellow", "orange"),
-    "baseball field": ("red", "green", "yellow", "orange"),
+    "vehicle": ("white", "red", "blue", "yellow"),
+    "building": ("gray", "red", "white", "blue"),
+    "storage tank": ("white", "gray", "green", "yellow"),
+    "tennis court": ("green", "blue", "orange"),
+    "basketball court": ("red", "gray", "orange", "yellow"),
+    "airplane": ("white", "gray", "blue", "red"),
+    "ship": ("white", "gray", "red", "orange"),
+    "baseball field": ("green", "orange", "red"),
 }
 
 KINDS: tuple[str, ...] = (
@@ -73,7 +73,7 @@ HELD_OUT_COLOURS: frozenset[tuple[str, str]] = frozenset(
         ("storage tank", "green"),
         ("tennis court", "orange"),
         ("basketball court", "gray"),
-        ("airplane", "yellow"),
+        ("airplane", "red"),
         ("ship", "white"),
         ("baseball field", "red"),
     }

@@ -208,7 +208,7 @@ def parse(
         from processing_rrsis.expression_rrsis import CATEGORY_SETS, ExpressionParser
 
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
-        if isinstance(names, list) and len(names) == 1 and not expression_has(names[0], expression):
+        if isinstance(names, list) and len(names) == 1 and not _occurs_in(names[0], expression):
             raise ValueError(
                 f"--categories: expected one of {sorted(CATEGORY_SETS)} or names separated by commas, got "
                 f"{categories!r}, which the expression does not contain"
@@ -217,7 +217,7 @@ def parse(
     _print_parse(parsed)
 
 
-def expression_has(name: str, expression: str) -> bool:
+def _occurs_in(name: str, expression: str) -> bool:
     """Whether a single own category name occurs in the expression (else it is probably a misspelt set name)."""
     return bool(name) and name.lower() in expression.lower()
 

@@ -106,7 +106,7 @@ def test_sentences_read_from_their_words_have_the_same_answer(train_scenes):
 def test_objects_keep_apart_and_inside_the_frame(train_scenes):
     for scene in train_scenes:
         objects = scene.layout.objects
-        assert 5 <= len(objects) <= 9
+        assert 4 <= len(objects) <= 7
         for item in objects:
             angle = math.radians(item.angle_deg)
             reach_x = (item.length * abs(math.cos(angle)) + item.width * abs(math.sin(angle))) / 2
