@@ -135,8 +135,9 @@ def describe(run: Run) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     recipe = run.recipe
     return (
-        f"{type(model).__name__}, {parameters:.1f} M parameters, on {recipe.dataset}: {len(run.data['train']):,} samples "
-        f"of {recipe.image_size_px} px, {recipe.max_steps:,} updates of {recipe.batch_size} samples, "
+        f"{type(model).__name__}, {parameters:.1f} M parameters, on {recipe.dataset}: "
+        f"{len(run.data['train']):,} samples of {recipe.image_size_px} px, "
+        f"{recipe.max_steps:,} updates of {recipe.batch_size} samples, "
         f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type}, "
         f"precision {run.accelerator.mixed_precision}."
     )
@@ -200,8 +201,8 @@ def prepare_run(args: TrainingArguments) -> Run:
     micro_batch, rest = divmod(recipe.batch_size, accelerator.num_processes * args.gradient_accumulation_steps)
     if rest or micro_batch == 0:
         raise ValueError(
-            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of processes "
-            f"× accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
+            f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
         )
     Path(args.output_dir).mkdir(parents=True, exist_ok=True)
     set_seed(args.seed)
