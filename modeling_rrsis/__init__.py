@@ -1,9 +1,12 @@
 """The networks: tensors in, log-odds and loss out.
 
-Importing this package registers the three models with transformers' Auto classes.
+Importing this package registers the three models, their processor and the pipeline with transformers, so that the Auto
+classes find them without `trust_remote_code`.
 """
 
 from transformers import AutoConfig, AutoModel
+
+from processing_rrsis.registration import register_auto_classes
 
 from .configuration_rrsis import DANetConfig, FIANetConfig, LAVTConfig
 from .modeling_danet import DANetForReferringSegmentation
@@ -21,6 +24,7 @@ for _model in MODELS.values():
     AutoModel.register(_model.config_class, _model, exist_ok=True)
     _model.config_class.register_for_auto_class()
     _model.register_for_auto_class("AutoModel")
+register_auto_classes(model.config_class for model in MODELS.values())
 
 __all__ = [
     "MODELS",

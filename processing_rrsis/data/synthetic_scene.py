@@ -40,14 +40,14 @@ class CategoryShape:
 
 
 CATEGORY_SHAPES: dict[str, CategoryShape] = {
-    "vehicle": CategoryShape(small_length=0.13, large_length=0.228, aspect=0.5),
-    "building": CategoryShape(small_length=0.135, large_length=0.236, aspect=0.78),
-    "storage tank": CategoryShape(small_length=0.118, large_length=0.207, aspect=1.0),
-    "tennis court": CategoryShape(small_length=0.15, large_length=0.263, aspect=0.56),
-    "basketball court": CategoryShape(small_length=0.145, large_length=0.254, aspect=0.64),
-    "airplane": CategoryShape(small_length=0.145, large_length=0.254, aspect=0.95, surround=(1.06, 1.12)),
-    "ship": CategoryShape(small_length=0.16, large_length=0.28, aspect=0.38, surround=(1.16, 1.8)),
-    "baseball field": CategoryShape(small_length=0.118, large_length=0.207, aspect=1.414),
+    "vehicle": CategoryShape(small_length=0.148, large_length=0.26, aspect=0.5),
+    "building": CategoryShape(small_length=0.15, large_length=0.262, aspect=0.78),
+    "storage tank": CategoryShape(small_length=0.132, large_length=0.23, aspect=1.0),
+    "tennis court": CategoryShape(small_length=0.165, large_length=0.289, aspect=0.56),
+    "basketball court": CategoryShape(small_length=0.16, large_length=0.28, aspect=0.64),
+    "airplane": CategoryShape(small_length=0.16, large_length=0.28, aspect=0.95, surround=(1.06, 1.12)),
+    "ship": CategoryShape(small_length=0.175, large_length=0.306, aspect=0.38, surround=(1.16, 1.7)),
+    "baseball field": CategoryShape(small_length=0.13, large_length=0.227, aspect=1.414),
 }
 
 

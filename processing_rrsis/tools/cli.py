@@ -110,11 +110,9 @@ def load_pipeline(model: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoModel, AutoProcessor
     from transformers.utils import logging
 
-    from modeling_rrsis import MODELS
+    import modeling_rrsis  # noqa: F401 - registers the networks
     from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-    from processing_rrsis.registration import register_auto_classes
 
-    register_auto_classes(network.config_class for network in MODELS.values())
     logging.disable_progress_bar()
     options = {"trust_remote_code": trust_remote_code}
     try:
