@@ -1,0 +1,118 @@
+"""The training script: a short run and what it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+import train_accelerate
+from modeling_rrsis import FIANetForReferringSegmentation
+from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
+from train_accelerate import TrainingArguments, prepare_run, resolve_recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """Four updates of the small FIANet, started the way a user does it."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, str(ROOT / "train_accelerate.py"), "--output_dir", str(folder / "out")]
+    command += ["--max_steps", "4", "--eval_every", "2", "--warmup_steps", "1", "--log_every", "1"]
+    command += ["--max_samples", "24", "--batch_size", "8", "--num_workers", "0"]
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "output.txt").write_text(done.stdout)
+    return folder / "out"
+
+
+def test_prints_the_controls_and_the_kinds(run_dir):
+    output = (run_dir.parent / "output.txt").read_text()
+    for words in (
+        "shuffled",
+        "category only",
+        "blank",
+        "size+position",
+        "test_compositional",
+        "Selected on validation",
+    ):
+        assert words in output
+
+
+def test_logs_every_step_and_evaluation(run_dir):
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert all(line["images_per_second"] > 0 and line["loss"] > 0 for line in steps)
+    assert [line["step"] for line in lines if line.get("split") == "validation"] == [2, 4]
+
+
+def test_metrics_hold_recipe_splits_and_controls(run_dir):
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["recipe"]["max_steps"] == 4
+    assert set(metrics["results"]) == {"test", "test_compositional", "test_absent"}
+    assert set(metrics["results"]["test"]) == {"expression", "shuffled", "category", "blank"}
+    assert metrics["results"]["test"]["expression"]["overall"]["n"] == 24
+    assert "validation" in metrics["selection"]
+    assert json.loads((run_dir / "best" / "metrics.json").read_text()) == metrics
+
+
+def test_pictures_can_be_opened(run_dir):
+    for name in ("contact_sheet.png", "curves.png"):
+        with Image.open(run_dir / name) as picture:
+            picture.load()
+            assert picture.width > 1000
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_folders_load_and_segment(run_dir, name):
+    model = AutoModel.from_pretrained(run_dir / name)
+    assert isinstance(model, FIANetForReferringSegmentation)
+    pipe = ReferringSegmentationPipeline(model=model, processor=AutoProcessor.from_pretrained(run_dir / name))
+    result = pipe(Image.new("RGB", (70, 50)), text="the ship on the left")
+    assert result["mask"].size == (70, 50)
+    assert 0.0 <= result["score"] <= 1.0
+
+
+def test_unknown_model_lists_what_exists():
+    with pytest.raises(ValueError, match="lavt, danet, fianet, got 'unet'"):
+        resolve_recipe(TrainingArguments(model="unet"))
+
+
+def test_unknown_dataset_lists_what_exists():
+    with pytest.raises(ValueError, match="--model fianet --dataset synthetic"):
+        resolve_recipe(TrainingArguments(dataset="imagenet"))
+
+
+def test_batch_must_be_divisible(tmp_path):
+    arguments = TrainingArguments(batch_size=3, gradient_accumulation_steps=2, output_dir=str(tmp_path), max_samples=8)
+    with pytest.raises(ValueError, match="multiple of processes × accumulation steps, here 1 × 2"):
+        prepare_run(arguments)
+
+
+def test_errors_are_one_line_for_the_user():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_accelerate.py"), "--model", "unet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_auto_precision_is_one_the_hardware_has(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert train_accelerate.resolve_precision("auto") == "bf16"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert train_accelerate.resolve_precision("auto") == "no"
+    assert train_accelerate.resolve_precision("fp16") == "fp16"
