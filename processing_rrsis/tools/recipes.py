@@ -82,14 +82,14 @@ TINY_TRAINING: dict[str, Any] = {
     "image_size_px": 80,
     "max_length": 24,
     "batch_size": 32,
-    "max_steps": 1400,
+    "max_steps": 1000,
     "warmup_steps": 120,
     "learning_rate": 8e-4,
     "text_learning_rate": 5e-4,
     "weight_decay": 0.01,
     "trained_text_layers": None,
     "max_grad_norm": 1.0,
-    "eval_every": 350,
+    "eval_every": 250,
 }
 
 RECIPES: dict[tuple[str, str], Recipe] = {
