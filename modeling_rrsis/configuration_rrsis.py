@@ -122,7 +122,10 @@ class DANetConfig(LAVTConfig):
             1×1 kernel (table 3).
         num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a).
         agent_distance: `dis` of equation 5, which the paper leaves open: `"dot"`, `"cosine"` or `"l2"` (negative).
-        predictor_num_heads: Heads of the self-attention that follows equation 9; the paper does not say.
+        agent_words: W^Q of equation 4, which selects the agents. The selection is discrete and hands no gradient on.
+            `"weighted"`: a projection of its own, trained because each agent's key is weighed by the softmax of the
+            agents' reliabilities. `"shared"`: equations 7 and 8 without weights, and the words take the sentence's
+            trained projections (W^Qg).
         predictor_mlp_ratio: Width of the feed-forward layer that follows equation 9, as a multiple.
         predictor_scale: Factor on the product of equation 10. `None` means 1/√C, which keeps the first logits
             near one; 1.0 is the literal paper.
@@ -143,7 +146,7 @@ class DANetConfig(LAVTConfig):
         predictor: str = "agent",
         num_agents: int = 32,
         agent_distance: str = "dot",
-        predictor_num_heads: int = 8,
+        agent_words: str = "weighted",
         predictor_mlp_ratio: float = 4.0,
         predictor_scale: float | None = None,
         **kwargs: Any,
@@ -155,7 +158,7 @@ class DANetConfig(LAVTConfig):
         self.predictor = predictor
         self.num_agents = num_agents
         self.agent_distance = agent_distance
-        self.predictor_num_heads = predictor_num_heads
+        self.agent_words = agent_words
         self.predictor_mlp_ratio = predictor_mlp_ratio
         self.predictor_scale = predictor_scale
         self._check_danet()
@@ -175,12 +178,13 @@ class DANetConfig(LAVTConfig):
         _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
         _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))
         _positive("num_agents", self.num_agents)
-        _positive("predictor_num_heads", self.predictor_num_heads)
+        _one_of("agent_words", self.agent_words, ("weighted", "shared"))
 
     @classmethod
     def paper(cls, **kwargs: Any) -> DANetConfig:
-        """The literal paper: both softmaxes of the affinity loss plain, the product of equation 10 unscaled."""
-        return cls(**{"affinity_temperature": 1.0, "predictor_scale": 1.0, **kwargs})
+        """The literal paper: plain softmaxes in the affinity loss, unweighted agents, equation 10 without a factor."""
+        literal = {"affinity_temperature": 1.0, "agent_words": "shared", "predictor_scale": 1.0}
+        return cls(**{**literal, **kwargs})
 
     __eq__ = LAVTConfig.__eq__
     __hash__ = None  # type: ignore[assignment]

@@ -96,8 +96,10 @@ class DANetPredictor(nn.Module):
         self.sentence_query = nn.Linear(channels, channels, bias=False)
         self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
+        self.word_query = None
         if config.predictor == "agent":
-            self.word_query = nn.Linear(text_channels, channels, bias=False)
+            if config.agent_words == "weighted":
+                self.word_query = nn.Linear(text_channels, channels, bias=False)
             # The paper reuses the symbol W^Q for words and pixels, whose widths differ.
             self.pixel_query = nn.Linear(channels, channels, bias=False)
         self.block = DANetPredictorBlock(channels, config.predictor_mlp_ratio)
@@ -118,9 +120,10 @@ class DANetPredictor(nn.Module):
     def align_by_agents(self, pixels: Tensor, keys: Tensor, query: Tensor, text: TextFeatures) -> Tensor:
         """Equations 7 and 8: alignment of the sentence with the pixels (B, 1, M) through the agents."""
         agents, reliability = self.select_agents(keys, text)
-        # The choice of agents is discrete. The reliability weighs them, so that W^Q of the words is trained.
-        weight = reliability.softmax(-1).unsqueeze(-1) * reliability.shape[-1]
-        agent_keys = keys.gather(1, agents.unsqueeze(-1).expand(-1, -1, keys.shape[-1])) * weight
+        agent_keys = keys.gather(1, agents.unsqueeze(-1).expand(-1, -1, keys.shape[-1]))
+        if self.word_query is not None:
+            # The choice of agents is discrete: weighing them by their reliability is what trains W^Q of the words.
+            agent_keys = agent_keys * (reliability.softmax(-1) * reliability.shape[-1]).unsqueeze(-1)
         to_sentence = (query @ agent_keys.transpose(1, 2) * self.scale).softmax(-1)  # corr^g (B, 1, K)
         to_pixels = (self.pixel_query(pixels) @ agent_keys.transpose(1, 2) * self.scale).softmax(-1)  # corr^p
         return to_sentence @ to_pixels.transpose(1, 2)
@@ -133,7 +136,9 @@ class DANetPredictor(nn.Module):
 
     def reliability(self, keys: Tensor, text: TextFeatures) -> Tensor:
         """r_m (B, M), the correlation of a pixel with the real words, summed."""
-        words = self.word_query(text.words)
+        words = (
+            self.sentence_query(self.sentence(text.words)) if self.word_query is None else self.word_query(text.words)
+        )
         if self.distance == "cosine":
             correlation = F.normalize(words, dim=-1) @ F.normalize(keys, dim=-1).transpose(1, 2)
         elif self.distance == "l2":

@@ -1,0 +1,24 @@
+"""What several test modules share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory):
+    """Four updates of the small FIANet, started the way a user does it."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, str(ROOT / "train_accelerate.py"), "--output_dir", str(folder / "out")]
+    command += ["--max_steps", "4", "--eval_every", "2", "--warmup_steps", "1", "--log_every", "1"]
+    command += ["--max_samples", "24", "--batch_size", "8", "--num_workers", "0"]
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "output.txt").write_text(done.stdout)
+    return folder / "out"
