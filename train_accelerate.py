@@ -40,7 +40,7 @@ from processing_rrsis.data import build_synthetic_tokenizer, load_benchmark
 from processing_rrsis.data.collate import ReferringCollator
 from processing_rrsis.data.synthetic import SPLITS
 from processing_rrsis.data.synthetic_ceilings import reader_ceilings
-from processing_rrsis.metrics import evaluate_model
+from processing_rrsis.metrics import EvaluationResult, evaluate_model
 from processing_rrsis.tools.export import save_hub_folder
 from processing_rrsis.tools.optimization import parameter_groups, poly_schedule
 from processing_rrsis.tools.recipes import MODEL_NAMES, Recipe, get_recipe
@@ -84,6 +84,10 @@ class TrainingArguments:
     eval_every: int | None = field(default=None, metadata={"help": "Updates between evaluations."})
     mixed_precision: str = field(
         default="auto", metadata={"help": "no, bf16 or fp16; 'auto' is bf16 where the hardware computes in it."}
+    )
+    cpu_threads: int | None = field(
+        default=None,
+        metadata={"help": "Threads of a process that computes on the CPU; its share of the cores if absent."},
     )
     num_workers: int = field(default=1, metadata={"help": "Processes that load data, per training process."})
     log_every: int = field(default=20, metadata={"help": "Updates between lines of metrics.jsonl."})
@@ -146,6 +150,11 @@ def describe(run: Run) -> str:
     )
 
 
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def resolve_precision(requested: str) -> str:
     """`"auto"` to `"bf16"` where the hardware multiplies in bfloat16, else to `"no"`."""
     if requested != "auto":
@@ -160,6 +169,10 @@ def resolve_recipe(args: TrainingArguments) -> Recipe:
     if args.model not in MODELS:
         raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {args.model!r}.")
     changes = {name: getattr(args, name) for name in RECIPE_OVERRIDES if getattr(args, name) is not None}
+    for name in ("max_steps", "batch_size", "eval_every", "log_every", "max_samples", "gradient_accumulation_steps"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}.")
     return dataclasses.replace(get_recipe(args.model, args.dataset), **changes)
 
 
@@ -187,7 +200,7 @@ def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
     if args.max_samples is not None:  # the embedded benchmark makes no more than is asked for
         options |= {f"{split}_samples": args.max_samples for split in SPLITS}
     else:
-        options["num_proc"] = min(MAX_DATA_PROCESSES, os.cpu_count() or 1)
+        options["num_proc"] = min(MAX_DATA_PROCESSES, available_cores())
     return load_benchmark(args.dataset, data_dir=args.data_dir, **options)
 
 
@@ -200,6 +213,9 @@ def prepare_run(args: TrainingArguments) -> Run:
         step_scheduler_with_optimizer=False,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=args.seed),
     )
+    if accelerator.device.type == "cpu":
+        # `accelerate launch` leaves a CPU process a single thread.
+        torch.set_num_threads(args.cpu_threads or max(1, available_cores() // accelerator.num_processes))
     console = Console(stderr=False, highlight=False)
     micro_batch, rest = divmod(recipe.batch_size, accelerator.num_processes * args.gradient_accumulation_steps)
     if rest or micro_batch == 0:
@@ -212,6 +228,11 @@ def prepare_run(args: TrainingArguments) -> Run:
     start = time.perf_counter()
     with accelerator.main_process_first():
         data = load_data(args, recipe)
+    if len(data["train"]) < recipe.batch_size:
+        raise ValueError(
+            f"The training split has {len(data['train'])} samples, fewer than the {recipe.batch_size} of one update. "
+            "Raise --max_samples or lower --batch_size."
+        )
     seconds = {"data": time.perf_counter() - start}
     processor = build_processor(recipe)
     model = build_model(recipe, processor)
@@ -337,31 +358,35 @@ def validate(run: Run, step: int, progress: Progress) -> float:
     return time.perf_counter() - start
 
 
-def save(run: Run, name: str, model_card: str | None = None, metrics: dict[str, Any] | None = None) -> None:
-    """Write a Hub-shaped folder of the current weights."""
+def save(run: Run, name: str) -> None:
+    """Write a Hub-shaped folder of the current weights; every process returns when it is there."""
     if run.accelerator.is_main_process:
         model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
-        save_hub_folder(model, run.processor, run.output_dir / name, model_card=model_card, metrics=metrics)
+        save_hub_folder(model, run.processor, run.output_dir / name)
     run.accelerator.wait_for_everyone()
 
 
 def report(run: Run) -> None:
-    """Test the selected weights once, print the tables and write the pictures, the card and metrics.json."""
+    """Test the selected weights once; the main process writes and prints the outcome."""
     start = time.perf_counter()
     model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
     model.load_state_dict(load_file(run.output_dir / "best" / "model.safetensors"))
-    batch_size = EVAL_BATCHES * run.micro_batch
     results = evaluate_splits(
         run.model,
         run.data,
         run.collator(),
-        batch_size=batch_size,
+        batch_size=EVAL_BATCHES * run.micro_batch,
         accelerator=run.accelerator,
         seed=run.args.seed,
     )
-    if not run.accelerator.is_main_process:
-        return
     run.seconds["test"] = time.perf_counter() - start
+    if run.accelerator.is_main_process:
+        write_report(run, model.eval(), results)
+    run.accelerator.wait_for_everyone()
+
+
+def write_report(run: Run, model: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]) -> None:
+    """Pictures, metrics.json and the model card of the selected weights, and the tables on the screen."""
     ceilings = reader_ceilings(seed=run.args.data_seed) if run.recipe.dataset == "synthetic" else {}
     summary = RunSummary(
         recipe=run.recipe,
@@ -372,29 +397,24 @@ def report(run: Run) -> None:
         results=plain_results(results),
         ceilings={reader: scores["overall"] for reader, scores in ceilings.items()},
     )
+    sheet, best = run.output_dir / "contact_sheet.png", run.output_dir / "best"
     device = run.accelerator.device
-    model.eval()
-    draw_sheet(
-        model,
-        run.data["test"],
-        run.collator(),
-        results["test"],
-        device=device,
-        path=run.output_dir / "contact_sheet.png",
-    )
+    draw_sheet(model, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
     write_metrics(summary, run.output_dir)
-    best = run.output_dir / "best"
     card = card_text(summary, model, repo_id=str(best), train_samples=len(run.data["train"]), device=device.type)
-    save(run, "best", model_card=card, metrics=summary.to_dict())
+    save_hub_folder(model, run.processor, best, model_card=card, metrics=summary.to_dict())
     print_summary(summary, results, run.console)
-    run.say(f"Look at {run.output_dir / 'contact_sheet.png'}; the model is in {best}.")
+    run.say(f"Look at {sheet}; the model is in {best}.")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train, evaluate and write the run's folder."""
     (args,) = HfArgumentParser(TrainingArguments, description=__doc__).parse_args_into_dataclasses(argv)
     run = prepare_run(args)
-    (run.output_dir / "metrics.jsonl").unlink(missing_ok=True)
+    log = run.output_dir / "metrics.jsonl"
+    if log.exists() and run.accelerator.is_main_process:
+        run.say(f"Replacing the run that is in {run.output_dir}.")
+        log.unlink()
     run.say(describe(run))
     train(run)
     save(run, "last")

@@ -82,6 +82,18 @@ def test_batch_must_be_divisible(tmp_path):
         prepare_run(arguments)
 
 
+@pytest.mark.parametrize("name", ["max_steps", "batch_size", "eval_every", "log_every", "max_samples"])
+def test_numbers_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"--{name} must be at least 1, got 0"):
+        resolve_recipe(TrainingArguments(**{name: 0}))
+
+
+def test_too_few_samples_for_one_update(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match="8 samples, fewer than the 16 of one update"):
+        prepare_run(TrainingArguments(batch_size=16, max_samples=8, output_dir=str(tmp_path / "out")))
+
+
 def test_errors_are_one_line_for_the_user():
     done = subprocess.run(
         [sys.executable, str(ROOT / "train_accelerate.py"), "--model", "unet"],
