@@ -11,6 +11,7 @@ read once, at the end.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import math
@@ -57,6 +58,10 @@ from processing_rrsis.tools.run_report import (
 MAX_DATA_PROCESSES = 4  # that make the embedded benchmark; more gain little on 5,000 scenes
 EVAL_BATCHES = 4  # evaluation holds no activations, so a batch may be this many times that of training
 RECIPE_OVERRIDES = ("max_steps", "batch_size", "learning_rate", "text_learning_rate", "warmup_steps", "eval_every")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of the description, and say every default."""
 
 
 class TrainingError(RuntimeError):
@@ -409,7 +414,8 @@ def write_report(run: Run, model: torch.nn.Module, results: dict[str, dict[str, 
 
 def main(argv: list[str] | None = None) -> None:
     """Train, evaluate and write the run's folder."""
-    (args,) = HfArgumentParser(TrainingArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    parser = HfArgumentParser(TrainingArguments, description=__doc__, formatter_class=HelpFormatter)
+    (args,) = parser.parse_args_into_dataclasses(argv)
     run = prepare_run(args)
     log = run.output_dir / "metrics.jsonl"
     if log.exists() and run.accelerator.is_main_process:

@@ -24,7 +24,9 @@ def control_expressions(dataset: Any, control: str, seed: int = 0) -> list[str]:
     Args:
         dataset: Split with the columns `expression` and, as needed, `category` and `image_id`.
         control: One of `CONTROLS`. `"shuffled"` permutes the split's expressions such that no sample keeps its own
-            text and, as far as possible, none gets a text that also belongs to its image.
+            text and, as far as possible, none gets a text that also belongs to its image. `"category"` is the word of
+            the target's category behind "The": every benchmark's expressions start with an article, and a bare noun
+            would test that habit instead of what the category alone is worth.
         seed: Seed of the permutation.
 
     Returns:
@@ -41,7 +43,7 @@ def control_expressions(dataset: Any, control: str, seed: int = 0) -> list[str]:
     if control == "blank":
         return [""] * len(dataset)
     if control == "category":
-        return _column(dataset, "category")
+        return [f"The {category}" for category in _column(dataset, "category")]
     expressions = _column(dataset, "expression")
     if control == "expression":
         return expressions

@@ -19,7 +19,7 @@ def texts_only(expressions, images=None):
 def test_what_the_controls_say():
     dataset = make_dataset()
     assert control_expressions(dataset, "expression") == list(dataset["expression"])
-    assert control_expressions(dataset, "category")[:2] == ["ship", "storage tank"]
+    assert control_expressions(dataset, "category")[:2] == ["The ship", "The storage tank"]
     assert control_expressions(dataset, "blank") == [""] * 7
 
 
