@@ -1,0 +1,191 @@
+"""Turn the tensors of a published checkpoint into ours, every key accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from ..modeling_fianet import FIANetForReferringSegmentation
+from ..modeling_lavt import LAVTForReferringSegmentation
+from .keys import TABLES, KeyTable, recognise
+from .reading import Checkpoint, read_checkpoint
+from .sizes import Shapes, read_sizes, swin_sizes
+
+MODELS: dict[str, type[LAVTForReferringSegmentation]] = {
+    "lavt": LAVTForReferringSegmentation,
+    "fianet": FIANetForReferringSegmentation,
+}
+
+
+@dataclass
+class Conversion:
+    """Converted tensors and what became of each published key.
+
+    Args:
+        arch: `"lavt"`, `"fianet"` or `"swin"`.
+        sizes: What was read from the shapes: fields of the configuration.
+        state: Tensors by our key.
+        taken: Published key to ours.
+        folded: Those of `taken` whose two channels became one.
+        dropped: Reason to the published keys that feed nothing.
+        other: Names of what else lay in the file.
+    """
+
+    arch: str
+    sizes: dict[str, Any]
+    state: dict[str, Tensor] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)
+    folded: list[str] = field(default_factory=list)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+    other: list[str] = field(default_factory=list)
+
+
+def convert_checkpoint(
+    path: str | Path, arch: str, text_heads: int | None = None, fusion_heads: list[int] | None = None
+) -> tuple[LAVTForReferringSegmentation, Conversion]:
+    """Convert a published LAVT or FIANet checkpoint.
+
+    The parameters of the returned model are the file's bytes; its position indices are on the meta device. Save it and
+    load it again to use it: `model.save_pretrained(folder)`, `Model.from_pretrained(folder)`.
+
+    Args:
+        path: The checkpoint.
+        arch: `"lavt"` (either of its forms) or `"fianet"`.
+        text_heads: Attention heads of BERT, which no tensor tells; one for each 64 channels if absent.
+        fusion_heads: Heads of the pixel–word attention of the four stages, which no tensor tells; one each if absent.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It can't be read safely, is of another kind, or has unexpected or missing keys; all are listed.
+    """
+    checkpoint = read_checkpoint(path)
+    published = _with_bert(checkpoint, arch)
+    sizes = read_sizes(arch, published, text_heads=text_heads, fusion_heads=fusion_heads)
+    model_class = MODELS[arch]
+    with torch.device("meta"):
+        model = model_class(model_class.config_class(**sizes))
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    conversion = translate(published, arch, shapes=shapes, sizes=sizes)
+    conversion.other = checkpoint.other
+    model.load_state_dict(conversion.state, strict=True, assign=True)
+    return model.eval(), conversion
+
+
+def convert_swin(path: str | Path) -> Conversion:
+    """Convert Microsoft's Swin file (ImageNet) to timm's layout, which `Model.from_backbones(vision=FILE)` loads.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It can't be read safely, is of another kind, or has unexpected or missing keys; all are listed.
+    """
+    checkpoint = read_checkpoint(path)
+    _check_kind(checkpoint.model, "swin")
+    if "layers.3.downsample.norm.weight" in checkpoint.model:
+        raise ValueError(
+            f"{path} is in timm's layout already: give it to `Model.from_backbones(vision={str(path)!r})` as it is."
+        )
+    sizes = swin_sizes(Shapes(checkpoint.model, kind="a published Swin"), prefix="")
+    with torch.device("meta"):
+        swin = timm.create_model(sizes["backbone"], num_classes=0, **sizes["backbone_kwargs"])
+    shapes = {key: tuple(tensor.shape) for key, tensor in swin.state_dict().items()}
+    conversion = translate(checkpoint.model, "swin", shapes=shapes, sizes=sizes)
+    conversion.other = checkpoint.other
+    return conversion
+
+
+def _with_bert(checkpoint: Checkpoint, arch: str) -> dict[str, Tensor]:
+    """All tensors under one dictionary, BERT's under `text_encoder.`: both of LAVT's forms become one."""
+    _check_kind(checkpoint.model, arch)
+    inside = any(key.startswith("text_encoder.") for key in checkpoint.model)
+    if inside == (checkpoint.bert is not None):
+        found = "both" if inside else "neither"
+        raise ValueError(
+            "Expected a BERT, either as `text_encoder.*` among the network's keys or beside them under `bert_model`; "
+            f"found {found}."
+        )
+    beside = {f"text_encoder.{key}": tensor for key, tensor in (checkpoint.bert or {}).items()}
+    return {**checkpoint.model, **beside}
+
+
+def _check_kind(state: Mapping[str, Tensor], arch: str) -> None:
+    """Raise a `ValueError` if the keys are those of another kind of checkpoint."""
+    kinds = recognise(state)
+    if arch not in kinds:
+        hint = f"this looks like --arch {kinds[0]}" if kinds else f"its keys begin with {', '.join(list(state)[:3])}"
+        raise ValueError(f"Expected a published {arch} checkpoint, but {hint}.")
+
+
+def translate(
+    published: Mapping[str, Tensor], arch: str, shapes: Mapping[str, tuple[int, ...]], sizes: dict[str, Any]
+) -> Conversion:
+    """Rename, reshape and fold published tensors until they are exactly those of `shapes`.
+
+    Args:
+        published: Tensors by published key.
+        arch: Name of the table of keys.
+        shapes: Shape of every tensor that is expected, by our key.
+        sizes: What was read from the published shapes.
+
+    Raises:
+        ValueError: If keys are unexpected, missing or doubled or have another shape; the message lists them.
+    """
+    table = TABLES[arch]
+    conversion = Conversion(arch=arch, sizes=sizes)
+    unexpected, wrong = [], []
+    for key, tensor in published.items():
+        reason = table.dead_reason(key)
+        if reason is not None:
+            conversion.dropped.setdefault(reason, []).append(key)
+            continue
+        name = table.rename(key)
+        if name not in shapes or name in conversion.state:
+            unexpected.append(key)
+            continue
+        fitted = _fit(tensor, name=name, shape=shapes[name], table=table)
+        if fitted is None:
+            wrong.append(f"{key} {tuple(tensor.shape)}, expected {shapes[name]} for {name}")
+            continue
+        conversion.state[name] = fitted
+        conversion.taken[key] = name
+        if name in table.folded:
+            conversion.folded.append(key)
+    missing = sorted(set(shapes) - set(conversion.state) - {line.rsplit(" for ", 1)[-1] for line in wrong})
+    _check_complete(arch, unexpected=unexpected, missing=missing, wrong=wrong)
+    return conversion
+
+
+def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> Tensor | None:
+    """The tensor in the expected shape; `None` if it has another size."""
+    if name in table.folded:
+        if tensor.shape[0] != 2:
+            return None
+        tensor = fold_two_channels(tensor)
+    # A 1×1 convolution is a linear layer: its last dimensions of one fall away.
+    trailing = tuple(tensor.shape[len(shape) :])
+    if tuple(tensor.shape[: len(shape)]) != shape or any(size != 1 for size in trailing):
+        return None
+    return tensor.reshape(shape)
+
+
+def fold_two_channels(tensor: Tensor) -> Tensor:
+    """Target − background of a head (2, …): the log-odds of its softmax, as one channel (1, …)."""
+    return (tensor[1:2].double() - tensor[0:1].double()).to(tensor.dtype)
+
+
+def _check_complete(arch: str, unexpected: Iterable[str], missing: Iterable[str], wrong: Iterable[str]) -> None:
+    parts = []
+    named = (("unexpected", unexpected), ("missing (our names)", missing), ("of another size", wrong))
+    for title, keys in named:
+        keys = list(keys)
+        if keys:
+            parts.append(f"{len(keys)} {title}:\n  " + "\n  ".join(keys))
+    if parts:
+        raise ValueError(
+            f"The tensors are not exactly those of a published {arch}; nothing was written.\n" + "\n".join(parts)
+        )

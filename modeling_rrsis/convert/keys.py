@@ -1,0 +1,164 @@
+"""Key names of the published checkpoints: which of ours each one is, and which of them feed nothing.
+
+A table is read from top to bottom. Every rename that fits is applied, so a later line sees what an earlier one left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Rename = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """What is known of the keys of one kind of checkpoint.
+
+    Args:
+        renames: Pairs of a regular expression and its replacement, in order. `{next}` in a replacement stands for the
+            first group plus one.
+        dead: Pairs of a reason and a regular expression: tensors that influence nothing and are not taken.
+        folded: Our keys whose published tensor has two channels, background and target, where ours has one.
+        marks: Beginnings of keys that only this kind of checkpoint has.
+    """
+
+    renames: tuple[Rename, ...]
+    dead: tuple[Rename, ...]
+    folded: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+    def rename(self, key: str) -> str:
+        """Our name of a published key."""
+        for pattern, replacement in self.renames:
+            match = re.search(pattern, key)
+            if match:
+                following = str(int(match[1]) + 1) if "{next}" in replacement else ""
+                key = (
+                    key[: match.start()] + match.expand(replacement).replace("{next}", following) + key[match.end() :]
+                )
+        return key
+
+    def dead_reason(self, key: str) -> str | None:
+        """Why a published key is not taken; `None` where it is."""
+        return next((reason for reason, pattern in self.dead if re.search(pattern, key)), None)
+
+
+BUFFERS = "index buffer, built from the sizes"
+GATE = "gate of the last stage, which feeds nothing"
+
+SWIN_RENAMES: tuple[Rename, ...] = (
+    # timm merges patches at the start of a stage, the published Swin at the end of the one before.
+    (r"^backbone\.layers\.(\d)\.downsample\.", "vision.layers.{next}.downsample."),
+    (r"^backbone\.layers\.(\d)\.blocks\.", r"vision.layers.\1.blocks."),
+    (r"^backbone\.patch_embed\.", "vision.patch_embed."),
+)
+ATTENTION_RENAMES: tuple[Rename, ...] = (
+    (r"\.image_lang_att\.", ".attention."),
+    (r"\.vis_project\.0\.", ".visual."),
+    (r"\.project_mm\.0\.", ".output."),
+    (r"\.f_query\.0\.", ".query."),
+    (r"\.f_key\.0\.", ".key."),
+    (r"\.f_value\.0\.", ".value."),
+    (r"\.W\.0\.", ".output."),
+    (r"\.gate\.0\.", ".gate.reduce."),
+    (r"\.gate\.2\.", ".gate.expand."),
+)
+DECODER_RENAMES: tuple[Rename, ...] = (
+    (r"^classifier\.conv1_1\.", "head."),
+    (r"^classifier\.conv([12])_4\.", r"decoder.blocks.2.conv\1."),
+    (r"^classifier\.conv([12])_3\.", r"decoder.blocks.1.conv\1."),
+    (r"^classifier\.conv([12])_2\.", r"decoder.blocks.0.conv\1."),
+    (r"^classifier\.bn([12])_4\.", r"decoder.blocks.2.norm\1."),
+    (r"^classifier\.bn([12])_3\.", r"decoder.blocks.1.norm\1."),
+    (r"^classifier\.bn([12])_2\.", r"decoder.blocks.0.norm\1."),
+)
+BASE_DEAD: tuple[Rename, ...] = (
+    (BUFFERS, r"^backbone\.layers\.\d\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$"),
+    (BUFFERS, r"^text_encoder\.embeddings\.(position_ids|token_type_ids)$"),
+    ("pooler of BERT, which is not used", r"^text_encoder\.pooler\."),
+)
+
+LAVT = KeyTable(
+    renames=(
+        *SWIN_RENAMES,
+        (r"^backbone\.norm(\d)\.", r"fusion.\1.norm."),
+        (r"^backbone\.layers\.(\d)\.fusion\.", r"fusion.\1.context."),
+        (r"^backbone\.layers\.(\d)\.res_gate\.", r"fusion.\1.gate."),
+        *ATTENTION_RENAMES,
+        *DECODER_RENAMES,
+    ),
+    dead=(*BASE_DEAD, (GATE, r"^backbone\.layers\.3\.res_gate\.")),
+    folded=("head.weight", "head.bias"),
+    marks=("backbone.layers.0.res_gate.", "backbone.layers.0.fusion."),
+)
+
+FIANET = KeyTable(
+    renames=(
+        *SWIN_RENAMES,
+        (r"^backbone\.norm(\d)\.", r"fusion.\1.norm."),
+        (r"^backbone\.layers\.(\d)\.context_pixel_attn\.", r"fusion.\1.context."),
+        (r"^backbone\.layers\.(\d)\.context_tanh_gate\.", r"fusion.\1.gate."),
+        (
+            r"^backbone\.layers\.(\d)\.object_position_align_blk\.go_cross_attn\.",
+            r"fusion.\1.ground_object.attention.",
+        ),
+        (r"^backbone\.layers\.(\d)\.object_position_align_blk\.go_tanh_gating\.", r"fusion.\1.ground_object.gate."),
+        (
+            r"^backbone\.layers\.(\d)\.object_position_align_blk\.sp_cross_attn\.",
+            r"fusion.\1.spatial_position.attention.",
+        ),
+        (r"^backbone\.layers\.(\d)\.object_position_align_blk\.conv1\.", r"fusion.\1.spatial_position.conv."),
+        (r"^backbone\.layers\.(\d)\.fc1\.", r"fusion.\1.modulation.reduce."),
+        (r"^backbone\.layers\.(\d)\.fc2\.", r"fusion.\1.modulation.expand."),
+        (r"^backbone\.tmem\.down_channel\.", "tmem.down."),
+        (r"^backbone\.tmem\.up_channel\.", "tmem.up."),
+        (r"^backbone\.tmem\.bn\.", "tmem.norm."),
+        (r"^backbone\.tmem\.block\.(\d+)\.tma\.", r"tmem.layers.\1.attention."),
+        (r"^backbone\.tmem\.block\.(\d+)\.ff\.net\.0\.", r"tmem.layers.\1.expand."),
+        (r"^backbone\.tmem\.block\.(\d+)\.ff\.net\.3\.", r"tmem.layers.\1.reduce."),
+        (r"^backbone\.tmem\.block\.(\d+)\.norm([12])\.", r"tmem.layers.\1.norm\2."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.local_embedding\.", r"tmem.gates.\1.local."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.bn1\.", r"tmem.gates.\1.local_norm."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.global_embedding\.", r"tmem.gates.\1.shared."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.bn2\.", r"tmem.gates.\1.shared_norm."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.global_act\.", r"tmem.gates.\1.activation."),
+        (r"^backbone\.tmem\.fusion\.(\d)\.bn3\.", r"tmem.gates.\1.activation_norm."),
+        *ATTENTION_RENAMES,
+        *DECODER_RENAMES,
+    ),
+    dead=(
+        *BASE_DEAD,
+        (GATE, r"^backbone\.layers\.3\.context_tanh_gate\."),
+        ("linear layer that is never called", r"^backbone\.layers\.\d\.object_position_align_blk\.go_embedding\."),
+        (
+            "object-position alignment of the last stage, which feeds nothing",
+            r"^backbone\.layers\.3\.object_position_align_blk\.",
+        ),
+        ("channel modulation of the last stage, which feeds nothing", r"^backbone\.layers\.3\.fc[12]\."),
+    ),
+    folded=("head.weight", "head.bias"),
+    marks=("backbone.tmem.", "backbone.layers.0.object_position_align_blk."),
+)
+
+SWIN = KeyTable(
+    renames=((r"^layers\.(\d)\.downsample\.", "layers.{next}.downsample."),),
+    dead=(
+        (BUFFERS, r"^layers\.\d\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$"),
+        ("ImageNet's classification head", r"^head\."),
+    ),
+    marks=("patch_embed.", "layers.0.blocks."),
+)
+
+TABLES: dict[str, KeyTable] = {"lavt": LAVT, "fianet": FIANET, "swin": SWIN}
+
+
+def recognise(keys: Iterable[str]) -> list[str]:
+    """Kinds of checkpoint that keys (published names, in any number) may belong to."""
+    keys = list(keys)
+    return [
+        name
+        for name, table in TABLES.items()
+        if all(any(key.startswith(mark) for key in keys) for mark in table.marks)
+    ]
