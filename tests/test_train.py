@@ -36,7 +36,13 @@ def test_logs_every_step_and_evaluation(run_dir):
     steps = [line for line in lines if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert all(line["images_per_second"] > 0 and line["loss"] > 0 for line in steps)
-    assert [line["step"] for line in lines if line.get("split") == "validation"] == [2, 4]
+    evaluations = [line for line in lines if line.get("split") == "validation"]
+    assert [line["step"] for line in evaluations] == [2, 4]
+    assert all(0 <= line["shuffled/mIoU"] <= 100 for line in evaluations)
+
+
+def test_a_model_that_does_not_read_is_told_so(run_dir):
+    assert "it hardly reads the text" in " ".join((run_dir.parent / "output.txt").read_text().split())
 
 
 def test_metrics_hold_recipe_splits_and_controls(run_dir):
