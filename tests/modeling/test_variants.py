@@ -20,7 +20,7 @@ DANET = [
     {"agent_words": "shared"},
     {"affinity_stages": [4]},
     {"affinity_stages": [1, 2, 3, 4]},
-    {"affinity_temperature": 1.0, "predictor_scale": 1.0},
+    {"affinity_temperature": 0.1, "predictor_scale": 1.0},
     {"num_agents": 2},
 ]
 FIANET = [
@@ -80,7 +80,7 @@ def test_affinity_adds_no_parameter_and_sums_its_stages():
         for number in (3, 4):
             attention = model.fusion[number - 1].context.attention
             activation = text_to_visual_activation(attention, stages[number - 1].output, text[0].words[:, 0])
-            expected = expected + affinity_loss(stages[number - 1].output, activation > 0.8, temperature=0.1)
+            expected = expected + affinity_loss(stages[number - 1].output, activation > 0.8)
         torch.testing.assert_close(model.affinity_alignment(stages, text[0]), expected)
 
 
