@@ -16,6 +16,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -27,7 +28,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import set_seed
+from accelerate.utils import GradientAccumulationPlugin, set_seed
 from datasets import DatasetDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -76,7 +77,9 @@ class TrainingArguments:
     model: str = field(default="fianet", metadata={"help": f"Network: {', '.join(MODEL_NAMES)}."})
     dataset: str = field(default="synthetic", metadata={"help": "Benchmark; 'synthetic' is made on this machine."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of a downloaded benchmark."})
-    output_dir: str = field(default="runs/fianet", metadata={"help": "Folder that everything is written to."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder that everything is written to; runs/MODEL if absent."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of weights, order of samples and dropout."})
     data_seed: int = field(default=0, metadata={"help": "Seed of the embedded benchmark's scenes."})
     max_steps: int | None = field(default=None, metadata={"help": "Updates; the recipe's number if absent."})
@@ -124,7 +127,7 @@ class Run:
     @property
     def output_dir(self) -> Path:
         """Folder of the run."""
-        return Path(self.args.output_dir)
+        return Path(self.args.output_dir or "")
 
     def log(self, **values: Any) -> None:
         """Append a line to metrics.jsonl."""
@@ -174,11 +177,16 @@ def resolve_recipe(args: TrainingArguments) -> Recipe:
     """The recipe with the command line's numbers in place of its own."""
     if args.model not in MODELS:
         raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {args.model!r}.")
+    args.output_dir = args.output_dir or f"runs/{args.model}"
     changes = {name: getattr(args, name) for name in RECIPE_OVERRIDES if getattr(args, name) is not None}
     for name in ("max_steps", "batch_size", "eval_every", "log_every", "max_samples", "gradient_accumulation_steps"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}.")
+    for name, low in (("learning_rate", 1e-9), ("text_learning_rate", 1e-9), ("warmup_steps", 0)):
+        value = getattr(args, name)
+        if value is not None and not low <= value < math.inf:
+            raise ValueError(f"--{name} must be a number of at least {low:g}, got {value}.")
     return dataclasses.replace(get_recipe(args.model, args.dataset), **changes)
 
 
@@ -215,7 +223,10 @@ def prepare_run(args: TrainingArguments) -> Run:
     recipe = resolve_recipe(args)
     accelerator = Accelerator(
         mixed_precision=resolve_precision(args.mixed_precision),
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        # An update always has all of its micro-batches, also where an epoch ends between two of them.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
         step_scheduler_with_optimizer=False,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=args.seed),
     )
@@ -229,7 +240,7 @@ def prepare_run(args: TrainingArguments) -> Run:
             f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
             f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
         )
-    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    Path(args.output_dir or "").mkdir(parents=True, exist_ok=True)
     set_seed(args.seed)
     start = time.perf_counter()
     with accelerator.main_process_first():
@@ -262,7 +273,7 @@ def prepare_run(args: TrainingArguments) -> Run:
         persistent_workers=args.num_workers > 0,
         collate_fn=ReferringCollator(processor),
     )
-    if accelerator.num_processes > 1:
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # torch has it for GPUs only
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     return Run(
@@ -331,7 +342,8 @@ def train(run: Run) -> None:
                 losses.clear()
                 rate = step * recipe.batch_size / (time.perf_counter() - start - evaluating)
                 lr = run.schedule.get_last_lr()[0]
-                run.log(step=step, loss=mean_loss, learning_rate=lr, grad_norm=norm, images_per_second=rate)
+                norm_or_none = norm if math.isfinite(norm) else None
+                run.log(step=step, loss=mean_loss, learning_rate=lr, grad_norm=norm_or_none, images_per_second=rate)
                 progress.update(task, description=f"loss {mean_loss:.3f}  lr {lr:.1e}  {rate:.0f} img/s")
             progress.update(task, completed=step)
             if step % recipe.eval_every == 0 or step == recipe.max_steps:
@@ -360,12 +372,13 @@ def validate(run: Run, step: int, progress: Progress) -> float:
     scores, shuffled = results["expression"].to_dict()["overall"], results["shuffled"].overall["mIoU"]
     run.log(step=step, split="validation", **scores, **{"shuffled/mIoU": shuffled})
     better = scores["mIoU"] > run.best_miou
-    progress.console.print(
-        f"step {step}: validation mIoU {scores['mIoU']:.1f}, oIoU {scores['oIoU'] or 0.0:.1f}, with shuffled "
-        f"expressions mIoU {shuffled:.1f}" + (" (best so far)" if better else "")
-    )
-    if step == run.recipe.max_steps and scores["mIoU"] - shuffled < COLLAPSE_MARGIN:
+    if run.accelerator.is_main_process:
         progress.console.print(
+            f"step {step}: validation mIoU {scores['mIoU']:.1f}, oIoU {scores['oIoU'] or 0.0:.1f}, with shuffled "
+            f"expressions mIoU {shuffled:.1f}" + (" (best so far)" if better else "")
+        )
+    if step == run.recipe.max_steps and scores["mIoU"] - shuffled < COLLAPSE_MARGIN:
+        run.say(
             f"[bold yellow]warning:[/] with shuffled expressions the model scores within {COLLAPSE_MARGIN:.0f} points "
             "of its own: it hardly reads the text. Train longer, or lower --text_learning_rate."
         )
@@ -379,8 +392,34 @@ def save(run: Run, name: str) -> None:
     """Write a Hub-shaped folder of the current weights; every process returns when it is there."""
     if run.accelerator.is_main_process:
         model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
-        save_hub_folder(model, run.processor, run.output_dir / name)
+        selection = f"the {name} weights of the run so far; test scores are in the card of best/ when it ends"
+        card = make_card(run, model, summarize(run), run.output_dir / name, selection=selection)
+        save_hub_folder(model, run.processor, run.output_dir / name, model_card=card)
     run.accelerator.wait_for_everyone()
+
+
+def summarize(run: Run, **found: Any) -> RunSummary:
+    """What is known of the run; `found` are the results of its end."""
+    return RunSummary(
+        recipe=run.recipe,
+        seed=run.args.seed,
+        best_step=run.best_step,
+        best_miou=run.best_miou,
+        seconds=run.seconds,
+        **found,
+    )
+
+
+def make_card(run: Run, model: torch.nn.Module, summary: RunSummary, folder: Path, selection: str) -> str:
+    """The model card of a folder of weights."""
+    return card_text(
+        summary,
+        model,
+        repo_id=str(folder),
+        selection=selection,
+        train_samples=len(run.data["train"]),
+        device=run.accelerator.device.type,
+    )
 
 
 def report(run: Run) -> None:
@@ -404,13 +443,11 @@ def report(run: Run) -> None:
 
 def write_report(run: Run, model: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]) -> None:
     """Pictures, metrics.json and the model card of the selected weights, and the tables on the screen."""
-    ceilings = reader_ceilings(seed=run.args.data_seed) if run.recipe.dataset == "synthetic" else {}
-    summary = RunSummary(
-        recipe=run.recipe,
-        seed=run.args.seed,
-        best_step=run.best_step,
-        best_miou=run.best_miou,
-        seconds=run.seconds,
+    ceilings = {}
+    if run.recipe.dataset == "synthetic":
+        ceilings = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
+    summary = summarize(
+        run,
         results=plain_results(results),
         ceilings={reader: scores["overall"] for reader, scores in ceilings.items()},
     )
@@ -418,10 +455,22 @@ def write_report(run: Run, model: torch.nn.Module, results: dict[str, dict[str, 
     device = run.accelerator.device
     draw_sheet(model, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
     write_metrics(summary, run.output_dir)
-    card = card_text(summary, model, repo_id=str(best), train_samples=len(run.data["train"]), device=device.type)
+    selection = f"best mIoU on the validation split, step {run.best_step} of {run.recipe.max_steps}"
+    card = make_card(run, model, summary, best, selection=selection)
     save_hub_folder(model, run.processor, best, model_card=card, metrics=summary.to_dict())
     print_summary(summary, results, run.console)
     run.say(f"Look at {sheet}; the model is in {best}.")
+
+
+def remove_previous(run: Run) -> None:
+    """Clear what an earlier run left in the folder, so that nothing of it stands beside the new one."""
+    if run.accelerator.is_main_process and (run.output_dir / "metrics.jsonl").exists():
+        run.say(f"Replacing the run that is in {run.output_dir}.")
+        for name in ("metrics.jsonl", "metrics.json", "contact_sheet.png", "curves.png"):
+            (run.output_dir / name).unlink(missing_ok=True)
+        for name in ("best", "last"):
+            shutil.rmtree(run.output_dir / name, ignore_errors=True)
+    run.accelerator.wait_for_everyone()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -429,10 +478,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = HfArgumentParser(TrainingArguments, description=__doc__, formatter_class=HelpFormatter)
     (args,) = parser.parse_args_into_dataclasses(argv)
     run = prepare_run(args)
-    log = run.output_dir / "metrics.jsonl"
-    if log.exists() and run.accelerator.is_main_process:
-        run.say(f"Replacing the run that is in {run.output_dir}.")
-        log.unlink()
+    remove_previous(run)
     run.say(describe(run))
     train(run)
     save(run, "last")

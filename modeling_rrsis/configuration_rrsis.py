@@ -55,6 +55,7 @@ class LAVTConfig(PreTrainedConfig):
 
     model_type = "rrsis_lavt"
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the name and form that transformers reads
+    keys_to_ignore_at_inference = ["loss_dict"]  # noqa: RUF012 - `Trainer.predict` gives the logits alone
 
     def __init__(
         self,

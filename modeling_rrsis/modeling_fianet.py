@@ -38,7 +38,8 @@ class FIANetGroundObjectBranch(nn.Module):
 
     def forward(self, pixels: Tensor, ground_object: TextFeatures) -> Tensor:
         """F_GOB (B, N, C)."""
-        return self.gate(self.attention(pixels, ground_object))
+        attended, _ = self.attention(pixels, ground_object)
+        return self.gate(attended)
 
 
 class FIANetSpatialPositionBranch(nn.Module):
@@ -54,7 +55,7 @@ class FIANetSpatialPositionBranch(nn.Module):
 
     def forward(self, pixels: Tensor, spatial_position: TextFeatures, size: tuple[int, int]) -> Tensor:
         """F_SPB (B, N, 1)."""
-        attended = self.attention(pixels, spatial_position)
+        attended, _ = self.attention(pixels, spatial_position)
         pooled = torch.stack([attended.mean(-1), attended.amax(-1)], dim=1)  # (B, 2, N): pooled over channels
         return self.conv(pooled.unflatten(-1, size)).sigmoid().flatten(2).transpose(1, 2)
 
@@ -111,19 +112,26 @@ class FIANetStageFusion(nn.Module):
         if config.use_channel_modulation:
             self.modulation = FIANetChannelModulation(channels, config.channel_modulation_reduction)
 
-    def forward(self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Align (B, N, C) with the three readings; returns the next stage's input and the multi-scale module's."""
+    def forward(
+        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Align (B, N, C) with the three readings.
+
+        Returns:
+            The next stage's input and the multi-scale module's, both (B, N, C), and the weights of the attention to
+            the context words (B, heads, N, L).
+        """
         context_words, object_words, position_words = text
-        context = self.context(pixels, context_words)  # eq. 6
+        context, weights = self.context(pixels, context_words)  # eq. 6
         if self.gate is None:
-            return pixels, self.norm(context)
+            return pixels, self.norm(context), weights
         fused = self.gate(context)  # eq. 7
         fused = self._add_object_position(fused, pixels, object_words, position_words, size)
         if self.modulation is not None:
             source = pixels if self.modulation_source == "visual" else fused
             fused = self.modulation(source) * fused  # eq. 9
         aligned = fused + pixels  # eq. 10
-        return aligned, self.norm(context if self.stage_output == "context" else aligned)
+        return aligned, self.norm(context if self.stage_output == "context" else aligned), weights
 
     def _add_object_position(
         self,
@@ -158,7 +166,8 @@ class FIANetMultiScaleLayer(nn.Module):
 
     def forward(self, tokens: Tensor, context: TextFeatures) -> Tensor:
         """(B, N, C) to (B, N, C)."""
-        tokens = tokens + self.attention(self.norm1(tokens), context)
+        attended, _ = self.attention(self.norm1(tokens), context)
+        tokens = tokens + attended
         return tokens + self.reduce(F.gelu(self.expand(self.norm2(tokens))))
 
 

@@ -7,6 +7,7 @@ of this package use it. Written from the papers; the parameters are laid out for
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,14 +36,17 @@ class ReferringSegmentationOutput(ModelOutput):
             `pixel_values`; the probability is their sigmoid.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): Outputs of the four stages, each of shape
             `(batch_size, channels, height / 2^(k + 1), width / 2^(k + 1))`, k = 1 … 4, as the multi-scale module or
-            the decoder receives them.
+            the decoder receives them; `None` in place of a stage that was not asked for.
+        attentions (`tuple(torch.FloatTensor)`, *optional*): Weights of the pixel–word attention of the four stages, in
+            [0, 1], each of shape `(batch_size, num_heads, pixels, words)`, the pixels row by row.
         loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned with `labels`): The parts of the loss,
             unweighted and detached.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
 
 
@@ -54,10 +58,11 @@ class TextFeatures(NamedTuple):
 
 
 class StageState(NamedTuple):
-    """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), `text` its words."""
+    """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), pixel–word weights."""
 
     output: Tensor
     size: tuple[int, int]
+    attention: Tensor
 
 
 def instance_norm(tokens: Tensor, eps: float = 1e-5) -> Tensor:
@@ -94,6 +99,10 @@ class PixelWordAttention(nn.Module):
 
     def __init__(self, channels: int, text_channels: int, num_heads: int = 1, use_norm: bool = True) -> None:
         super().__init__()
+        if channels % num_heads:
+            raise ValueError(
+                f"`fusion_num_heads` must divide the width of its stage, got {num_heads} heads for {channels} channels"
+            )
         self.num_heads = num_heads
         self.scale = channels**-0.5
         self.use_norm = use_norm
@@ -107,18 +116,18 @@ class PixelWordAttention(nn.Module):
         query = self.query(pixels)
         return instance_norm(query) if self.use_norm else query
 
-    def forward(self, pixels: Tensor, text: TextFeatures) -> Tensor:
-        """Attend from pixels (B, N, C) to the words of `text`; returns (B, N, C)."""
+    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """Attend from pixels (B, N, C) to the words of `text`; returns (B, N, C) and the weights (B, heads, N, L)."""
         mask = text.mask.to(pixels.dtype).unsqueeze(-1)
         # Projections have biases, so padding is zeroed after them; a fully masked row then gives zeros.
         heads = (self.num_heads, -1)
         query = self.project_query(pixels).unflatten(-1, heads).transpose(1, 2)
         key = (self.key(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
         value = (self.value(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
-        attention = (query * self.scale) @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
-        attended = (attention.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
-        out = self.output(attended)
-        return instance_norm(out) if self.use_norm else out
+        scores = (query * self.scale) @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
+        weights = scores.softmax(-1).to(value.dtype)
+        out = self.output((weights @ value).transpose(1, 2).flatten(2))
+        return (instance_norm(out) if self.use_norm else out), weights
 
 
 class PixelWordFusion(nn.Module):
@@ -133,11 +142,11 @@ class PixelWordFusion(nn.Module):
         self.output = PointwiseConv(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, pixels: Tensor, text: TextFeatures) -> Tensor:
-        """Fuse pixels (B, N, C) with the words; returns (B, N, C)."""
+    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """Fuse pixels (B, N, C) with the words; returns (B, N, C) and the attention's weights (B, heads, N, L)."""
         visual = self.dropout(F.gelu(self.visual(pixels)))
-        fused = visual * self.attention(pixels, text)
-        return self.dropout(F.gelu(self.output(fused)))
+        attended, weights = self.attention(pixels, text)
+        return self.dropout(F.gelu(self.output(visual * attended))), weights
 
 
 class LanguageGate(nn.Module):
@@ -173,12 +182,18 @@ class LAVTStageFusion(nn.Module):
         self.gate = LanguageGate(channels) if stage < 3 else None
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Fuse (B, N, C) with the expression; returns the next stage's input and the decoder's, both (B, N, C)."""
-        fused = self.context(pixels, text[0])
+    def forward(
+        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuse (B, N, C) with the expression.
+
+        Returns:
+            The next stage's input and the decoder's, both (B, N, C), and the attention's weights (B, heads, N, L).
+        """
+        fused, weights = self.context(pixels, text[0])
         if self.gate is not None:
             pixels = pixels + self.gate(fused)
-        return pixels, self.norm(fused)
+        return pixels, self.norm(fused), weights
 
 
 class SwinVisionEncoder(nn.Module):
@@ -241,16 +256,15 @@ class SwinVisionEncoder(nn.Module):
 
 def build_swin(config: LAVTConfig, pretrained: bool = False) -> nn.Module:
     """Timm's Swin for a configuration; with `pretrained`, with timm's weights for that name."""
+    if not config.backbone.startswith("swin_") or not timm.is_model(config.backbone.split(".")[0]):
+        raise ValueError(
+            f"`backbone` must name a Swin Transformer of timm, got {config.backbone!r}; `timm.list_models('swin_*')` "
+            "lists them."
+        )
     kwargs = {"img_size": config.image_size, **config.backbone_kwargs}
-    swin = timm.create_model(
+    return timm.create_model(
         config.backbone, pretrained=pretrained, num_classes=0, strict_img_size=False, always_partition=True, **kwargs
     )
-    if not hasattr(swin, "layers") or len(swin.layers) != 4 or not hasattr(swin.layers[0].blocks[0], "window_size"):
-        raise ValueError(
-            f"`backbone` must name a Swin Transformer of timm with four stages, got {config.backbone!r}; "
-            "`timm.list_models('swin_*')` lists them."
-        )
-    return swin
 
 
 def partition_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -426,9 +440,9 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         for i, fusion in enumerate(self.fusion):
             x = self.vision.forward_stage(i, x)
             size = (x.shape[1], x.shape[2])
-            tokens, output = fusion(x.flatten(1, 2), text, size)
+            tokens, output, attention = fusion(x.flatten(1, 2), text, size)
             x = tokens.unflatten(1, size)
-            stages.append(StageState(output, size))
+            stages.append(StageState(output, size, attention))
         return stages
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
@@ -449,7 +463,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | Sequence[int] | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> ReferringSegmentationOutput | tuple[Tensor, ...]:
@@ -462,14 +477,17 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             ground_object_mask: 1 for tokens of the ground object, int (B, L); FIANet only, otherwise ignored.
             spatial_position_mask: 1 for tokens of the spatial position, int (B, L); FIANet only, otherwise ignored.
             labels: int (B, H, W), 0 background, 1 target, 255 ignored.
-            output_hidden_states: Return the outputs of the four stages.
+            output_attentions: Return the weights of the pixel–word attention of the four stages.
+            output_hidden_states: Return the outputs of the four stages, or of those with the given indices.
             return_dict: Return a [`ReferringSegmentationOutput`] (default) instead of a tuple.
             kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
 
         Raises:
-            ValueError: If shapes do not fit each other.
+            ValueError: If shapes do not fit each other, or there is no stage of a given index.
         """
         check_inputs(pixel_values, input_ids)
+        masks = (attention_mask, ground_object_mask, spatial_position_mask)
+        check_text(input_ids, masks, limit=self.config.text_config.max_position_embeddings)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # Step 1: words of the expression (B, L, D), once for each reading of it
@@ -487,12 +505,15 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             losses = self.compute_loss(wide, labels, stages, text)
         loss = losses.pop("loss", None)
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = ReferringSegmentationOutput(
             loss=loss,
             logits=logits,
-            hidden_states=tuple(features) if output_hidden_states else None,
+            hidden_states=select_states(features, output_hidden_states),
+            attentions=tuple(stage.attention for stage in stages) if output_attentions else None,
             loss_dict={name: part.detach() for name, part in losses.items()} or None,
         )
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -544,6 +565,35 @@ def check_inputs(pixel_values: Tensor, input_ids: Tensor) -> None:
             f"`input_ids` must be (batch, length) with one expression per image, here ({pixel_values.shape[0]}, "
             f"length), got {tuple(input_ids.shape)}. Repeat the image for several expressions on it."
         )
+
+
+def check_text(input_ids: Tensor, masks: tuple[Tensor | None, ...], limit: int) -> None:
+    """Raise a `ValueError` unless masks have the shape of the indices and the expression fits the text encoder."""
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"`input_ids` may hold at most {limit} tokens, the text encoder's positions, got {input_ids.shape[1]}. "
+            "The processor's `max_length` cuts longer expressions."
+        )
+    for mask in masks:
+        if mask is not None and mask.shape != input_ids.shape:
+            raise ValueError(
+                f"Masks of the text must have the shape of `input_ids`, here {tuple(input_ids.shape)}, got "
+                f"{tuple(mask.shape)}. The processor makes all of them together."
+            )
+
+
+def select_states(states: list[Tensor], wanted: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
+    """All states or none of them; with indices (negative from the end), `None` in place of each other state."""
+    if isinstance(wanted, bool):
+        return tuple(states) if wanted else None
+    outside = [index for index in wanted if not -len(states) <= index < len(states)]
+    if outside:
+        raise ValueError(
+            f"`output_hidden_states` must be a bool or indices of {len(states)} stages, from {-len(states)} to "
+            f"{len(states) - 1}, got {outside}."
+        )
+    chosen = {index % len(states) for index in wanted}
+    return tuple(state if index in chosen else None for index, state in enumerate(states))
 
 
 def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The training script: a short run and what it leaves."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,13 @@ def test_pictures_can_be_opened(run_dir):
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
+def test_folders_have_a_model_card(run_dir, name):
+    card = (run_dir / name / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag" in card
+    assert ("not measured" in card.lower()) == (name == "last")
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
 def test_folders_load_and_segment(run_dir, name):
     model = AutoModel.from_pretrained(run_dir / name)
     assert isinstance(model, FIANetForReferringSegmentation)
@@ -92,6 +100,35 @@ def test_batch_must_be_divisible(tmp_path):
 def test_numbers_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"--{name} must be at least 1, got 0"):
         resolve_recipe(TrainingArguments(**{name: 0}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", -1.0), ("text_learning_rate", float("nan")), ("warmup_steps", -3)]
+)
+def test_rates_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"--{name} must be a number of at least"):
+        resolve_recipe(TrainingArguments(**{name: value}))
+
+
+def test_each_model_has_a_folder_of_its_own():
+    arguments = TrainingArguments(model="danet")
+    resolve_recipe(arguments)
+    assert arguments.output_dir == "runs/danet"
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_report_once(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
+    command += [str(ROOT / "train_accelerate.py"), "--model", "lavt", "--output_dir", str(tmp_path / "out")]
+    command += ["--max_steps", "2", "--eval_every", "2", "--max_samples", "12", "--batch_size", "8"]
+    command += ["--num_workers", "0", "--cpu_threads", "1"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("step 2: validation") == 1
+    assert "2 process(es) on cpu" in " ".join(done.stdout.split())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["results"]["test"]["expression"]["overall"]["n"] == 12
 
 
 def test_too_few_samples_for_one_update(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from transformers.utils import logging
 
 from ..modeling_lavt import LAVTForReferringSegmentation
 from .conversion import Conversion, convert_checkpoint, convert_swin
@@ -57,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tokenizer",
         metavar="DIR|VOCAB.txt|NAME",
-        help="also write the processor, with this BERT tokenizer (a folder, a vocabulary file or a name on the Hub) and "
-        'alignment="word", which the released weights need; then `pipeline` loads the folder, too',
+        help="also write the processor, with this BERT tokenizer (a folder, a vocabulary file or a name on the Hub) "
+        'and alignment="word", which the released weights need; then `pipeline` loads the folder, too',
     )
     parser.add_argument(
         "--benchmark",
@@ -82,20 +83,19 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Convert; returns the exit status, 1 after an error that is told in words."""
     options = build_parser().parse_args(arguments)
+    logging.disable_progress_bar()
     try:
         _check_output(options.output_dir)
         if options.arch == "swin":
             conversion = convert_swin(options.checkpoint)
             written = write_swin(conversion, options.output_dir)
         else:
-            processor_parts = _load_tokenizer(options.tokenizer) if options.tokenizer else None
+            tokenizer = _load_tokenizer(options.tokenizer) if options.tokenizer else None
             model, conversion = convert_checkpoint(
                 options.checkpoint, options.arch, text_heads=options.text_heads, fusion_heads=options.fusion_heads
             )
             benchmark = options.benchmark or _guess_benchmark(conversion)
-            written = write_model(
-                model, conversion, options.output_dir, tokenizer=processor_parts, benchmark=benchmark
-            )
+            written = write_model(model, conversion, options.output_dir, tokenizer=tokenizer, benchmark=benchmark)
     except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"convert: {error}\n")
         return 1
@@ -107,8 +107,6 @@ def _check_output(folder: Path) -> None:
     """Find out before the long work that the result has nowhere to go."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"OUT_DIR: expected a new or an empty folder, {folder} is not; choose another name.")
-    if not folder.resolve().parent.is_dir():
-        raise ValueError(f"OUT_DIR: expected a folder in an existing one, {folder.resolve().parent} does not exist.")
 
 
 def _guess_benchmark(conversion: Conversion) -> str:
@@ -118,16 +116,15 @@ def _guess_benchmark(conversion: Conversion) -> str:
 
 def _load_tokenizer(source: str) -> Any:
     """The tokenizer of a folder, a vocabulary file or a name on the Hub."""
-    from transformers import AutoTokenizer, BertTokenizerFast
+    from transformers import AutoTokenizer, BertTokenizer
 
     if not Path(source).is_file():
         return AutoTokenizer.from_pretrained(source)
-    tokenizer = BertTokenizerFast(vocab=source)
-    if len(tokenizer) < 2 or tokenizer.convert_tokens_to_ids("[CLS]") == tokenizer.unk_token_id:
-        raise ValueError(
-            f"--tokenizer: expected a BERT vocabulary, one token a line with [CLS] in it, {source} is none."
-        )
-    return tokenizer
+    tokens = Path(source).read_text(encoding="utf-8").split("\n")
+    vocabulary = {token.rstrip("\r"): index for index, token in enumerate(tokens) if token}
+    if not {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} <= set(vocabulary):
+        raise ValueError(f"--tokenizer: expected a BERT vocabulary, one token a line with [CLS] in it, got {source}.")
+    return BertTokenizer(vocab=vocabulary)
 
 
 def write_model(
@@ -184,7 +181,7 @@ def write_swin(conversion: Conversion, folder: Path) -> str:
 def _write_aside(folder: Path, write: Any) -> None:
     """Write into a sibling folder and rename it at the end, so that half a folder never stands under the name."""
     aside = folder.resolve().with_name(f".{folder.resolve().name}.tmp-{os.getpid()}")
-    aside.mkdir()
+    aside.mkdir(parents=True)
     try:
         write(aside)
         if folder.is_dir():

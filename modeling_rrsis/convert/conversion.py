@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
+from ..configuration_rrsis import LAVTConfig
 from ..modeling_fianet import FIANetForReferringSegmentation
-from ..modeling_lavt import LAVTForReferringSegmentation
+from ..modeling_lavt import LAVTForReferringSegmentation, build_swin
 from .keys import TABLES, KeyTable, recognise
 from .reading import Checkpoint, read_checkpoint
 from .sizes import Shapes, read_sizes, swin_sizes
@@ -92,7 +92,7 @@ def convert_swin(path: str | Path) -> Conversion:
         )
     sizes = swin_sizes(Shapes(checkpoint.model, kind="a published Swin"), prefix="")
     with torch.device("meta"):
-        swin = timm.create_model(sizes["backbone"], num_classes=0, **sizes["backbone_kwargs"])
+        swin = build_swin(LAVTConfig(**sizes))
     shapes = {key: tuple(tensor.shape) for key, tensor in swin.state_dict().items()}
     conversion = translate(checkpoint.model, "swin", shapes=shapes, sizes=sizes)
     conversion.other = checkpoint.other

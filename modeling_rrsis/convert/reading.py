@@ -94,9 +94,9 @@ def load_safely(path: Path) -> Any:
                 f"{path}: expected a PyTorch checkpoint, could not read it ({str(error).strip().splitlines()[-1]})."
             ) from None
         raise ValueError(
-            f"{path}: expected tensors, plain values and argparse.Namespace, it also holds {', '.join(names)}. Reading "
-            "that could run foreign code, so the file was refused and nothing in it was run. If you trust whoever made "
-            'it, write the tensors alone to a new file: `torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
+            f"{path}: expected tensors, plain values and argparse.Namespace, it also holds {', '.join(names)}. "
+            "Reading that could run foreign code, so the file was refused and nothing in it was run. If you trust its "
+            'maker, write the tensors alone to a new file: `torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
         ) from None
     except (RuntimeError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ValueError(
@@ -134,7 +134,7 @@ def _names_in(file: BinaryIO) -> Iterator[str]:
                 elif opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
                     index = len(memo) if argument is None else int(argument)
                     memo[index] = texts[-1] if fresh else ""
-                elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
+                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and argument is not None:
                     texts.append(memo.get(int(argument), ""))
                 fresh = opcode.name in _STRINGS
                 if fresh:

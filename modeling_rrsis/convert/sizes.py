@@ -12,7 +12,9 @@ from torch import Tensor
 NUM_STAGES = 4
 BERT_HEAD_CHANNELS = 64  # of every released BERT; the number of heads is in no tensor
 DROP_PATH_RATE = 0.3  # as published; it is in no tensor and matters in training alone
-PUBLISHED_SWINS = {  # embedding width, depths, heads, window: timm's name
+PUBLISHED_SWINS: dict[
+    tuple[int, tuple[int, ...], tuple[int, ...], int], str
+] = {  # embedding width, depths, heads, window: timm's name
     (96, (2, 2, 6, 2), (3, 6, 12, 24), 7): "swin_tiny_patch4_window7_224",
     (96, (2, 2, 18, 2), (3, 6, 12, 24), 7): "swin_small_patch4_window7_224",
     (128, (2, 2, 18, 2), (4, 8, 16, 32), 7): "swin_base_patch4_window7_224",
@@ -116,8 +118,8 @@ def bert_sizes(shapes: Shapes, num_heads: int | None = None, prefix: str = "text
     vocab_size, width = shapes(f"{prefix}embeddings.word_embeddings.weight", dimensions=2)
     if num_heads is None and width % BERT_HEAD_CHANNELS:
         raise ValueError(
-            f"BERT's heads are in no tensor and its width {width} is no multiple of {BERT_HEAD_CHANNELS}, the width of "
-            "a head in every released BERT; say their number (--text-heads, `text_heads=`)."
+            f"BERT's heads are in no tensor and its width {width} is no multiple of {BERT_HEAD_CHANNELS}, the width "
+            "of a head in every released BERT; say their number (--text-heads, `text_heads=`)."
         )
     heads = num_heads or width // BERT_HEAD_CHANNELS
     if width % heads:

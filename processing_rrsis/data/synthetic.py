@@ -116,9 +116,9 @@ class SyntheticRS(datasets.GeneratorBasedBuilder):
           object; two per image.
 
     Ceilings: mIoU in percent on ``test`` (seed 0) of readers with perfect masks who understand only part of the
-    expression; `synthetic_ceilings.reader_ceilings` computes them, also per kind. ``"rrsisd"``: random object 15.8,
-    category only 43.0, without colour 79.4, without size 79.2, without position 78.4, without relation 93.0, without
-    position and relation 71.4, everything 100. ``"refsegrs"``: any vehicle 37.5, without group 89.5, without place
+    expression; `synthetic_ceilings.reader_ceilings` computes them, also per kind. ``"rrsisd"``: random object 16.4,
+    category only 42.6, without colour 79.4, without size 79.2, without position 78.2, without relation 92.9, without
+    position and relation 71.1, everything 100. ``"refsegrs"``: any vehicle 37.5, without group 89.5, without place
     75.0, everything 100.
 
     Example:

@@ -118,8 +118,10 @@ def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Cons
     console.print(f"Selected on validation: step {summary.best_step}. Time: {total:.0f} s ({parts}).")
 
 
-def card_text(summary: RunSummary, model: torch.nn.Module, *, repo_id: str, train_samples: int, device: str) -> str:
-    """The run's model card."""
+def card_text(
+    summary: RunSummary, model: torch.nn.Module, *, repo_id: str, selection: str, train_samples: int, device: str
+) -> str:
+    """The model card of weights of a run; what its end has not measured yet reads "not measured"."""
     facts = ModelCardFacts(
         architecture=summary.recipe.model,
         dataset=summary.recipe.dataset,
@@ -129,7 +131,7 @@ def card_text(summary: RunSummary, model: torch.nn.Module, *, repo_id: str, trai
         max_length=summary.recipe.max_length,
         train_samples=train_samples,
         starting_weights="random",
-        selection=f"best mIoU on the validation split, step {summary.best_step} of {summary.recipe.max_steps}",
+        selection=selection,
         seed=summary.seed,
         training_seconds=summary.seconds.get("training"),
         hardware=f"{platform.machine()}, {device}",

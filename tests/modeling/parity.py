@@ -185,3 +185,23 @@ def target_of(case, batch):
         top, bottom = case.height * (b + 1) // 6, case.height * (b + 3) // 6
         labels[b, top:bottom, case.width // 5 : case.width * (3 + b) // 5] = 1
     return labels
+
+
+def small_shape(key, shape):
+    """Shape of a published tensor (tiny variant) in a network of a twelfth of its width; windows stay."""
+    if key.startswith("text_encoder."):
+        sizes = {768: 64, 3072: 128, 30522: 40, 512: 32}
+        return tuple(sizes.get(size, size) for size in shape)
+    if key.endswith("relative_position_bias_table"):
+        return shape[0], {3: 1, 6: 2, 12: 4, 24: 8}[shape[1]]
+    if "f_key" in key or "f_value" in key:
+        return tuple(64 if i == 1 else size // 12 for i, size in enumerate(shape[:2])) + shape[2:]
+    return tuple(size // 12 if size % 12 == 0 else size for size in shape)
+
+
+@lru_cache
+def small_published_state(name):
+    """Tensors of a published tiny checkpoint, narrow and with two BERT layers."""
+    keys = {key: small_shape(key, shape) for key, shape in published_keys(name).items()}
+    shallow = {key for key in keys if not key.startswith("text_encoder.encoder.") or key.split(".")[3] in "01"}
+    return {key: make_tensor(key, keys[key]) for key in keys if key in shallow}

@@ -117,6 +117,10 @@ def test_wrong_shapes_say_what_was_expected(name):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][:, :, :20]})
     with pytest.raises(ValueError, match="Repeat the image"):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][:1]})
+    with pytest.raises(ValueError, match="at most 32 tokens"):
+        model(**tiny_inputs(length=40))
+    with pytest.raises(ValueError, match="shape of `input_ids`"):
+        model(**{**inputs, "attention_mask": inputs["attention_mask"][:, :3]})
     with pytest.raises(ValueError, match="segmentation_maps"):
         model(**inputs, labels=tiny_labels(height=32))
 
@@ -155,3 +159,14 @@ def test_backbones_load_from_local_files(name, tmp_path):
 def test_config_names_the_wrong_field(name, config_class, field, value):
     with pytest.raises(ValueError, match=field):
         config_class(**{field: value})
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "swin_nope", "swinv2_tiny_window8_256"])
+def test_only_swin_is_a_backbone(name, backbone):
+    with pytest.raises(ValueError, match=f"got '{backbone}'"):
+        tiny_model(name, backbone=backbone)
+
+
+def test_heads_must_divide_the_width(name):
+    with pytest.raises(ValueError, match="got 3 heads for 8 channels"):
+        tiny_model(name, fusion_num_heads=[3, 1, 1, 1])

@@ -266,22 +266,12 @@ def test_learning_rates_are_the_published_ones():
         assert schedule["lr0"] * factor(int(step)) == pytest.approx(rate, rel=1e-9)
 
 
-def test_three_steps_have_the_published_losses(network):
-    golden, model, conversion = network
-    if "three_steps" not in golden.info:
-        pytest.skip("three steps were measured of FIANet alone")
-    try:
-        train_three_steps(golden, model.float())
-    finally:
-        model.load_state_dict(conversion.state)
-
-
 @pytest.mark.slow
-def test_three_steps_move_every_parameter_as_published(network):
+@pytest.mark.parametrize("network", ["fianet1_tiny"], indirect=True)
+def test_three_steps_follow_the_published_trajectory(network):
     golden, model, conversion = network
-    if "three_steps" not in golden.info:
-        pytest.skip("three steps were measured of FIANet alone")
     try:
+        # In float32 Adam makes full steps of gradients that are rounding noise; the losses then agree to 1e-4.
         train_three_steps(golden, model.double())
         after = dict(model.named_parameters())
         for published, expected in zip(golden.info["parameters"], golden.arrays["deltas"], strict=True):
@@ -301,7 +291,7 @@ def train_three_steps(golden, model):
     """Train as published and compare each loss."""
     facts = golden.info["three_steps"]
     groups = parameter_groups(model, learning_rate=facts["lr0"], weight_decay=facts["weight_decay"])
-    optimizer = torch.optim.AdamW(groups, betas=tuple(facts["betas"]), eps=facts["eps"])
+    optimizer = torch.optim.AdamW(groups, betas=tuple(facts["betas"]), eps=facts["eps"], foreach=False)
     schedule = poly_schedule(optimizer, num_steps=facts["total_iterations"])
     inputs, labels = training_batch(golden, facts["case"], dtype=model.dtype)
     for step in facts["steps"]:

@@ -33,11 +33,11 @@ def compact(tree):
     runs = []
     for name, branch in tree.items():
         branch = compact(branch) if isinstance(branch, dict) else branch
-        if runs and name.isdigit() and runs[-1][1].isdigit() and int(name) == int(runs[-1][1]) + 1:
-            if json.dumps(branch) == json.dumps(runs[-1][2]):
-                runs[-1][1] = name
-                continue
-        runs.append([name, name, branch])
+        follows = runs and name.isdigit() and runs[-1][1].isdigit() and int(name) == int(runs[-1][1]) + 1
+        if follows and json.dumps(branch) == json.dumps(runs[-1][2]):
+            runs[-1][1] = name
+        else:
+            runs.append([name, name, branch])
     return {first if first == last else f"{first}-{last}": branch for first, last, branch in runs}
 
 
