@@ -357,6 +357,11 @@ class LAVTPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _no_split_modules = ["SwinTransformerBlock", "ConvBlock", "BertEmbeddings", "BertLayer"]  # noqa: RUF012
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        """The implementation is BERT's alone; transformers would guess from the names of the classes in this file."""
+        return True
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """As published: linear layers truncated normal, convolutions (1×1 ones on tokens too) PyTorch's default."""

@@ -92,6 +92,8 @@ def test_attention_implementations_agree(name, model, tmp_path):
         logits.append(loaded(**tiny_inputs()).logits)
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
     assert torch.equal(logits[0], logits[2])
+    loaded.set_attn_implementation("sdpa")
+    assert torch.equal(loaded(**tiny_inputs()).logits, logits[1])
     with pytest.raises(ValueError, match="flex_attention"):
         MODELS[name].from_pretrained(tmp_path, attn_implementation="flex_attention")
 

@@ -189,6 +189,9 @@ def summary(published, tensor):
 
 
 @pytest.mark.parametrize("mode", ["eval", "bn_batch_stats"])
+@pytest.mark.parametrize(
+    "network", ["fianet1_tiny", pytest.param("lavt_one_tiny", marks=pytest.mark.slow)], indirect=True
+)
 def test_gradients_agree(network, mode):
     golden, model, conversion = network
     model.double()
