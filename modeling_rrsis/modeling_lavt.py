@@ -605,7 +605,13 @@ def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
     """State dictionary for [`SwinVisionEncoder`] from timm's Hub weights or from a file in timm's layout."""
     if os.path.exists(vision):
         swin = build_swin(config)
-        timm.models.load_checkpoint(swin, vision, strict=False)
+        missing = timm.models.load_checkpoint(swin, vision, strict=False).missing_keys
+        missing = [key for key in missing if key.startswith(("patch_embed.", "layers."))]
+        if missing:
+            raise ValueError(
+                f"{vision} lacks {len(missing)} of the weights of {config.backbone} in timm's layout, first "
+                f"{missing[:3]}. `python -m modeling_rrsis.convert --arch swin` makes such a file from the published one"
+            )
     else:
         named = type(config)(**{**config.to_dict(), "backbone": vision})
         swin = build_swin(named, pretrained=True)

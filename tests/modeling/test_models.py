@@ -143,6 +143,14 @@ def test_backbones_load_from_local_files(name, tmp_path):
     assert not torch.equal(source.decoder.blocks[0].conv1.weight, model.decoder.blocks[0].conv1.weight)
 
 
+def test_a_file_of_other_weights_is_refused(name, tmp_path):
+    source = tiny_model(name)
+    source.text_encoder.save_pretrained(tmp_path / "bert")
+    torch.save({"conv.weight": torch.ones(3)}, tmp_path / "other.pth")
+    with pytest.raises(OSError, match=r"lacks \d+ of the weights"):
+        MODELS[name].from_backbones(source.config, vision=str(tmp_path / "other.pth"), text=str(tmp_path / "bert"))
+
+
 @pytest.mark.parametrize(
     ("config_class", "field", "value"),
     [
