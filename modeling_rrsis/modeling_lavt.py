@@ -610,7 +610,7 @@ def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
         if missing:
             raise ValueError(
                 f"{vision} lacks {len(missing)} of the weights of {config.backbone} in timm's layout, first "
-                f"{missing[:3]}. `python -m modeling_rrsis.convert --arch swin` makes such a file from the published one"
+                f"{missing[:3]}. `python -m modeling_rrsis.convert --arch swin` makes one from the published file"
             )
     else:
         named = type(config)(**{**config.to_dict(), "backbone": vision})

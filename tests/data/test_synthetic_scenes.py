@@ -124,7 +124,7 @@ def test_sizes_of_a_category_differ_clearly(train_scenes):
             lengths.setdefault((item.category, item.size), []).append(item.length)
     for category in vocabulary.CATEGORIES:
         assert min(lengths[category, "large"]) >= 1.6 * max(lengths[category, "small"])
-        assert max(lengths[category, "large"]) <= 0.3
+        assert max(lengths[category, "large"]) <= 0.32  # a large ship is the longest: 0.306 of the frame, 4 % jitter
 
 
 def test_kinds_have_equal_shares(train_scenes):
