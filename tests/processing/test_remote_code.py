@@ -87,6 +87,16 @@ def folders(tmp_path_factory):
     return root, models, processor
 
 
+@pytest.fixture
+def one_thread():
+    """As many threads as the stranger has: more of them add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_stranger_loads_all_three_models(folders, tmp_path):
     root, models, processor = folders
     pixels = np.random.default_rng(0).integers(0, 256, size=(50, 70, 3), dtype=np.uint8)
