@@ -118,8 +118,8 @@ class DANetConfig(LAVTConfig):
         affinity_stages: Stages (1 to 4) whose features are aligned (table 4).
         affinity_threshold: α of equation 2, on the text-to-visual activation after its min–max to [0, 1] (table 6).
         affinity_temperature: Divisor inside both softmaxes of equations 1 and 3. 1.0 is the literal paper, whose
-            gradient vanishes with the number of pixels. With 0.1 a training from random weights on the embedded benchmark
-            was slower over its first 200 updates (one run each); the share of the gradient was not measured.
+            gradient vanishes with the number of pixels. With 0.1 a training from random weights on the embedded
+            benchmark was slower over its first 200 updates (one run each); the gradient's share was not measured.
         predictor: `"agent"` (RAAM), `"cross_attention"`, `"masked_attention"` (table 5) or `"conv"`, LAVT's fixed
             1×1 kernel (table 3).
         num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a).
