@@ -10,15 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
 from .loss_rrsis import affinity_loss, binary_cross_entropy
-from .modeling_lavt import (
-    LAVTForReferringSegmentation,
-    PixelWordAttention,
-    StageState,
-    TextFeatures,
-    map_to_tokens,
-)
+from .modeling_lavt import LAVTForReferringSegmentation, StageState
 
 
 def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, sentence: Tensor) -> Tensor:

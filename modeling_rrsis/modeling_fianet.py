@@ -11,19 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configuration_rrsis import FIANetConfig
-from .loss_rrsis import dice_loss, weighted_cross_entropy
-from .modeling_lavt import (
+from .alignment_rrsis import (
     LanguageGate,
-    LAVTForReferringSegmentation,
     PixelWordAttention,
     PixelWordFusion,
     PointwiseConv,
-    StageState,
     TextFeatures,
     map_to_tokens,
     tokens_to_map,
 )
+from .configuration_rrsis import FIANetConfig
+from .loss_rrsis import dice_loss, weighted_cross_entropy
+from .modeling_lavt import LAVTForReferringSegmentation, StageState
 
 
 class FIANetGroundObjectBranch(nn.Module):

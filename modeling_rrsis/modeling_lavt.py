@@ -6,12 +6,10 @@ of this package use it. Written from the papers; the parameters are laid out for
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,11 +17,12 @@ from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
 from .loss_rrsis import check_labels, weighted_cross_entropy
+from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 MIN_IMAGE_SIZE = 32
-MASKED = -1e4  # added to the logits of padding words; as published, and within float16
 
 
 @dataclass
@@ -50,116 +49,12 @@ class ReferringSegmentationOutput(ModelOutput):
     loss_dict: dict[str, torch.FloatTensor] | None = None
 
 
-class TextFeatures(NamedTuple):
-    """Word features float (B, L, D) and the mask (B, L) of the words that may be attended to, 1 or 0."""
-
-    words: Tensor
-    mask: Tensor
-
-
 class StageState(NamedTuple):
     """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), pixel–word weights."""
 
     output: Tensor
     size: tuple[int, int]
     attention: Tensor
-
-
-def instance_norm(tokens: Tensor, eps: float = 1e-5) -> Tensor:
-    """InstanceNorm without parameters over the pixels of (B, N, C), in float32 at least; zero where N is 1."""
-    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    centred = wide - wide.mean(1, keepdim=True)
-    variance = centred.square().mean(1, keepdim=True)  # several times faster on a CPU than torch.var_mean over pixels
-    return (centred * torch.rsqrt(variance + eps)).to(tokens.dtype)
-
-
-def tokens_to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, N, C) to (B, C, height, width), a view with channels last in memory."""
-    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
-
-
-def map_to_tokens(feature_map: Tensor) -> Tensor:
-    """(B, C, height, width) to (B, N, C)."""
-    return feature_map.flatten(2).transpose(1, 2)
-
-
-class PointwiseConv(nn.Linear):
-    """1×1 convolution on tokens (B, N, C); a linear layer that is initialised like PyTorch's convolutions."""
-
-
-class PixelWordAttention(nn.Module):
-    """Cross-attention with pixels as queries and words as keys and values.
-
-    Args:
-        channels: Width C of the pixels, the keys and the values.
-        text_channels: Width D of the words.
-        num_heads: Heads; the scale is 1/√C whatever their number, as published.
-        use_norm: InstanceNorm on the queries and on the output, as released.
-    """
-
-    def __init__(self, channels: int, text_channels: int, num_heads: int = 1, use_norm: bool = True) -> None:
-        super().__init__()
-        if channels % num_heads:
-            raise ValueError(
-                f"`fusion_num_heads` must divide the width of its stage, got {num_heads} heads for {channels} channels"
-            )
-        self.num_heads = num_heads
-        self.scale = channels**-0.5
-        self.use_norm = use_norm
-        self.query = PointwiseConv(channels, channels)
-        self.key = PointwiseConv(text_channels, channels)
-        self.value = PointwiseConv(text_channels, channels)
-        self.output = PointwiseConv(channels, channels)
-
-    def project_query(self, pixels: Tensor) -> Tensor:
-        """Queries (B, N, C) of pixels (B, N, C)."""
-        query = self.query(pixels)
-        return instance_norm(query) if self.use_norm else query
-
-    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """Attend from pixels (B, N, C) to the words of `text`; returns (B, N, C) and the weights (B, heads, N, L)."""
-        mask = text.mask.to(pixels.dtype).unsqueeze(-1)
-        # Projections have biases, so padding is zeroed after them; a fully masked row then gives zeros.
-        heads = (self.num_heads, -1)
-        query = self.project_query(pixels).unflatten(-1, heads).transpose(1, 2)
-        key = (self.key(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
-        value = (self.value(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
-        scores = (query * self.scale) @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
-        weights = scores.softmax(-1).to(value.dtype)
-        out = self.output((weights @ value).transpose(1, 2).flatten(2))
-        return (instance_norm(out) if self.use_norm else out), weights
-
-
-class PixelWordFusion(nn.Module):
-    """LAVT's pixel–word attention module (PWAM): GELU(1×1(GELU(1×1(V)) ⊙ attention(V, words)))."""
-
-    def __init__(
-        self, channels: int, text_channels: int, num_heads: int = 1, dropout: float = 0.0, use_norm: bool = True
-    ) -> None:
-        super().__init__()
-        self.attention = PixelWordAttention(channels, text_channels, num_heads=num_heads, use_norm=use_norm)
-        self.visual = PointwiseConv(channels, channels)
-        self.output = PointwiseConv(channels, channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """Fuse pixels (B, N, C) with the words; returns (B, N, C) and the attention's weights (B, heads, N, L)."""
-        visual = self.dropout(F.gelu(self.visual(pixels)))
-        attended, weights = self.attention(pixels, text)
-        return self.dropout(F.gelu(self.output(visual * attended))), weights
-
-
-class LanguageGate(nn.Module):
-    """Linear–ReLU–Linear–Tanh without biases; returns gate ⊙ input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(channels, channels, bias=False)
-        self.expand = nn.Linear(channels, channels, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Gate (B, N, C)."""
-        return self.expand(self.reduce(tokens).relu()).tanh() * tokens
 
 
 class LAVTStageFusion(nn.Module):
@@ -194,118 +89,6 @@ class LAVTStageFusion(nn.Module):
         if self.gate is not None:
             pixels = pixels + self.gate(fused)
         return pixels, self.norm(fused), weights
-
-
-class SwinVisionEncoder(nn.Module):
-    """timm's Swin Transformer, stage by stage, for any image size.
-
-    Windows keep their size on small maps, and maps are padded at the right and the bottom before the cyclic shift, as
-    in the published detection and segmentation Swin; timm shifts first, which gives other numbers where a map is no
-    multiple of the window. The padding is attended to in unshifted windows, as published.
-    """
-
-    def __init__(self, config: LAVTConfig) -> None:
-        super().__init__()
-        swin = build_swin(config)
-        self.patch_embed = swin.patch_embed
-        self.layers = swin.layers
-        self.channels = [info["num_chs"] for info in swin.feature_info]
-        self.patch_size = swin.patch_embed.patch_size
-        self.gradient_checkpointing = False
-
-    def embed(self, pixel_values: Tensor) -> Tensor:
-        """Patches (B, h, w, C) of an image (B, 3, H, W), padded with zeros to a multiple of the patch."""
-        height, width = pixel_values.shape[-2:]
-        pad = (0, -width % self.patch_size[1], 0, -height % self.patch_size[0])
-        return self.patch_embed(F.pad(pixel_values, pad))
-
-    def forward_stage(self, stage: int, feature_map: Tensor) -> Tensor:
-        """Patch merging (from the second stage on) and the blocks of a stage, (B, h, w, C) to (B, h', w', C')."""
-        layer = self.layers[stage]
-        feature_map = layer.downsample(feature_map)
-        shift_mask = None
-        for block in layer.blocks:
-            if any(block.shift_size) and shift_mask is None:
-                shift_mask = self._shift_mask(block, feature_map)
-            mask = shift_mask if any(block.shift_size) else None
-            if self.gradient_checkpointing and self.training:
-                feature_map = self._gradient_checkpointing_func(self._block, block, feature_map, mask)
-            else:
-                feature_map = self._block(block, feature_map, mask)
-        return feature_map
-
-    @staticmethod
-    def _shift_mask(block: nn.Module, feature_map: Tensor) -> Tensor:
-        """−100 between pixels of a shifted window that were not neighbours: (windows, 1, area, area)."""
-        regions = []
-        for size, window, shift in zip(feature_map.shape[1:3], block.window_size, block.shift_size, strict=True):
-            padded = size + (-size % window)
-            position = torch.arange(padded, device=feature_map.device)
-            regions.append((position >= padded - window).long() + (position >= padded - shift).long())
-        region = regions[0][:, None] * 3 + regions[1][None, :]
-        windows = partition_windows(region[None, :, :, None], block.window_size).flatten(1)
-        different = windows[:, None, :] != windows[:, :, None]
-        return (different.to(feature_map.dtype) * -100.0).unsqueeze(1)
-
-    @staticmethod
-    def _block(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
-        """One Swin block on (B, h, w, C)."""
-        x = x + block.drop_path1(window_attention(block, block.norm1(x), mask))
-        return x + block.drop_path2(block.mlp(block.norm2(x)))
-
-
-def build_swin(config: LAVTConfig, pretrained: bool = False) -> nn.Module:
-    """Timm's Swin for a configuration; with `pretrained`, with timm's weights for that name."""
-    if not config.backbone.startswith("swin_") or not timm.is_model(config.backbone.split(".")[0]):
-        raise ValueError(
-            f"`backbone` must name a Swin Transformer of timm, got {config.backbone!r}; `timm.list_models('swin_*')` "
-            "lists them."
-        )
-    kwargs = {"img_size": config.image_size, **config.backbone_kwargs}
-    return timm.create_model(
-        config.backbone, pretrained=pretrained, num_classes=0, strict_img_size=False, always_partition=True, **kwargs
-    )
-
-
-def partition_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """(B, h, w, C), h and w multiples of the window, to (B · windows, area, C)."""
-    batch, height, width, channels = x.shape
-    x = x.view(batch, height // window[0], window[0], width // window[1], window[1], channels)
-    return x.transpose(2, 3).reshape(-1, window[0] * window[1], channels)
-
-
-def merge_windows(windows: Tensor, window: tuple[int, int], height: int, width: int) -> Tensor:
-    """Inverse of [`partition_windows`]: (B · windows, area, C) to (B, height, width, C)."""
-    channels = windows.shape[-1]
-    x = windows.view(-1, height // window[0], width // window[1], window[0], window[1], channels)
-    return x.transpose(2, 3).reshape(-1, height, width, channels)
-
-
-def window_attention(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
-    """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C)."""
-    attention = block.attn
-    height, width = x.shape[1:3]
-    window = attention.window_size
-    x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
-    padded_height, padded_width = x.shape[1:3]
-    if mask is not None:
-        x = torch.roll(x, shifts=(-block.shift_size[0], -block.shift_size[1]), dims=(1, 2))
-    windows = partition_windows(x, window)
-    query, key, value = (
-        attention.qkv(windows).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    )
-    area = window[0] * window[1]
-    bias = attention.relative_position_bias_table[attention.relative_position_index.flatten()]
-    bias = bias.view(area, area, -1).permute(2, 0, 1).to(query.dtype)
-    if mask is not None:  # (windows, heads, area, area), repeated over the batch
-        bias = (bias + mask.to(bias.dtype)).repeat(query.shape[0] // mask.shape[0], 1, 1, 1)
-    weights = ((query * attention.scale) @ key.transpose(-1, -2) + bias).softmax(-1).to(value.dtype)
-    out = (attention.attn_drop(weights) @ value).transpose(1, 2).flatten(2)
-    out = attention.proj_drop(attention.proj(out))
-    x = merge_windows(out, window, padded_height, padded_width)
-    if mask is not None:
-        x = torch.roll(x, shifts=(block.shift_size[0], block.shift_size[1]), dims=(1, 2))
-    return x[:, :height, :width]
 
 
 class ConvBlock(nn.Module):
@@ -599,21 +382,3 @@ def select_states(states: list[Tensor], wanted: bool | Sequence[int]) -> tuple[T
         )
     chosen = {index % len(states) for index in wanted}
     return tuple(state if index in chosen else None for index, state in enumerate(states))
-
-
-def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
-    """State dictionary for [`SwinVisionEncoder`] from timm's Hub weights or from a file in timm's layout."""
-    if os.path.exists(vision):
-        swin = build_swin(config)
-        missing = timm.models.load_checkpoint(swin, vision, strict=False).missing_keys
-        missing = [key for key in missing if key.startswith(("patch_embed.", "layers."))]
-        if missing:
-            raise ValueError(
-                f"{vision} lacks {len(missing)} of the weights of {config.backbone} in timm's layout, first "
-                f"{missing[:3]}. `python -m modeling_rrsis.convert --arch swin` makes one from the published file"
-            )
-    else:
-        named = type(config)(**{**config.to_dict(), "backbone": vision})
-        swin = build_swin(named, pretrained=True)
-    state = swin.state_dict()
-    return {key: value for key, value in state.items() if key.startswith(("patch_embed.", "layers."))}

@@ -10,12 +10,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("modeling_rrsis", "processing_rrsis")
 ROOT_FILES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*.py"))
 TRAVELLING = [path for path in ROOT_FILES if re.fullmatch(r".*_rrsis\.py|modeling_.*\.py", path.name)]
-MODELING_ARROWS = {
+LAYERS = {"configuration_rrsis", "alignment_rrsis", "loss_rrsis"}
+MODELING_ARROWS: dict[str, set[str]] = {
     "configuration_rrsis": set(),
     "loss_rrsis": set(),
-    "modeling_lavt": {"configuration_rrsis", "loss_rrsis"},
-    "modeling_danet": {"modeling_lavt", "configuration_rrsis", "loss_rrsis"},
-    "modeling_fianet": {"modeling_lavt", "configuration_rrsis", "loss_rrsis"},
+    "alignment_rrsis": set(),
+    "swin_rrsis": {"configuration_rrsis"},
+    "modeling_lavt": {*LAYERS, "swin_rrsis"},
+    "modeling_danet": {*LAYERS, "modeling_lavt"},
+    "modeling_fianet": {*LAYERS, "modeling_lavt"},
 }
 
 

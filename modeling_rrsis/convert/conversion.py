@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..configuration_rrsis import LAVTConfig
 from ..modeling_fianet import FIANetForReferringSegmentation
-from ..modeling_lavt import LAVTForReferringSegmentation, build_swin
+from ..modeling_lavt import LAVTForReferringSegmentation
+from ..swin_rrsis import build_swin
 from .keys import TABLES, KeyTable, recognise
 from .reading import Checkpoint, read_checkpoint
 from .sizes import Shapes, read_sizes, swin_sizes

@@ -15,7 +15,7 @@ from modeling_rrsis.convert import convert_checkpoint
 from modeling_rrsis.convert.__main__ import main
 from modeling_rrsis.convert.conversion import MODELS, fold_two_channels, translate
 from modeling_rrsis.convert.sizes import read_sizes, window_of
-from modeling_rrsis.modeling_lavt import build_swin
+from modeling_rrsis.swin_rrsis import build_swin
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
 from .parity import Golden, bert_keys, make_tensor, published_keys, published_state, small_published_state

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from modeling_rrsis import DANetConfig, DANetForReferringSegmentation, FIANetConfig, FIANetForReferringSegmentation
+from modeling_rrsis.alignment_rrsis import TextFeatures
 from modeling_rrsis.loss_rrsis import affinity_loss
 from modeling_rrsis.modeling_danet import text_to_visual_activation
-from modeling_rrsis.modeling_lavt import TextFeatures
 
 from .tiny import TINY, tiny_inputs, tiny_labels, tiny_model
 
