@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
+TILE_NUMBERS = 2**23
 
 
 def check_labels(logits: Tensor, labels: Tensor) -> None:
@@ -74,7 +75,7 @@ def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:
     return loss.sum() if reduction == "sum" else loss.mean()
 
 
-def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int = 512) -> Tensor:
+def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None) -> Tensor:
     """Affinity alignment ‖A_F ⊙ S − S‖²_F of DANet, equations 1 to 3, averaged over the batch.
 
     A_F is the row-softmax of the cosine similarities of the features, S the row-softmax of â âᵀ. S has two values in
@@ -85,7 +86,8 @@ def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, ti
         features: float (B, N, C), the pixels of one stage.
         labels: bool or 0/1 (B, N), the hard text-to-visual activation â. No gradient flows through it.
         temperature: Divisor of the arguments of both softmaxes; 1.0 is the paper.
-        tile_rows: Rows of A_F held at a time.
+        tile_rows: Rows of A_F held at a time; by default as many as make 2²³ numbers over the batch (32 MiB in
+            float32), of which a tile needs about seven times that.
 
     Returns:
         Scalar in the features' precision (at least float32).
@@ -93,6 +95,8 @@ def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, ti
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     foreground = labels.detach().to(features.dtype)
     unit = F.normalize(features, dim=-1)
+    if tile_rows is None:
+        tile_rows = max(1, TILE_NUMBERS // (features.shape[0] * features.shape[1]))
     cost = [
         checkpoint(_affinity_row_cost, unit, foreground, start, tile_rows, temperature, use_reentrant=False)
         for start in range(0, unit.shape[1], tile_rows)

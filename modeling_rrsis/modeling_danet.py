@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization as init
 
 from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
@@ -42,11 +43,17 @@ class DANetPredictorBlock(nn.Module):
 
     With one vector per image the attention weights are 1, so self-attention is its value and output projections: the
     query and key projections could never receive a gradient and are not built.
+
+    Args:
+        channels: Width C.
+        mlp_ratio: Width of the feed-forward layer, as a multiple of C.
+        gain: Initial weight of the last LayerNorm, whose bias starts as the base's fixed kernel would.
     """
 
-    def __init__(self, channels: int, mlp_ratio: float) -> None:
+    def __init__(self, channels: int, mlp_ratio: float, gain: float) -> None:
         super().__init__()
         hidden = int(channels * mlp_ratio)
+        self.gain = gain
         self.norm1 = nn.LayerNorm(channels)
         self.value = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, channels)
@@ -97,7 +104,7 @@ class DANetPredictor(nn.Module):
                 self.word_query = nn.Linear(text_channels, channels, bias=False)
             # The paper reuses the symbol W^Q for words and pixels, whose widths differ.
             self.pixel_query = nn.Linear(channels, channels, bias=False)
-        self.block = DANetPredictorBlock(channels, config.predictor_mlp_ratio)
+        self.block = DANetPredictorBlock(channels, config.predictor_mlp_ratio, gain=config.predictor_gain)
 
     def forward(self, feature_map: Tensor, text: TextFeatures) -> Tensor:
         """Last stage (B, C_4, h, w) and words to the aligned predictor L̂_g (B, C)."""
@@ -157,11 +164,35 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     """DANet: LAVT whose stages are aligned with the expression in training, and whose kernel the expression makes.
 
     ```text
-    expression ── BERT ── words L_c (B, L, D), [CLS] L_g ───────────────────────────────┐
-    image ── four stages fused as in LAVT ──┬── F_2, F_3, F_4 ── affinity loss (eq. 1–3) │
-                                            ├── F_4 ── RAAM (eq. 4–9) ── L̂_g (B, C) ─────┘
-                                            └── decoder ── E (B, C, H/4, W/4) ── E · L̂_g (eq. 10) ── logits
+    expression (B, L) ── BERT ── words L_c (B, L, D) ──┬── [CLS] L_g (B, D) ──┬─────────────────────┐
+                                                       │                      │                     │
+    image (B, 3, H, W) ── Swin stages, fused as LAVT ──┴┬── F_2, F_3, F_4 ────┴─ affinity loss      │  eq. 1–3
+                                                        │   (B, N_i, C_i)        (training only)    │
+                                                        ├── F_4 (B, C_4, H/32, W/32) ───── RAAM ────┘  eq. 4–9
+                                                        │                                   │ L̂_g (B, C)
+                                                        └── decoder ── E (B, C, H/4, W/4) ──┴── E · L̂_g  eq. 10
+                                                                                                │
+                                                     logits (B, H, W) ── bilinear, × 4 ─────────┘
     ```
+
+    The paper has no public code. How it is read, and the field that chooses another reading:
+
+    | in the paper | here | field |
+    |---|---|---|
+    | L_g, the [CLS] token | last hidden state; no pooler, as in LAVT's checkpoints | |
+    | eq. 1, ‖F̃‖² | product of the two rows' norms: cosine similarity | |
+    | eq. 1 and 3, softmax | arguments divided by a temperature, 1.0 in the paper | `affinity_temperature` |
+    | eq. 2, F_i mapped to L_g's dimension | cosine of the PWAM's own query and key projections | |
+    | eq. 2, a(x, y) > α | on the activation after min–max to [0, 1] per image | `affinity_threshold` |
+    | eq. 3, norm of an N×N matrix | the same value from four sums per row, memory linear in N | |
+    | eq. 4, W^Q of the words | ranks pixels only: trained through the agents' weights | `agent_words` |
+    | eq. 4 and 7, the same W^Q for pixels | another matrix, since the widths differ | |
+    | eq. 5, dis(·, ·) | dot product | `agent_distance` |
+    | eq. 6, sum over L words | over the real words, padding left out | |
+    | after eq. 9, self-attention | of a single vector, so its weight is 1: value and output only | |
+    | eq. 10, start of L̂_g | a fixed kernel like LAVT's, to which the sentence adds | `predictor_gain` |
+    | eq. 10, E at H×W | E at H/4×W/4: the product commutes with the upsampling | |
+    | eq. 11, BCE | mean over the pixels that are not ignored, no class weights | |
     """
 
     config_class = DANetConfig
@@ -172,15 +203,22 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
             super().build_head()
             return
         self.predictor = DANetPredictor(self.config, self.vision.channels[-1], self.hidden_size)
-        scale = self.config.predictor_scale
-        self.predictor_scale = self.hidden_size**-0.5 if scale is None else scale
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As the base; the last LayerNorm starts as a fixed kernel, to which the sentence adds `predictor_gain`."""
+        super()._init_weights(module)
+        if isinstance(module, DANetPredictorBlock):
+            bound = module.norm3.bias.numel() ** -0.5
+            init.constant_(module.norm3.weight, module.gain)
+            init.uniform_(module.norm3.bias, -bound, bound)
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
         """Equation 10 at a quarter of the size: the product commutes with the bilinear upsampling."""
         if self.config.predictor == "conv":
             return super().predict(features, text)
-        kernel = self.predictor(features[-1], text[0])
-        return torch.einsum("bchw,bc->bhw", self.decoder(features), kernel) * self.predictor_scale
+        kernel = self.predictor(features[-1], text[0])  # eq. 4–9: L̂_g (B, C)
+        return torch.einsum("bchw,bc->bhw", self.decoder(features), kernel)  # eq. 10
 
     def compute_loss(
         self, logits: Tensor, labels: Tensor, stages: list[StageState], text: tuple[TextFeatures, ...]
@@ -194,14 +232,16 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
         return losses
 
     def affinity_alignment(self, stages: list[StageState], text: TextFeatures) -> Tensor:
-        """Sum of equation 3 over `affinity_stages`."""
-        config = self.config
+        """Sum of equation 3 over `affinity_stages`, a scalar in float32."""
         total = text.words.new_zeros((), dtype=torch.float32)
-        for number in config.affinity_stages:
-            features = stages[number - 1].output
-            with torch.no_grad():
-                attention = self.fusion[number - 1].context.attention
-                activation = text_to_visual_activation(attention, features, text.words[:, 0])
-                labels = activation > config.affinity_threshold
-            total = total + affinity_loss(features, labels, temperature=config.affinity_temperature)
+        for number in self.config.affinity_stages:
+            labels = self.affinity_labels(stages, text, number)
+            total = total + affinity_loss(stages[number - 1].output, labels, self.config.affinity_temperature)
         return total
+
+    @torch.no_grad()
+    def affinity_labels(self, stages: list[StageState], text: TextFeatures, stage: int) -> Tensor:
+        """Equation 2: the pixels of a stage (1 to 4) that the sentence activates above α, bool (B, N)."""
+        attention = self.fusion[stage - 1].context.attention
+        activation = text_to_visual_activation(attention, stages[stage - 1].output, text.words[:, 0])
+        return activation > self.config.affinity_threshold

@@ -179,6 +179,18 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
                                         (B, H, W)  H/4 (B, 4·embed_dim, h, w)
     ```
 
+    Each `fusion` hands V_i + gate(F_i) ⊙ F_i to the next stage and LayerNorm(F_i) downwards, F_i = PWAM(V_i, words).
+
+    Deviations from the published LAVT, none of which changes a number:
+
+    | published | here |
+    |---|---|
+    | two logits [background, target] | one, their difference: the log-odds, softmax becomes sigmoid |
+    | the last stage's gate, which feeds nothing | not built |
+    | BERT's pooler, which nothing reads | not built |
+    | 1×1 convolutions on pixels and words | linear layers on tokens (B, N, C) |
+    | squares of the trained size | any H, W ≥ 32; windows keep their size, maps are padded before the shift |
+
     Subclasses override `stage_fusion_class`, [`encode_text`] and [`predict`], and their loss.
     """
 
