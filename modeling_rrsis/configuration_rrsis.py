@@ -129,8 +129,9 @@ class DANetConfig(LAVTConfig):
             agents' reliabilities. `"shared"`: equations 7 and 8 without weights, and the words take the sentence's
             trained projections (W^Qg).
         predictor_mlp_ratio: Width of the feed-forward layer that follows equation 9, as a multiple.
-        predictor_scale: Factor on the product of equation 10. `None` means 1/√C, which keeps the first logits
-            near one; 1.0 is the literal paper.
+        predictor_gain: Initial weight of the last LayerNorm before equation 10; the paper leaves open how L̂_g starts.
+            The LayerNorm's bias starts as LAVT's fixed kernel does, so that with a small gain DANet starts as its
+            baseline and the sentence's part grows from nothing. 1.0 is LayerNorm's own.
         kwargs: Fields of [`LAVTConfig`].
 
     Raises:
@@ -150,7 +151,7 @@ class DANetConfig(LAVTConfig):
         agent_distance: str = "dot",
         agent_words: str = "weighted",
         predictor_mlp_ratio: float = 4.0,
-        predictor_scale: float | None = None,
+        predictor_gain: float = 1e-3,
         **kwargs: Any,
     ) -> None:
         self.affinity_weight = affinity_weight
@@ -162,7 +163,7 @@ class DANetConfig(LAVTConfig):
         self.agent_distance = agent_distance
         self.agent_words = agent_words
         self.predictor_mlp_ratio = predictor_mlp_ratio
-        self.predictor_scale = predictor_scale
+        self.predictor_gain = predictor_gain
         self._check_danet()
         super().__init__(**kwargs)
 
@@ -180,12 +181,13 @@ class DANetConfig(LAVTConfig):
         _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
         _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))
         _positive("num_agents", self.num_agents)
+        _in_range("predictor_gain", self.predictor_gain, 0.0, math.inf)
         _one_of("agent_words", self.agent_words, ("weighted", "shared"))
 
     @classmethod
     def paper(cls, **kwargs: Any) -> DANetConfig:
-        """The literal paper: unweighted agents, and equation 10 without a factor."""
-        literal = {"agent_words": "shared", "predictor_scale": 1.0}
+        """The literal paper: unweighted agents, softmaxes without a temperature; keywords override single fields."""
+        literal = {"agent_words": "shared", "affinity_temperature": 1.0}
         return cls(**{**literal, **kwargs})
 
     __eq__ = LAVTConfig.__eq__
@@ -213,7 +215,12 @@ class FIANetConfig(LAVTConfig):
         use_ground_object_branch: Ground-object branch of the OPAB (table VI).
         use_spatial_position_branch: Spatial-position branch of the OPAB (table VI).
         use_channel_modulation: Channel modulation, equations 9 and 10 (table VI).
-        multi_scale: Multi-scale module: `"tmem"` or `"none"` (table V).
+        multi_scale: Multi-scale module: `"tmem"` or `"none"` (table V); `"cim"`, RMSIN's cross-scale interaction
+            without text, or `"lgce"`, language-guided pairs of scales (figure 9). The CIM stands in the frame of the
+            TMEM, so that the three fields named after it hold for both; LGCE has no numbers of its own.
+        cim_num_heads: Heads of the CIM's attention; they divide the module's width.
+        cim_pool_ratios: Factors by which the CIM pools its keys and values, its receptive fields; 1 pools nothing.
+        cim_local_kernel: Side of the CIM's depthwise convolution on the values, odd.
         dice_weight: w, the weight of the dice loss.
         dice_mix: `"convex"` (released): (1 − w)·CE + w·dice. `"sum"` (paper): CE + w·dice.
         dice_reduction: `"sum"` (released): over batch and both classes, so that it grows with the batch. `"mean"`.
@@ -239,6 +246,9 @@ class FIANetConfig(LAVTConfig):
         use_spatial_position_branch: bool = True,
         use_channel_modulation: bool = True,
         multi_scale: str = "tmem",
+        cim_num_heads: int = 1,
+        cim_pool_ratios: Sequence[int] = (1, 2, 4),
+        cim_local_kernel: int = 3,
         dice_weight: float = 0.1,
         dice_mix: str = "convex",
         dice_reduction: str = "sum",
@@ -256,6 +266,9 @@ class FIANetConfig(LAVTConfig):
         self.use_spatial_position_branch = use_spatial_position_branch
         self.use_channel_modulation = use_channel_modulation
         self.multi_scale = multi_scale
+        self.cim_num_heads = cim_num_heads
+        self.cim_pool_ratios = list(cim_pool_ratios)
+        self.cim_local_kernel = cim_local_kernel
         self.dice_weight = dice_weight
         self.dice_mix = dice_mix
         self.dice_reduction = dice_reduction
@@ -267,12 +280,17 @@ class FIANetConfig(LAVTConfig):
         _one_of("attention_norm", self.attention_norm, ("instance", "none"))
         _one_of("channel_modulation_source", self.channel_modulation_source, ("visual", "fused"))
         _one_of("position_conv_kernel", self.position_conv_kernel, (1, 3, 5, 7))
-        _one_of("multi_scale", self.multi_scale, ("tmem", "none"))
+        _one_of("multi_scale", self.multi_scale, ("tmem", "cim", "lgce", "none"))
+        _one_of("cim_local_kernel", self.cim_local_kernel, (1, 3, 5, 7))
         _one_of("dice_mix", self.dice_mix, ("convex", "sum"))
         _one_of("dice_reduction", self.dice_reduction, ("sum", "mean"))
         _in_range("dice_weight", self.dice_weight, 0.0, 1.0)
-        for name in ("num_tmem_layers", "channel_modulation_reduction", "tmem_bottleneck"):
+        for name in ("num_tmem_layers", "channel_modulation_reduction", "tmem_bottleneck", "cim_num_heads"):
             _positive(name, getattr(self, name))
+        for ratio in self.cim_pool_ratios:
+            _positive("cim_pool_ratios", ratio)
+        if len(set(self.cim_pool_ratios)) != len(self.cim_pool_ratios) or not self.cim_pool_ratios:
+            raise ValueError(f"`cim_pool_ratios` needs different numbers, at least one, got {self.cim_pool_ratios}.")
 
     @classmethod
     def paper(cls, **kwargs: Any) -> FIANetConfig:

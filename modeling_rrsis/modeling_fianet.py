@@ -8,21 +8,24 @@ code, since released weights are right only with it.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .alignment_rrsis import (
     LanguageGate,
     PixelWordAttention,
     PixelWordFusion,
-    PointwiseConv,
     TextFeatures,
-    map_to_tokens,
-    tokens_to_map,
 )
 from .configuration_rrsis import FIANetConfig
 from .loss_rrsis import dice_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
+from .multi_scale_rrsis import (
+    CrossScaleInteraction,
+    JointScales,
+    LanguageGuidedEnhancement,
+    MultiScaleLayer,
+    MultiScaleModule,
+)
 
 
 class FIANetGroundObjectBranch(nn.Module):
@@ -37,8 +40,8 @@ class FIANetGroundObjectBranch(nn.Module):
 
     def forward(self, pixels: Tensor, ground_object: TextFeatures) -> Tensor:
         """F_GOB (B, N, C)."""
-        attended, _ = self.attention(pixels, ground_object)
-        return self.gate(attended)
+        attended, _ = self.attention(pixels, ground_object)  # eq. 1
+        return self.gate(attended)  # eq. 2
 
 
 class FIANetSpatialPositionBranch(nn.Module):
@@ -54,9 +57,9 @@ class FIANetSpatialPositionBranch(nn.Module):
 
     def forward(self, pixels: Tensor, spatial_position: TextFeatures, size: tuple[int, int]) -> Tensor:
         """F_SPB (B, N, 1)."""
-        attended, _ = self.attention(pixels, spatial_position)
+        attended, _ = self.attention(pixels, spatial_position)  # eq. 3
         pooled = torch.stack([attended.mean(-1), attended.amax(-1)], dim=1)  # (B, 2, N): pooled over channels
-        return self.conv(pooled.unflatten(-1, size)).sigmoid().flatten(2).transpose(1, 2)
+        return self.conv(pooled.unflatten(-1, size)).sigmoid().flatten(2).transpose(1, 2)  # eq. 4
 
 
 class FIANetChannelModulation(nn.Module):
@@ -146,105 +149,79 @@ class FIANetStageFusion(nn.Module):
         position = self.spatial_position(pixels, position_words, size)
         if self.ground_object is None:
             return fused * position  # without an object to place, the map places the context
-        return fused + self.ground_object(pixels, object_words) * position
+        return fused + self.ground_object(pixels, object_words) * position  # eq. 5 and 8
 
 
-class FIANetMultiScaleLayer(nn.Module):
+class FIANetMultiScaleLayer(MultiScaleLayer):
     """One layer of equation 12: attention to the context words (eq. 13), then a feed-forward layer; both residual."""
 
     def __init__(self, config: FIANetConfig, channels: int) -> None:
-        super().__init__()
-        hidden = int(channels * config.tmem_mlp_ratio)
-        self.norm1 = nn.LayerNorm(channels)
-        self.attention = PixelWordAttention(
+        attention = PixelWordAttention(
             channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
         )
-        self.norm2 = nn.LayerNorm(channels)
-        self.expand = nn.Linear(channels, hidden)
-        self.reduce = nn.Linear(hidden, channels)
+        super().__init__(channels, mlp_ratio=config.tmem_mlp_ratio, attention=attention)
 
-    def forward(self, tokens: Tensor, context: TextFeatures) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
-        attended, _ = self.attention(self.norm1(tokens), context)
-        tokens = tokens + attended
-        return tokens + self.reduce(F.gelu(self.expand(self.norm2(tokens))))
+    def attend(self, tokens: Tensor, context: TextFeatures, size: tuple[int, int]) -> Tensor:
+        """Equation 13."""
+        return self.attention(tokens, context)[0]
 
 
-class FIANetScaleAwareGate(nn.Module):
-    """Joins a stage with its share of the multi-scale features: local ⊙ up(h-sigmoid(act)) + up(global)."""
+class FIANetMultiScaleEnhancement(JointScales):
+    """Text-aware multi-scale enhancement module (TMEM): equation 11, layers of equation 12, scale-aware gates."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.local = nn.Conv2d(channels, channels, kernel_size=1)
-        self.local_norm = nn.BatchNorm2d(channels)
-        self.shared = nn.Conv2d(channels, channels, kernel_size=1)
-        self.shared_norm = nn.BatchNorm2d(channels)
-        self.activation = nn.Conv2d(channels, channels, kernel_size=1)
-        self.activation_norm = nn.BatchNorm2d(channels)
-
-    def forward(self, stage: Tensor, enhanced: Tensor) -> Tensor:
-        """Stage (B, C, h, w) and multi-scale features (B, C, h', w') to (B, C, h, w)."""
-        size = stage.shape[-2:]
-        activation = F.hardsigmoid(self.activation_norm(self.activation(enhanced)))
-        activation = F.interpolate(activation, size=size, mode="bilinear", align_corners=False)
-        shared = self.shared_norm(self.shared(enhanced))
-        shared = F.interpolate(shared, size=size, mode="bilinear", align_corners=False)
-        return self.local_norm(self.local(stage)) * activation + shared
+    def build_layer(self, config: FIANetConfig, channels: int) -> FIANetMultiScaleLayer:
+        """A layer that attends to the words."""
+        return FIANetMultiScaleLayer(config, channels)
 
 
-class FIANetMultiScaleEnhancement(nn.Module):
-    """Text-aware multi-scale enhancement module (TMEM), equations 11 to 13, with its scale-aware gates."""
-
-    def __init__(self, config: FIANetConfig, channels: list[int]) -> None:
-        super().__init__()
-        total = sum(channels)
-        width = max(1, total // config.tmem_bottleneck)
-        self.channels = channels
-        self.has_bottleneck = config.tmem_bottleneck > 1
-        if self.has_bottleneck:
-            self.down = PointwiseConv(total, width)
-            self.norm = nn.BatchNorm2d(width)
-            self.up = PointwiseConv(width, total)
-        self.layers = nn.ModuleList([FIANetMultiScaleLayer(config, width) for _ in range(config.num_tmem_layers)])
-        self.gates = nn.ModuleList([FIANetScaleAwareGate(width) for width in channels])
-
-    def forward(self, features: list[Tensor], context: TextFeatures) -> list[Tensor]:
-        """Stage maps (B, C_i, h_i, w_i) to enhanced maps of the same shapes."""
-        size = features[-1].shape[-2:]
-        pooled = torch.cat([F.adaptive_avg_pool2d(stage, size) for stage in features], dim=1)  # eq. 11
-        tokens = map_to_tokens(pooled)
-        if self.has_bottleneck:
-            tokens = self.down(tokens)
-        for layer in self.layers:
-            tokens = layer(tokens, context)
-        if self.has_bottleneck:
-            tokens = self.up(map_to_tokens(self.norm(tokens_to_map(tokens, size))))
-        enhanced = tokens_to_map(tokens, size).split(self.channels, dim=1)
-        return [gate(stage, share) for gate, stage, share in zip(self.gates, features, enhanced, strict=True)]
+MULTI_SCALE_MODULES: dict[str, type[MultiScaleModule]] = {
+    "tmem": FIANetMultiScaleEnhancement,
+    "cim": CrossScaleInteraction,
+    "lgce": LanguageGuidedEnhancement,
+}
 
 
 class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     """FIANet: three readings of one expression, FIAM in every stage, TMEM over all of them.
 
     ```text
-    expression ── BERT, three attention masks ── context, ground object, position (B, L, D) each
+    expression (B, L) ── BERT, three attention masks ── F_C, F_G, F_S (B, L, D): context, ground object, position
                                                    │             │             │             │
-    image (B, 3, H, W) ── patches ── stage 1 ── FIAM ──── 2 ── FIAM ──── 3 ── FIAM ──── 4 ── FIAM
+    image (B, 3, H, W) ── patches ── stage 1 ── FIAM ──── 2 ── FIAM ──── 3 ── FIAM ──── 4 ── FIAM      eq. 1–10
                                                    │ H/4         │ H/8         │ H/16        │ H/32
-                                                   └───────────── TMEM(context words) ───────┘
+                                                   └───────────── TMEM(F_C) ─────────────────┘         eq. 11–13
                                                    │             │             │             │
-                                         logits ── block ─────── block ─────── block ────────┘
+                       logits (B, H, W) ◄─ × 4 ─ block ─────── block ─────── block ────────┘
     ```
+
+    Where the paper and the authors' released code differ, a field chooses; [`FIANetConfig.paper`] sets all of them:
+
+    | equation | paper | released, the default | field |
+    |---|---|---|---|
+    | 1, 3, 13 | plain cross-attention | InstanceNorm on query and output; silences a single word | `attention_norm` |
+    | 4 | 1×1 convolution | 3×3 | `position_conv_kernel` |
+    | 9 | mean of F_IO | mean of V | `channel_modulation_source` |
+    | 10 | F_FIAM to the TMEM | LayerNorm of F_IC, and F_FIAM to the next stage only | `stage_output` |
+    | 12 | on 15·embed_dim channels | on a quarter of them, with BatchNorm after the layers | `tmem_bottleneck` |
+    | III-D | CE + w·dice | (1 − w)·CE + w·dice, weighted CE, dice summed over the batch | `dice_mix`, … |
+
+    In both: eq. 3 attends to F_S (the paper's prose says F_G, its formula F_S); eq. 12's "self-attention" has words as
+    keys and values (eq. 13); BERT reads the whole expression three times under three masks; one logit, the log-odds,
+    stands for the published two. Released parts that influence nothing are not built: the last stage's gate,
+    object–position block and channel modulation, an unused linear layer of every stage, and BERT's pooler.
+
+    `multi_scale` puts one of figure 9's other modules in the place of the TMEM, or none.
     """
 
     config_class = FIANetConfig
     stage_fusion_class = FIANetStageFusion
 
     def build_head(self) -> None:
-        """The base's kernel, and the multi-scale module."""
+        """The base's kernel, and the multi-scale module under its own name: `tmem`, `cim` or `lgce`."""
         super().build_head()
-        config = self.config
-        self.tmem = FIANetMultiScaleEnhancement(config, self.vision.channels) if config.multi_scale == "tmem" else None
+        name = self.config.multi_scale
+        if name != "none":
+            self.add_module(name, MULTI_SCALE_MODULES[name](self.config, self.vision.channels))
 
     def encode_text(
         self,
@@ -267,8 +244,8 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
         """Log-odds (B, h, w) from the enhanced stages."""
-        if self.tmem is not None:
-            features = self.tmem(features, text[0])
+        if self.config.multi_scale != "none":
+            features = self.get_submodule(self.config.multi_scale)(features, text[0])
         return super().predict(features, text)
 
     def compute_loss(

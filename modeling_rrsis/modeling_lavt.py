@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
@@ -42,11 +43,11 @@ class ReferringSegmentationOutput(ModelOutput):
             unweighted and detached.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor | None, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    loss_dict: dict[str, Tensor] | None = None
 
 
 class StageState(NamedTuple):
@@ -132,10 +133,11 @@ class SegmentationDecoder(nn.Module):
 class LAVTPreTrainedModel(PreTrainedModel):
     """Weight initialisation and library behaviour of the three models."""
 
-    config_class = LAVTConfig
+    config: LAVTConfig
+    config_class: type[LAVTConfig] = LAVTConfig
     base_model_prefix = "rrsis"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 - the form that transformers annotates
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["SwinTransformerBlock", "ConvBlock", "BertEmbeddings", "BertLayer"]  # noqa: RUF012
@@ -157,13 +159,14 @@ class LAVTPreTrainedModel(PreTrainedModel):
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif hasattr(module, "relative_position_bias_table"):
+        elif isinstance(module, WindowAttention):
             init.trunc_normal_(module.relative_position_bias_table, std=0.02)
         else:
             super()._init_weights(module)
         # from_pretrained builds on the meta device and leaves buffers that are not saved as uninitialised memory.
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()
+        rebuild_buffers = getattr(module, "init_non_persistent_buffers", None)
+        if rebuild_buffers is not None:
+            rebuild_buffers()
 
 
 class LAVTForReferringSegmentation(LAVTPreTrainedModel):
@@ -308,7 +311,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+            output_hidden_states = self.config.output_hidden_states or False
         output = ReferringSegmentationOutput(
             loss=loss,
             logits=logits,

@@ -7,10 +7,14 @@ modules and loads their weights; the stages are driven from here, since the expr
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import PatchEmbed
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, SwinTransformerStage
 from torch import Tensor, nn
 
 from .configuration_rrsis import LAVTConfig
@@ -24,13 +28,15 @@ class SwinVisionEncoder(nn.Module):
     multiple of the window. The padding is attended to in unshifted windows, as published.
     """
 
+    _gradient_checkpointing_func: Callable[..., Tensor]  # transformers sets it
+
     def __init__(self, config: LAVTConfig) -> None:
         super().__init__()
         swin = build_swin(config)
-        self.patch_embed = swin.patch_embed
+        self.patch_embed = cast(PatchEmbed, swin.patch_embed)
         self.layers = swin.layers
         self.channels = [info["num_chs"] for info in swin.feature_info]
-        self.patch_size = swin.patch_embed.patch_size
+        self.patch_size = self.patch_embed.patch_size
         self.gradient_checkpointing = False
 
     def embed(self, pixel_values: Tensor) -> Tensor:
@@ -41,10 +47,10 @@ class SwinVisionEncoder(nn.Module):
 
     def forward_stage(self, stage: int, feature_map: Tensor) -> Tensor:
         """Patch merging (from the second stage on) and the blocks of a stage, (B, h, w, C) to (B, h', w', C')."""
-        layer = self.layers[stage]
+        layer = cast(SwinTransformerStage, self.layers[stage])
         feature_map = layer.downsample(feature_map)
         shift_mask = None
-        for block in layer.blocks:
+        for block in cast(list[SwinTransformerBlock], layer.blocks):
             if any(block.shift_size) and shift_mask is None:
                 shift_mask = self._shift_mask(block, feature_map)
             mask = shift_mask if any(block.shift_size) else None
@@ -55,7 +61,7 @@ class SwinVisionEncoder(nn.Module):
         return feature_map
 
     @staticmethod
-    def _shift_mask(block: nn.Module, feature_map: Tensor) -> Tensor:
+    def _shift_mask(block: SwinTransformerBlock, feature_map: Tensor) -> Tensor:
         """−100 between pixels of a shifted window that were not neighbours: (windows, 1, area, area)."""
         regions = []
         for size, window, shift in zip(feature_map.shape[1:3], block.window_size, block.shift_size, strict=True):
@@ -68,13 +74,13 @@ class SwinVisionEncoder(nn.Module):
         return (different.to(feature_map.dtype) * -100.0).unsqueeze(1)
 
     @staticmethod
-    def _block(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _block(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
         """One Swin block on (B, h, w, C)."""
         x = x + block.drop_path1(window_attention(block, block.norm1(x), mask))
         return x + block.drop_path2(block.mlp(block.norm2(x)))
 
 
-def build_swin(config: LAVTConfig, pretrained: bool = False) -> nn.Module:
+def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:
     """Timm's Swin for a configuration; with `pretrained`, with timm's weights for that name."""
     if not config.backbone.startswith("swin_") or not timm.is_model(config.backbone.split(".")[0]):
         raise ValueError(
@@ -82,9 +88,10 @@ def build_swin(config: LAVTConfig, pretrained: bool = False) -> nn.Module:
             "lists them."
         )
     kwargs = {"img_size": config.image_size, **config.backbone_kwargs}
-    return timm.create_model(
+    swin = timm.create_model(
         config.backbone, pretrained=pretrained, num_classes=0, strict_img_size=False, always_partition=True, **kwargs
     )
+    return cast(SwinTransformer, swin)
 
 
 def partition_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -101,7 +108,7 @@ def merge_windows(windows: Tensor, window: tuple[int, int], height: int, width: 
     return x.transpose(2, 3).reshape(-1, height, width, channels)
 
 
-def window_attention(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
     """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C)."""
     attention = block.attn
     height, width = x.shape[1:3]
@@ -115,7 +122,7 @@ def window_attention(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor
         attention.qkv(windows).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     )
     area = window[0] * window[1]
-    bias = attention.relative_position_bias_table[attention.relative_position_index.flatten()]
+    bias = attention.relative_position_bias_table[cast(Tensor, attention.relative_position_index).flatten()]
     bias = bias.view(area, area, -1).permute(2, 0, 1).to(query.dtype)
     if mask is not None:  # (windows, heads, area, area), repeated over the batch
         bias = (bias + mask.to(bias.dtype)).repeat(query.shape[0] // mask.shape[0], 1, 1, 1)

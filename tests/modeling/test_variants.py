@@ -20,7 +20,7 @@ DANET = [
     {"agent_words": "shared"},
     {"affinity_stages": [4]},
     {"affinity_stages": [1, 2, 3, 4]},
-    {"affinity_temperature": 0.1, "predictor_scale": 1.0},
+    {"affinity_temperature": 0.1, "predictor_gain": 1.0},
     {"num_agents": 2},
 ]
 FIANET = [
@@ -31,6 +31,10 @@ FIANET = [
     {"tmem_bottleneck": 1},
     {"num_tmem_layers": 3},
     {"multi_scale": "none"},
+    {"multi_scale": "cim"},
+    {"multi_scale": "cim", "cim_num_heads": 3, "cim_pool_ratios": [2], "num_tmem_layers": 2, "tmem_bottleneck": 1},
+    {"multi_scale": "lgce"},
+    {"multi_scale": "lgce", "attention_norm": "none"},
     {"use_ground_object_branch": False},
     {"use_spatial_position_branch": False},
     {"use_channel_modulation": False},
