@@ -38,6 +38,17 @@ def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, s
     return (activation - low) / (high - low).clamp(min=torch.finfo(activation.dtype).eps)
 
 
+class DANetKernelNorm(nn.LayerNorm):
+    """LayerNorm whose output is the kernel of equation 10.
+
+    Its bias starts as the base's fixed kernel does and its weight at `gain`, so that the sentence adds to that kernel.
+    """
+
+    def __init__(self, channels: int, gain: float) -> None:
+        super().__init__(channels)
+        self.gain = gain
+
+
 class DANetPredictorBlock(nn.Module):
     """What the transformer adds after equation 9: residual, self-attention and feed-forward layer with LayerNorm.
 
@@ -47,20 +58,19 @@ class DANetPredictorBlock(nn.Module):
     Args:
         channels: Width C.
         mlp_ratio: Width of the feed-forward layer, as a multiple of C.
-        gain: Initial weight of the last LayerNorm, whose bias starts as the base's fixed kernel would.
+        gain: Initial weight of the last LayerNorm.
     """
 
     def __init__(self, channels: int, mlp_ratio: float, gain: float) -> None:
         super().__init__()
         hidden = int(channels * mlp_ratio)
-        self.gain = gain
         self.norm1 = nn.LayerNorm(channels)
         self.value = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, channels)
         self.norm2 = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)
         self.reduce = nn.Linear(hidden, channels)
-        self.norm3 = nn.LayerNorm(channels)
+        self.norm3 = DANetKernelNorm(channels, gain=gain)
 
     def forward(self, sentence: Tensor, update: Tensor) -> Tensor:
         """Global semantics (B, C) and what was gathered for them (B, C) to the predictor (B, C)."""
@@ -208,10 +218,10 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     def _init_weights(self, module: nn.Module) -> None:
         """As the base; the last LayerNorm starts as a fixed kernel, to which the sentence adds `predictor_gain`."""
         super()._init_weights(module)
-        if isinstance(module, DANetPredictorBlock):
-            bound = module.norm3.bias.numel() ** -0.5
-            init.constant_(module.norm3.weight, module.gain)
-            init.uniform_(module.norm3.bias, -bound, bound)
+        if isinstance(module, DANetKernelNorm):
+            bound = module.bias.numel() ** -0.5  # PyTorch's for a 1×1 convolution of this width
+            init.constant_(module.weight, module.gain)
+            init.uniform_(module.bias, -bound, bound)
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
         """Equation 10 at a quarter of the size: the product commutes with the bilinear upsampling."""

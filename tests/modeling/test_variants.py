@@ -64,6 +64,16 @@ def test_literal_papers_train():
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_danet_starts_as_a_fixed_kernel():
+    """Equation 10's kernel hardly depends on the sentence at first, and gives logits like the base's 1×1 kernel."""
+    model = tiny_model("danet")
+    kernel = model.predictor.block.norm3
+    bound = kernel.bias.numel() ** -0.5
+    assert kernel.weight.tolist() == pytest.approx([1e-3] * kernel.weight.numel())
+    assert 0.5 * bound < kernel.bias.abs().max() <= bound
+    assert tiny_model("danet", predictor_gain=1.0).predictor.block.norm3.weight.eq(1).all()
+
+
 def test_affinity_belongs_to_training_only():
     model = tiny_model("danet")
     with torch.no_grad():
