@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
@@ -24,6 +27,27 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"`labels` must have the shape (batch, height, width) of `pixel_values`, here {tuple(logits.shape)}, "
             f"got {tuple(labels.shape)}. Resize the masks with the image processor (`segmentation_maps=`)."
+        )
+
+
+def check_label_values(labels: Tensor) -> None:
+    """Raise a `ValueError` unless every label is 0, 1 or 255; waits for the device, so not for every step.
+
+    Labels in which 255 occurs and 1 does not are right where the object is absent and pixels are ignored, and wrong
+    where 255 was meant as the target, as in most mask files: they are warned of.
+    """
+    is_target, is_ignored = labels == 1, labels == IGNORE_INDEX
+    odd = labels[~((labels == 0) | is_target | is_ignored)]
+    if odd.numel() > 0:
+        raise ValueError(
+            f"`labels` must be 0 (background), 1 (target) or 255 (ignored), got also {odd.unique()[:5].tolist()}. "
+            "The image processor makes them from masks of any of the usual forms (`segmentation_maps=`)."
+        )
+    if is_ignored.any() and not is_target.any():
+        logger.warning(
+            "`labels` hold 255, which is ignored, and no 1, the target. If 255 is the target in these masks, the "
+            "model learns nothing of it: pass `labels == 255`, or the masks to the image processor "
+            "(`segmentation_maps=`)."
         )
 
 
@@ -106,6 +130,11 @@ def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, ti
 
 def _affinity_row_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
     """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
+    with torch.autocast(unit.device.type, enabled=False):  # sums that cancel need more than bfloat16's 8 bits
+        return _row_cost(unit, foreground, start, rows, temperature)
+
+
+def _row_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
     num_pixels = unit.shape[1]
     num_foreground = foreground.sum(1, keepdim=True)
     cosine = unit[:, start : start + rows] @ unit.transpose(1, 2)

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
-from .loss_rrsis import check_labels, weighted_cross_entropy
+from .loss_rrsis import check_label_values, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 MIN_IMAGE_SIZE = 32
@@ -211,6 +211,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         self.hidden_size = config.decoder_hidden_size or 4 * channels[0]
         self.decoder = SegmentationDecoder(channels, self.hidden_size)
         self.build_head()
+        self._has_checked_labels = False
         self.post_init()
 
     def build_head(self) -> None:
@@ -252,6 +253,15 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         """Log-odds (B, h, w) at a quarter of the image's size from the stage maps (B, C_i, h_i, w_i)."""
         return self.head(self.decoder(features)).squeeze(1)
 
+    def check_first_labels(self, labels: Tensor) -> None:
+        """Check the values of the first labels a model is given: to look at them makes the host wait for the device.
+
+        What is wrong with labels is wrong with all of them. In a compiled or exported graph nothing is looked at.
+        """
+        if not torch.compiler.is_compiling() and not self._has_checked_labels:
+            check_label_values(labels)
+            self._has_checked_labels = True
+
     def compute_loss(
         self, logits: Tensor, labels: Tensor, stages: list[StageState], text: tuple[TextFeatures, ...]
     ) -> dict[str, Tensor]:
@@ -286,7 +296,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
 
         Raises:
-            ValueError: If shapes do not fit each other, or there is no stage of a given index.
+            ValueError: If shapes do not fit each other, there is no stage of a given index, or the first labels
+                hold other values than 0, 1 and 255.
         """
         check_inputs(pixel_values, input_ids)
         masks = (attention_mask, ground_object_mask, spatial_position_mask)
@@ -305,6 +316,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         losses: dict[str, Tensor] = {}
         if labels is not None:
             check_labels(logits, labels)
+            self.check_first_labels(labels)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             losses = self.compute_loss(wide, labels, stages, text)
         loss = losses.pop("loss", None)

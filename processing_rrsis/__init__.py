@@ -10,8 +10,13 @@ _HOMES = {
     "RRSISImageProcessor": ".image_processing_rrsis",
     "RRSISProcessor": ".processor_rrsis",
     "ReferringSegmentationPipeline": ".pipeline_rrsis",
+    "OwnData": ".data",
+    "RISBench": ".data",
+    "RRSISD": ".data",
+    "RefSegRS": ".data",
     "SyntheticRS": ".data",
     "load_benchmark": ".data",
+    "load_own_data": ".data",
     "compute_referring_iou": ".metrics.referring_iou",
 }
 

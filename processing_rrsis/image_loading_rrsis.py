@@ -1,32 +1,38 @@
-"""Any aerial image in, one 8-bit RGB picture out: files, modes, bit depths, channel layouts and their errors.
+"""Any aerial image in, decoded: files, URLs and bytes, and the errors that name them.
 
-Used by the image processor and the pipeline. Travels to the Hub.
+Used by the image processor, the pipeline and the dataset builders. Travels to the Hub.
 """
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-_EIGHT_BIT_MODES = frozenset(
-    ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
-)
+from .image_values_rrsis import exif_orientation, to_bands8, to_label_map, to_rgb8, to_uint8
+
+try:  # only for TIFFs of many bands or bit depths, which PIL does not read
+    import rasterio
+except ImportError:
+    rasterio = None
+
+__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_label_map", "to_rgb8"]
+
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
-_EXIF_ORIENTATION = 0x0112
-_STRETCH_PERCENTILES = (2.0, 98.0)
+_TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def load_image(source: Any) -> Any:
     """Open a path or URL with PIL and decode it; anything else is handed back as it came.
 
     Unlike `transformers.image_utils.load_image` nothing is converted: a 16-bit file keeps its values, which
-    `to_rgb8` then stretches once instead of clipping them at 255.
+    `to_rgb8` then stretches once instead of clipping them at 255. The exception are TIFFs that PIL does not read
+    (five and more bands, 16-bit or float data in several bands): see `decode_image`.
 
     Args:
         source: path (str or `Path`), http(s) URL, PIL image, or array.
@@ -43,7 +49,7 @@ def load_image(source: Any) -> Any:
         return source
     name = str(source)
     if name.startswith(_URL_PREFIXES):
-        return _decode(io.BytesIO(_read_url(name)), name=name)
+        return decode_image(_read_url(name), name=name)
     path = Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(
@@ -67,210 +73,86 @@ def _read_url(url: str) -> bytes:
         ) from error
 
 
-def _decode(stream: Any, name: str) -> Image.Image:
-    """Decode completely, so that a damaged file fails here and by name."""
+def decode_image(data: bytes, name: str, reduced: bool = False) -> Image.Image:
+    """Decode a file's bytes completely, so that a damaged file fails here and by name.
+
+    A TIFF that PIL does not read goes through rasterio where that is installed and comes back as 8-bit RGB: of the
+    bands that the file marks as red, green and blue, else of its first three (one or two bands: the first, as gray),
+    with the values of `to_rgb8`; pixels without data become black and are left out of the stretch.
+
+    Args:
+        data: the content of the file.
+        name: its name, for messages.
+        reduced: a JPEG may come back at an eighth of its size: all of the file is read, in less than half the time.
+
+    Returns:
+        The decoded image in its own mode, its EXIF rotation not yet applied.
+
+    Raises:
+        ValueError: as `load_image`.
+    """
+    return _decode(io.BytesIO(data), name=name, reduced=reduced)
+
+
+def _decode(stream: Any, name: str, reduced: bool = False) -> Image.Image:
     try:
         image = Image.open(stream)
+        if reduced and image.format == "JPEG":
+            image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     except UnidentifiedImageError as error:
+        stream.seek(0)
+        if stream.read(4) in _TIFF_BEGINNINGS:
+            stream.seek(0)
+            return _decode_bands(stream.read(), name=name)
         raise ValueError(
             f"image file {name!r}: expected an image PIL can read (JPEG, PNG, TIFF with 8-bit or single-band 16-bit "
             "data), got something else; read a multi-band scene with rasterio and pass the array"
         ) from error
     except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"image file {name!r}: {error}; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
-            "trust the file"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise _bomb(name, str(error)) from error
+    except Exception as error:  # on damaged files the formats' readers raise nearly every kind there is
         raise ValueError(
             f"image file {name!r}: expected a complete image, got a truncated or damaged one ({error}); fetch it again"
         ) from error
     return image
 
 
-def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
-    """Convert one image to 8-bit RGB.
-
-    PIL images are rotated as their EXIF says. Gray is repeated, palettes and CMYK are resolved, alpha is dropped (the
-    colour under transparent pixels stays as stored). Values become 8-bit like this:
-
-    - uint8 and bool: as they are (bool: 0 and 255);
-    - float in [0, 1]: times 255; float or integer (not uint16) in [0, 255]: rounded;
-    - everything else, uint16 always: one linear stretch over all bands together, 2nd percentile to 0 and 98th to 255.
-
-    Args:
-        image: PIL image of any mode, or numpy array / torch tensor (H, W), (H, W, C) or (C, H, W) with C of 1, 3, 4.
-        channels_first: the layout of an array; None finds it from the shape (a tie: first for torch, last for numpy).
-
-    Returns:
-        PIL image of mode RGB.
-
-    Raises:
-        TypeError: no image at all.
-        ValueError: zero size, wrong number of channels, NaN or infinite values.
-    """
-    if isinstance(image, Image.Image):
-        if 0 in image.size:
-            raise _zero_size(image.size[::-1])
-        image = _upright(image)
-        if image.mode in _EIGHT_BIT_MODES:
-            return _resolve_mode(image)
-        return _array_to_rgb8(_to_channels_last(np.asarray(image), channels_first=None))
-    if isinstance(image, torch.Tensor):
-        channels_first = True if channels_first is None and _is_tie(tuple(image.shape)) else channels_first
-        tensor = image.detach().cpu()
-        image = (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
-    if not isinstance(image, np.ndarray):
-        raise TypeError(
-            f"image: expected a PIL image, a numpy array or a torch tensor, got {type(image).__name__}; "
-            "open files with PIL.Image.open or hand the path to the pipeline"
-        )
-    return _array_to_rgb8(_to_channels_last(image, channels_first=channels_first))
+def _bomb(name: str, reason: str) -> ValueError:
+    return ValueError(
+        f"image file {name!r}: {reason}; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
+    )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF rotation; an image without one is handed back uncopied."""
-    return ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
-
-
-def _resolve_mode(image: Image.Image) -> Image.Image:
-    """Convert an 8-bit mode to RGB; premultiplied and palette alpha go through the plain mode first."""
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("La", "RGBa", "PA", "LAB"):
-        plain = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "LAB": "LAB"}[image.mode]
-        if image.mode == "LAB":
-            from PIL import ImageCms
-
-            to_srgb = ImageCms.buildTransform(
-                ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), inMode="LAB", outMode="RGB"
-            )
-            converted = ImageCms.applyTransform(image, to_srgb)
-            return image.convert("RGB") if converted is None else converted
-        image = image.convert(plain)
-    return image.convert("RGB")
-
-
-def _zero_size(shape: tuple[int, ...]) -> ValueError:
-    return ValueError(f"image: expected a height and width of at least 1 pixel, got shape {tuple(shape)}; remove it")
-
-
-def _is_tie(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] in (1, 3, 4)
-
-
-def _to_channels_last(array: np.ndarray, channels_first: bool | None) -> np.ndarray:
-    """Return (H, W, C) with C of 1 or 3 (alpha dropped), after checking shape and size."""
-    if array.ndim == 2:
-        array = array[:, :, None]
-    elif array.ndim != 3:
+def _decode_bands(data: bytes, name: str) -> Image.Image:
+    """Read a TIFF that PIL does not read; which bands and values `decode_image` says."""
+    if rasterio is None:
         raise ValueError(
-            f"image: expected an array of shape (H, W), (H, W, C) or (C, H, W), got {array.shape}; "
-            "pass a batch as a list of images or as one array (B, H, W, C) or (B, C, H, W)"
+            f"image file {name!r}: expected an image PIL can read (JPEG, PNG, TIFF with 8-bit or single-band 16-bit "
+            "data), got a TIFF of other bands or bit depth; install rasterio (pip install 'rrsis[geo]') to read it"
         )
-    elif channels_first or (channels_first is None and array.shape[0] in (1, 3, 4) and not _is_tie(array.shape)):
-        array = np.moveaxis(array, 0, -1)
-    if array.shape[-1] not in (1, 3, 4):
+    try:
+        with warnings.catch_warnings(), rasterio.MemoryFile(data) as memory:
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = memory.open(driver="GTiff")
+            limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # the bound of PIL's own check
+            if limit is not None and dataset.width * dataset.height > limit:
+                raise _bomb(name, f"{dataset.width} × {dataset.height} pixels exceed the limit of {limit}")
+            colours = {colour.name: band for band, colour in enumerate(dataset.colorinterp, start=1)}
+            bands = [colours.get(colour, 0) for colour in ("red", "green", "blue")]
+            if 0 in bands:
+                bands = [1, 2, 3] if dataset.count >= 3 else [1]
+            pixels = np.moveaxis(dataset.read(bands), 0, -1)  # (H, W, 1 or 3)
+            valid = dataset.dataset_mask() > 0
+    except rasterio.errors.RasterioError as error:
         raise ValueError(
-            f"image: expected 1 (gray), 3 (RGB) or 4 (RGB and alpha) channels first or last, got shape {array.shape}; "
-            "choose three bands"
-        )
-    if 0 in array.shape:
-        raise _zero_size(array.shape)
-    return array[:, :, :3] if array.shape[-1] == 4 else array
-
-
-def _array_to_rgb8(array: np.ndarray) -> Image.Image:
-    """Bring (H, W, 1 or 3) values of any dtype to 8 bit and to three channels."""
-    array = _to_uint8(array)
-    if array.shape[-1] == 1:
-        return Image.fromarray(array[:, :, 0]).convert("RGB")
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _to_uint8(array: np.ndarray) -> np.ndarray:
-    """Apply the value rules of `to_rgb8`."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        if not finite.all():
-            raise ValueError(
-                f"image: expected finite pixel values, got {int(finite.size - finite.sum())} NaN or infinite ones of "
-                f"{finite.size}; replace them (nodata) before the call"
-            )
-    elif array.dtype.kind not in "iu":
-        raise TypeError(f"image: expected integer, float or bool pixels, got dtype {array.dtype}")
-    low, high = float(array.min()), float(array.max())
-    if array.dtype != np.uint16 and low >= 0.0 and high <= 255.0:
-        scale = 255.0 if array.dtype.kind == "f" and high <= 1.0 else 1.0
-        return np.rint(array.astype(np.float64) * scale).astype(np.uint8)
-    return _stretch(array, low=low, high=high)
-
-
-def _stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Stretch linearly from the 2nd to the 98th percentile; from the extremes where those two are equal."""
-    values = array.astype(np.float64)
-    lower, upper = (float(value) for value in np.percentile(values, _STRETCH_PERCENTILES))
-    if upper <= lower:
-        lower, upper = low, high
-    if upper <= lower:
-        return np.zeros(array.shape, dtype=np.uint8)
-    return np.rint(np.clip((values - lower) / (upper - lower), 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def to_label_map(segmentation_map: Any) -> np.ndarray:
-    """Convert one mask to labels at its own size.
-
-    Args:
-        segmentation_map: PIL image (single band or palette indices) or array (H, W), (H, W, 1) or (1, H, W), with the
-            values {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels.
-
-    Returns:
-        uint8 (H, W): 0 background, 1 target, 255 ignored.
-
-    Raises:
-        TypeError: no image and no array.
-        ValueError: several bands, zero size, or other values.
-    """
-    if isinstance(segmentation_map, Image.Image):
-        oriented = _upright(segmentation_map)
-        array = np.asarray(oriented.convert("L") if oriented.mode == "LA" else oriented)
-    elif isinstance(segmentation_map, torch.Tensor):
-        array = segmentation_map.detach().cpu().numpy()
-    elif isinstance(segmentation_map, np.ndarray):
-        array = segmentation_map
-    else:
-        raise TypeError(
-            "segmentation map: expected a PIL image, a numpy array or a torch tensor, got "
-            f"{type(segmentation_map).__name__}"
-        )
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
-        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"segmentation map: expected one band of shape (H, W) with H, W >= 1, got {array.shape}; "
-            'convert a colour mask with mask.convert("L")'
-        )
-    return _read_labels(array)
-
-
-def _read_labels(array: np.ndarray) -> np.ndarray:
-    """Map the values to 0, 1 and 255; in a mask of only 0 and 255, 255 is the target."""
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    with np.errstate(invalid="ignore"):  # NaN has no 8-bit value; it is found to differ below
-        values = array.astype(np.uint8)
-    counts = np.bincount(values.ravel(), minlength=256)
-    odd = np.flatnonzero(counts[2:255]) + 2
-    if array.dtype != np.uint8 and not np.array_equal(values, array):
-        odd = np.unique(array[values != array])
-    if len(odd):
-        raise ValueError(
-            f"segmentation map: expected only 0 and 255, or 0 and 1 (255 ignored), got also {odd[:5].tolist()}; "
-            "threshold the mask first, e.g. mask > 127"
-        )
-    return values if counts[1] else (values == 255).astype(np.uint8)
+            f"image file {name!r}: expected a complete TIFF, got a damaged one ({error}); fetch it again"
+        ) from error
+    if pixels.dtype.kind not in "biuf":
+        raise ValueError(f"image file {name!r}: expected integer or float pixels, got {pixels.dtype}")
+    if pixels.dtype.kind == "f":
+        valid &= np.isfinite(pixels).all(axis=-1)
+    result = np.zeros(pixels.shape, dtype=np.uint8)
+    if valid.any():
+        result[valid] = to_uint8(pixels[valid])
+    return Image.fromarray(np.broadcast_to(result, (*result.shape[:2], 3)).copy())

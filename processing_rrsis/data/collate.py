@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from .augmentation import Augmentation
+
 
 class ReferringCollator:
     """Turn rows with an image, a mask and an expression into model inputs; picklable, for data loader workers.
@@ -16,6 +18,7 @@ class ReferringCollator:
         with_metadata: also return `sample_id`, `expression`, `category` and `kind` as lists, where the rows have them.
         text_control: maps a row to the expression to use instead of its own (the shuffled or category-only control);
             a module-level function or an object, so that workers can pickle it.
+        augmentation: changes a training row before it is processed, see `Augmentation`; `None` for none.
 
     Example:
         >>> loader = DataLoader(dataset, batch_size=8, collate_fn=ReferringCollator(processor))
@@ -30,12 +33,28 @@ class ReferringCollator:
         allow_empty_text: bool = False,
         with_metadata: bool = False,
         text_control: Callable[[Mapping[str, Any]], str] | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
+        if augmentation is not None and augmentation.expression_key != expression_key:
+            raise ValueError(
+                f"augmentation: expected its expression_key to be the collator's, {expression_key!r}, got "
+                f"{augmentation.expression_key!r}"
+            )
         self.processor = processor
         self.expression_key = expression_key
         self.allow_empty_text = allow_empty_text
         self.with_metadata = with_metadata
         self.text_control = text_control
+        self.augmentation = augmentation
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch of the augmentation, in running data loader workers too; nothing without one.
+
+        Args:
+            epoch: number of the epoch, set before the data loader is iterated.
+        """
+        if self.augmentation is not None:
+            self.augmentation.set_epoch(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
@@ -55,6 +74,8 @@ class ReferringCollator:
         if not rows:
             raise ValueError("rows: expected at least one row, got none; check the sampler's batch size")
         self._check_columns(rows)
+        if self.augmentation is not None:
+            rows = [self.augmentation(row) for row in rows]
         expressions = [self._expression(row) for row in rows]
         masks = [row["mask"] for row in rows] if "mask" in rows[0] else None
         inputs = self.processor(

@@ -1,6 +1,7 @@
 """Losses against torch's own, dense forms and rows worked out by hand."""
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeling_rrsis.loss_rrsis import affinity_loss, binary_cross_entropy, dice_loss, weighted_cross_entropy
+from modeling_rrsis.loss_rrsis import (
+    affinity_loss,
+    binary_cross_entropy,
+    check_label_values,
+    dice_loss,
+    weighted_cross_entropy,
+)
 
 
 def dense_affinity(features, labels, temperature):
@@ -63,6 +70,13 @@ def test_all_ignored_gives_zero():
     assert weighted_cross_entropy(logits, labels, class_weights=(0.9, 1.1)).item() == 0.0
 
 
+def test_affinity_is_computed_in_float32_under_autocast():
+    features, labels = torch.randn(2, 30, 8), torch.arange(60).reshape(2, 30) % 3 == 0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = affinity_loss(features, labels)
+    assert torch.equal(loss, affinity_loss(features, labels))
+
+
 MEMORY_SCRIPT = """
 import resource, sys, torch
 from modeling_rrsis.loss_rrsis import affinity_loss
@@ -91,3 +105,24 @@ def test_affinity_needs_a_tenth_of_the_dense_forms_memory():
     linear, dense = peak_kib("linear", 16384), peak_kib("dense", 16384)
     assert dense > 4 * 16384**2 / 1024, "the dense form holds at least one N×N matrix"
     assert linear <= 0.1 * dense, f"{linear / 1024:.0f} MiB against {dense / 1024:.0f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("values", "odd"),
+    [([0, 1, 2], "[2]"), ([0, 7, 255, 3], "[3, 7]"), ([-1, 1], "[-1]"), ([0.0, 0.5, 1.0], "[0.5]")],
+)
+def test_other_label_values_are_named(values, odd):
+    with pytest.raises(ValueError, match=re.escape(f"got also {odd}")):
+        check_label_values(torch.tensor([[values]]))
+
+
+@pytest.mark.parametrize(
+    ("values", "is_warned_of"),
+    [([0, 0], False), ([0, 1], False), ([0, 1, 255], False), ([0, 255], True), ([255, 255], True)],
+)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+def test_ignored_pixels_without_a_target_are_warned_of(values, is_warned_of, dtype, monkeypatch):
+    messages = []
+    monkeypatch.setattr("modeling_rrsis.loss_rrsis.logger.warning", messages.append)
+    check_label_values(torch.tensor([[values]], dtype=dtype))
+    assert ["pass `labels == 255`" in message for message in messages] == [True] * is_warned_of

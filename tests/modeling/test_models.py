@@ -125,6 +125,24 @@ def test_wrong_shapes_say_what_was_expected(name):
         model(**inputs, labels=tiny_labels(height=32))
 
 
+def test_values_of_the_first_labels_are_checked(name, monkeypatch):
+    model, checked = tiny_model(name).eval(), []
+    monkeypatch.setattr("modeling_rrsis.modeling_lavt.check_label_values", lambda labels: checked.append(labels.max()))
+    with torch.no_grad():
+        model(**tiny_inputs())
+        for _ in range(2):
+            model(**tiny_inputs(), labels=tiny_labels())
+        assert checked == [255]
+        compiled = torch.compile(tiny_model(name).eval(), fullgraph=True, backend="eager")
+        compiled(**tiny_inputs(), labels=tiny_labels())
+        assert checked == [255]
+    monkeypatch.undo()
+    labels = tiny_labels()
+    labels[labels == 1] = 2
+    with pytest.raises(ValueError, match=r"0 \(background\), 1 \(target\) or 255 \(ignored\), got also \[2\]"):
+        tiny_model(name)(**tiny_inputs(), labels=labels)
+
+
 def test_offline_backbones_say_how_to_get_them(name, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OSError, match="Offline, download them once"):
