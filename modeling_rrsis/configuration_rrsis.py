@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
 NUM_STAGES = 4
 
@@ -71,10 +71,13 @@ class LAVTConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone
-        self.backbone_kwargs = dict(backbone_kwargs or {})
+        # Lists, as they come out of a file: a configuration equals what it is saved as.
+        self.backbone_kwargs: dict[str, Any] = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in (backbone_kwargs or {}).items()
+        }
         if not isinstance(text_config, PreTrainedConfig):
             text_config = AutoConfig.for_model(**{"model_type": "bert", **(text_config or {})})
-        self.text_config = text_config
+        self.text_config = cast(BertConfig, text_config)
         self.image_size = image_size
         self.fusion_num_heads = list(fusion_num_heads)
         self.fusion_dropout = fusion_dropout
@@ -117,9 +120,9 @@ class DANetConfig(LAVTConfig):
         affinity_weight: λ_af of equation 11. 0 turns the explicit affinity alignment off (table 3).
         affinity_stages: Stages (1 to 4) whose features are aligned (table 4).
         affinity_threshold: α of equation 2, on the text-to-visual activation after its min–max to [0, 1] (table 6).
-        affinity_temperature: Divisor inside both softmaxes of equations 1 and 3. 1.0 is the literal paper, whose
-            gradient vanishes with the number of pixels. With 0.1 a training from random weights on the embedded
-            benchmark was slower over its first 200 updates (one run each); the gradient's share was not measured.
+        affinity_temperature: Divisor inside both softmaxes of equations 1 and 3; 1.0 is the literal paper. The
+            gradient vanishes with the number of pixels; lower values make it stronger, and each of them did worse on
+            the embedded benchmark (docs/danet_readings.md).
         predictor: `"agent"` (RAAM), `"cross_attention"`, `"masked_attention"` (table 5) or `"conv"`, LAVT's fixed
             1×1 kernel (table 3).
         num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a).

@@ -6,6 +6,8 @@ ACM MM 2024. No code was published: each reading of what the paper leaves open i
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from transformers import initialization as init
 from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
 from .loss_rrsis import affinity_loss, binary_cross_entropy
-from .modeling_lavt import LAVTForReferringSegmentation, StageState
+from .modeling_lavt import LAVTForReferringSegmentation, LAVTStageFusion, StageState
 
 
 def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, sentence: Tensor) -> Tensor:
@@ -205,6 +207,7 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     | eq. 11, BCE | mean over the pixels that are not ignored, no class weights | |
     """
 
+    config: DANetConfig
     config_class = DANetConfig
 
     def build_head(self) -> None:
@@ -252,6 +255,6 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     @torch.no_grad()
     def affinity_labels(self, stages: list[StageState], text: TextFeatures, stage: int) -> Tensor:
         """Equation 2: the pixels of a stage (1 to 4) that the sentence activates above α, bool (B, N)."""
-        attention = self.fusion[stage - 1].context.attention
+        attention = cast(LAVTStageFusion, self.fusion[stage - 1]).context.attention
         activation = text_to_visual_activation(attention, stages[stage - 1].output, text.words[:, 0])
         return activation > self.config.affinity_threshold

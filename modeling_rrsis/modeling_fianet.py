@@ -213,6 +213,7 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     `multi_scale` puts one of figure 9's other modules in the place of the TMEM, or none.
     """
 
+    config: FIANetConfig
     config_class = FIANetConfig
     stage_fusion_class = FIANetStageFusion
 
@@ -240,7 +241,7 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         stacked = torch.cat(masks)
         attended = torch.where(stacked.any(-1, keepdim=True), stacked, torch.ones_like(stacked))
         words = self.text_encoder(input_ids=input_ids.repeat(3, 1), attention_mask=attended).last_hidden_state
-        return tuple(TextFeatures(part, mask) for part, mask in zip(words.chunk(3), masks, strict=True))
+        return tuple(TextFeatures(part, mask) for part, mask in zip(words.unflatten(0, (3, -1)), masks, strict=True))
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
         """Log-odds (B, h, w) from the enhanced stages."""
