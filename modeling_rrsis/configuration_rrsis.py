@@ -25,9 +25,30 @@ def _positive(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}.")
 
 
-def _in_range(name: str, value: Any, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"`{name}` must be a number between {low} and {high}, got {value!r}.")
+def _in_range(name: str, value: Any, low: float, high: float = math.inf) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not low <= value <= high:
+        wanted = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise ValueError(f"`{name}` must be a number {wanted}, got {value!r}.")
+
+
+def _above_zero(name: str, value: Any) -> None:
+    _in_range(name, value, 0.0)
+    if value == 0:
+        raise ValueError(f"`{name}` must be above 0, got {value!r}.")
+
+
+def _boolean(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def _list_of(name: str, value: Any, length: int | None = None) -> list[Any]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise ValueError(f"`{name}` must be a list of numbers, got {value!r}.")
+    if length is not None and len(value) != length:
+        raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {list(value)}.")
+    return list(value)
 
 
 class LAVTConfig(PreTrainedConfig):
@@ -79,10 +100,10 @@ class LAVTConfig(PreTrainedConfig):
             text_config = AutoConfig.for_model(**{"model_type": "bert", **(text_config or {})})
         self.text_config = cast(BertConfig, text_config)
         self.image_size = image_size
-        self.fusion_num_heads = list(fusion_num_heads)
+        self.fusion_num_heads = _list_of("fusion_num_heads", fusion_num_heads, NUM_STAGES)
         self.fusion_dropout = fusion_dropout
         self.decoder_hidden_size = decoder_hidden_size
-        self.class_weights = list(class_weights)
+        self.class_weights = _list_of("class_weights", class_weights, 2)
         self.initializer_range = initializer_range
         self._check_base()
         super().__init__(**kwargs)
@@ -91,15 +112,16 @@ class LAVTConfig(PreTrainedConfig):
         _positive("image_size", self.image_size)
         if self.image_size < 32:
             raise ValueError(f"`image_size` must be at least 32 pixels, got {self.image_size}.")
-        if len(self.fusion_num_heads) != NUM_STAGES:
-            raise ValueError(f"`fusion_num_heads` needs one number for each of 4 stages, got {self.fusion_num_heads}.")
         for heads in self.fusion_num_heads:
             _positive("fusion_num_heads", heads)
         _in_range("fusion_dropout", self.fusion_dropout, 0.0, 1.0)
         if self.decoder_hidden_size is not None:
             _positive("decoder_hidden_size", self.decoder_hidden_size)
-        if len(self.class_weights) != 2 or min(self.class_weights) <= 0:
-            raise ValueError(f"`class_weights` needs two positive numbers, got {self.class_weights}.")
+        for weight in self.class_weights:
+            _above_zero("class_weights", weight)
+        _in_range("initializer_range", self.initializer_range, 0.0)
+        if not isinstance(self.backbone, str):
+            raise ValueError(f"`backbone` must be the name of a Swin Transformer of timm, got {self.backbone!r}.")
 
     def __eq__(self, other: object) -> bool:
         """Equal where every field is, wherever the two were loaded from."""
@@ -125,7 +147,8 @@ class DANetConfig(LAVTConfig):
             the embedded benchmark (docs/danet_readings.md).
         predictor: `"agent"` (RAAM), `"cross_attention"`, `"masked_attention"` (table 5) or `"conv"`, LAVT's fixed
             1×1 kernel (table 3).
-        num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a).
+        num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a). With a single
+            agent both softmaxes of equation 7 are 1, and the projections inside them get a gradient of zero.
         agent_distance: `dis` of equation 5, which the paper leaves open: `"dot"`, `"cosine"` or `"l2"` (negative).
         agent_words: W^Q of equation 4, which selects the agents. The selection is discrete and hands no gradient on.
             `"weighted"`: a projection of its own, trained because each agent's key is weighed by the softmax of the
@@ -134,7 +157,8 @@ class DANetConfig(LAVTConfig):
         predictor_mlp_ratio: Width of the feed-forward layer that follows equation 9, as a multiple.
         predictor_gain: Initial weight of the last LayerNorm before equation 10; the paper leaves open how L̂_g starts.
             The LayerNorm's bias starts as LAVT's fixed kernel does, so that with a small gain DANet starts as its
-            baseline and the sentence's part grows from nothing. 1.0 is LayerNorm's own.
+            baseline and the sentence's part grows from nothing. 1.0 is LayerNorm's own start; 0 gives the rest of the
+            predictor a gradient of zero in the first update.
         kwargs: Fields of [`LAVTConfig`].
 
     Raises:
@@ -158,7 +182,7 @@ class DANetConfig(LAVTConfig):
         **kwargs: Any,
     ) -> None:
         self.affinity_weight = affinity_weight
-        self.affinity_stages = sorted(affinity_stages)
+        self.affinity_stages = sorted(_list_of("affinity_stages", affinity_stages))
         self.affinity_threshold = affinity_threshold
         self.affinity_temperature = affinity_temperature
         self.predictor = predictor
@@ -171,25 +195,26 @@ class DANetConfig(LAVTConfig):
         super().__init__(**kwargs)
 
     def _check_danet(self) -> None:
-        _in_range("affinity_weight", self.affinity_weight, 0.0, math.inf)
+        _in_range("affinity_weight", self.affinity_weight, 0.0)
         _in_range("affinity_threshold", self.affinity_threshold, 0.0, 1.0)
-        _in_range("affinity_temperature", self.affinity_temperature, 1e-3, math.inf)
-        if len(set(self.affinity_stages)) != len(self.affinity_stages) or not set(self.affinity_stages) <= {
-            1,
-            2,
-            3,
-            4,
-        }:
+        _in_range("affinity_temperature", self.affinity_temperature, 1e-3)
+        stages = set(self.affinity_stages)
+        if len(stages) != len(self.affinity_stages) or not stages <= {1, 2, 3, 4}:
             raise ValueError(f"`affinity_stages` must be different numbers from 1 to 4, got {self.affinity_stages}.")
         _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
         _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))
         _positive("num_agents", self.num_agents)
-        _in_range("predictor_gain", self.predictor_gain, 0.0, math.inf)
+        _in_range("predictor_gain", self.predictor_gain, 0.0)
+        _above_zero("predictor_mlp_ratio", self.predictor_mlp_ratio)
         _one_of("agent_words", self.agent_words, ("weighted", "shared"))
 
     @classmethod
     def paper(cls, **kwargs: Any) -> DANetConfig:
-        """The literal paper: unweighted agents, softmaxes without a temperature; keywords override single fields."""
+        """The literal paper: unweighted agents, softmaxes without a temperature; keywords override single fields.
+
+        Without weights nothing trains a W^Q of the words (equation 4), so that the words take the sentence's
+        projections. What the paper leaves open keeps its default, such as `agent_distance` and `predictor_gain`.
+        """
         literal = {"agent_words": "shared", "affinity_temperature": 1.0}
         return cls(**{**literal, **kwargs})
 
@@ -270,7 +295,7 @@ class FIANetConfig(LAVTConfig):
         self.use_channel_modulation = use_channel_modulation
         self.multi_scale = multi_scale
         self.cim_num_heads = cim_num_heads
-        self.cim_pool_ratios = list(cim_pool_ratios)
+        self.cim_pool_ratios = _list_of("cim_pool_ratios", cim_pool_ratios)
         self.cim_local_kernel = cim_local_kernel
         self.dice_weight = dice_weight
         self.dice_mix = dice_mix
@@ -288,6 +313,9 @@ class FIANetConfig(LAVTConfig):
         _one_of("dice_mix", self.dice_mix, ("convex", "sum"))
         _one_of("dice_reduction", self.dice_reduction, ("sum", "mean"))
         _in_range("dice_weight", self.dice_weight, 0.0, 1.0)
+        _above_zero("tmem_mlp_ratio", self.tmem_mlp_ratio)
+        for name in ("use_ground_object_branch", "use_spatial_position_branch", "use_channel_modulation"):
+            _boolean(name, getattr(self, name))
         for name in ("num_tmem_layers", "channel_modulation_reduction", "tmem_bottleneck", "cim_num_heads"):
             _positive(name, getattr(self, name))
         for ratio in self.cim_pool_ratios:

@@ -165,7 +165,8 @@ class DANetPredictor(nn.Module):
         """Table 5: attention of the sentence to the pixels (B, 1, M), masked or not."""
         scores = query @ keys.transpose(1, 2) * self.scale
         if self.mechanism == "masked_attention":
-            # Mask2Former: attend only where the current prediction is positive, everywhere if nowhere.
+            # As in Mask2Former, whose mask is an earlier layer's prediction; here the scores stand for it. Attend
+            # where they are positive, everywhere if nowhere.
             outside = scores.detach() < 0
             outside = outside & ~outside.all(-1, keepdim=True)
             scores = scores.masked_fill(outside, torch.finfo(scores.dtype).min)
@@ -201,6 +202,8 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     | eq. 4 and 7, the same W^Q for pixels | another matrix, since the widths differ | |
     | eq. 5, dis(·, ·) | dot product | `agent_distance` |
     | eq. 6, sum over L words | over the real words, padding left out | |
+    | table 5, cross-attention | of L_g to X in RAAM's place; bottleneck and what follows eq. 9 stay | `predictor` |
+    | table 5, masked attention | the same, to the pixels of positive score, since there is no mask yet | `predictor` |
     | after eq. 9, self-attention | of a single vector, so its weight is 1: value and output only | |
     | eq. 10, start of L̂_g | a fixed kernel like LAVT's, to which the sentence adds | `predictor_gain` |
     | eq. 10, E at H×W | E at H/4×W/4: the product commutes with the upsampling | |

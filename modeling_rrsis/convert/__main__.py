@@ -68,16 +68,26 @@ def build_parser() -> argparse.ArgumentParser:
         "(default: refsegrs for a FIANet with one TMEM layer, otherwise rrsisd)",
     )
     parser.add_argument(
-        "--text-heads", type=int, metavar="N", help="heads of BERT; in no tensor (default: one for each 64 channels)"
+        "--text-heads",
+        type=_count,
+        metavar="N",
+        help="heads of BERT; in no tensor (default: one for each 64 channels)",
     )
     parser.add_argument(
         "--fusion-heads",
-        type=int,
+        type=_count,
         nargs=4,
         metavar="N",
         help="heads of the pixel-word attention of the four stages; in no tensor (default: 1 1 1 1)",
     )
     return parser
+
+
+def _count(text: str) -> int:
+    """An option's number of heads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

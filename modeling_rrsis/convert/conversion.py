@@ -18,6 +18,7 @@ from .keys import TABLES, KeyTable, recognise
 from .reading import Checkpoint, read_checkpoint
 from .sizes import Shapes, read_sizes, swin_sizes
 
+COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number that is taken
 MODELS: dict[str, type[LAVTForReferringSegmentation]] = {
     "lavt": LAVTForReferringSegmentation,
     "fianet": FIANetForReferringSegmentation,
@@ -139,6 +140,7 @@ def translate(
     table = TABLES[arch]
     conversion = Conversion(arch=arch, sizes=sizes)
     unexpected, wrong = [], []
+    wrong_names: set[str] = set()
     for key, tensor in published.items():
         reason = table.dead_reason(key)
         if reason is not None:
@@ -150,21 +152,24 @@ def translate(
             continue
         fitted = _fit(tensor, name=name, shape=shapes[name], table=table)
         if fitted is None:
-            wrong.append(f"{key} {tuple(tensor.shape)}, expected {shapes[name]} for {name}")
+            wrong.append(f"{key} {_described(tensor)}, expected {_expected(name, shapes[name], table)}")
+            wrong_names.add(name)
             continue
         conversion.state[name] = fitted
         conversion.taken[key] = name
         if name in table.folded:
             conversion.folded.append(key)
-    missing = sorted(set(shapes) - set(conversion.state) - {line.rsplit(" for ", 1)[-1] for line in wrong})
+    missing = sorted(set(shapes) - set(conversion.state) - wrong_names)
     _check_complete(arch, unexpected=unexpected, missing=missing, wrong=wrong)
     return conversion
 
 
 def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> Tensor | None:
-    """The tensor in the expected shape; `None` if it has another size."""
+    """The tensor in the expected shape; `None` if it has another size or holds no floating-point numbers."""
+    if name.endswith(COUNTER) == tensor.is_floating_point():
+        return None
     if name in table.folded:
-        if tensor.shape[0] != 2:
+        if tensor.ndim == 0 or tensor.shape[0] != 2:
             return None
         tensor = fold_two_channels(tensor)
     # A 1×1 convolution is a linear layer: its last dimensions of one fall away.
@@ -174,6 +179,18 @@ def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> 
     return tensor.reshape(shape)
 
 
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _expected(name: str, shape: tuple[int, ...], table: KeyTable) -> str:
+    """The published form of one of our tensors, for a message."""
+    kind = "whole numbers" if name.endswith(COUNTER) else "floating-point numbers"
+    if name in table.folded:
+        return f"two channels, background and target: {(2, *shape[1:])} {kind}"
+    return f"{shape} {kind} for {name}"
+
+
 def fold_two_channels(tensor: Tensor) -> Tensor:
     """Target − background of a head (2, …): the log-odds of its softmax, as one channel (1, …)."""
     return (tensor[1:2].double() - tensor[0:1].double()).to(tensor.dtype)
@@ -181,7 +198,7 @@ def fold_two_channels(tensor: Tensor) -> Tensor:
 
 def _check_complete(arch: str, unexpected: Iterable[str], missing: Iterable[str], wrong: Iterable[str]) -> None:
     parts = []
-    named = (("unexpected", unexpected), ("missing (our names)", missing), ("of another size", wrong))
+    named = (("unexpected", unexpected), ("missing (our names)", missing), ("of another size or type", wrong))
     for title, keys in named:
         keys = list(keys)
         if keys:

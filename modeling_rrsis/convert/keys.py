@@ -19,7 +19,8 @@ class KeyTable:
     Args:
         renames: Pairs of a regular expression and its replacement, in order. `{next}` in a replacement stands for the
             first group plus one.
-        dead: Pairs of a reason and a regular expression: tensors that influence nothing and are not taken.
+        dead: Pairs of a reason and a regular expression of exactly the keys: tensors that influence nothing and are
+            not taken, whatever their shape. A file from which they were removed already is as good.
         folded: Our keys whose published tensor has two channels, background and target, where ours has one.
         marks: Beginnings of keys that only this kind of checkpoint has.
     """
@@ -77,7 +78,7 @@ DECODER_RENAMES: tuple[Rename, ...] = (
 BASE_DEAD: tuple[Rename, ...] = (
     (BUFFERS, r"^backbone\.layers\.\d\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$"),
     (BUFFERS, r"^text_encoder\.embeddings\.(position_ids|token_type_ids)$"),
-    ("pooler of BERT, which is not used", r"^text_encoder\.pooler\."),
+    ("pooler of BERT, which is not used", r"^text_encoder\.pooler\.dense\.(weight|bias)$"),
 )
 
 LAVT = KeyTable(
@@ -89,7 +90,7 @@ LAVT = KeyTable(
         *ATTENTION_RENAMES,
         *DECODER_RENAMES,
     ),
-    dead=(*BASE_DEAD, (GATE, r"^backbone\.layers\.3\.res_gate\.")),
+    dead=(*BASE_DEAD, (GATE, r"^backbone\.layers\.3\.res_gate\.[02]\.weight$")),
     folded=("head.weight", "head.bias"),
     marks=("backbone.layers.0.res_gate.", "backbone.layers.0.fusion."),
 )
@@ -130,13 +131,21 @@ FIANET = KeyTable(
     ),
     dead=(
         *BASE_DEAD,
-        (GATE, r"^backbone\.layers\.3\.context_tanh_gate\."),
-        ("linear layer that is never called", r"^backbone\.layers\.\d\.object_position_align_blk\.go_embedding\."),
+        (GATE, r"^backbone\.layers\.3\.context_tanh_gate\.[02]\.weight$"),
+        (
+            "linear layer that is never called",
+            r"^backbone\.layers\.[0-3]\.object_position_align_blk\.go_embedding\.weight$",
+        ),
         (
             "object-position alignment of the last stage, which feeds nothing",
-            r"^backbone\.layers\.3\.object_position_align_blk\.",
+            r"^backbone\.layers\.3\.object_position_align_blk\."
+            r"((go|sp)_cross_attn\.(f_query|f_key|f_value|W)\.0\.(weight|bias)"
+            r"|go_tanh_gating\.[02]\.weight|conv1\.weight)$",
         ),
-        ("channel modulation of the last stage, which feeds nothing", r"^backbone\.layers\.3\.fc[12]\."),
+        (
+            "channel modulation of the last stage, which feeds nothing",
+            r"^backbone\.layers\.3\.fc[12]\.(weight|bias)$",
+        ),
     ),
     folded=("head.weight", "head.bias"),
     marks=("backbone.tmem.", "backbone.layers.0.object_position_align_blk."),
@@ -146,7 +155,7 @@ SWIN = KeyTable(
     renames=((r"^layers\.(\d)\.downsample\.", "layers.{next}.downsample."),),
     dead=(
         (BUFFERS, r"^layers\.\d\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$"),
-        ("ImageNet's classification head", r"^head\."),
+        ("ImageNet's classification head", r"^head\.(weight|bias)$"),
     ),
     marks=("patch_embed.", "layers.0.blocks."),
 )

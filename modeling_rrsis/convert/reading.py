@@ -25,6 +25,7 @@ BERT_NAME = "bert_model"
 _HARMLESS = re.compile(
     r"torch\.(\w+Storage|Size|device|b?float\w*|u?int\w*|bool|complex\w*)|torch\._utils\._rebuild_\w+"
     r"|torch\.nn\.parameter\.Parameter|collections\.(OrderedDict|defaultdict|Counter)|argparse\.Namespace"
+    r"|(builtins|__builtin__)\.(set|frozenset|bytearray|complex|slice|range)"
 )
 _STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING")
 
@@ -91,7 +92,7 @@ def load_safely(path: Path) -> Any:
         names = sorted(name for name in set(pickled_names(path)) if not _HARMLESS.fullmatch(name))
         if not names:
             raise ValueError(
-                f"{path}: expected a PyTorch checkpoint, could not read it ({str(error).strip().splitlines()[-1]})."
+                f"{path}: expected a PyTorch checkpoint, this is none or a damaged one. Is the download complete?"
             ) from None
         raise ValueError(
             f"{path}: expected tensors, plain values and argparse.Namespace, it also holds {', '.join(names)}. "
@@ -100,9 +101,15 @@ def load_safely(path: Path) -> Any:
         ) from None
     except (RuntimeError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path}: expected a PyTorch checkpoint, could not read it ({str(error).strip().splitlines()[0]}). Is the "
-            "download complete?"
+            f"{path}: expected a PyTorch checkpoint, this is none or a damaged one ({_said(error)}). Is the download "
+            "complete?"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """The kind of an error and the first line of its text, which may be empty."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def pickled_names(path: Path) -> list[str]:

@@ -121,8 +121,8 @@ def bert_sizes(shapes: Shapes, num_heads: int | None = None, prefix: str = "text
             f"BERT's heads are in no tensor and its width {width} is no multiple of {BERT_HEAD_CHANNELS}, the width "
             "of a head in every released BERT; say their number (--text-heads, `text_heads=`)."
         )
-    heads = num_heads or width // BERT_HEAD_CHANNELS
-    if width % heads:
+    heads = width // BERT_HEAD_CHANNELS if num_heads is None else num_heads
+    if heads < 1 or width % heads:
         raise ValueError(f"Expected a number of BERT heads that divides its width {width}, got {heads}.")
     return {
         "model_type": "bert",

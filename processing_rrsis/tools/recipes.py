@@ -78,8 +78,8 @@ TINY_CONFIG: dict[str, Any] = {
     "attn_implementation": "eager",  # on a CPU, fused attention on a dozen short words takes longer
 }
 
-# At 80 px a stage has 100 pixels or fewer, and the gradient of the affinity loss is thousands of times what it is at
-# 480 px: the paper's weight of 0.5 then delays everything else. Measured in docs/danet_readings.md.
+# At 80 px a stage has 100 pixels or fewer, and the affinity loss's gradient is hundreds of times what it is at 480 px:
+# the paper's weight of 0.5 then delays everything else. Measured in docs/danet_readings.md.
 TINY_DANET: dict[str, Any] = {"affinity_weight": 0.05}
 
 TINY_TRAINING: dict[str, Any] = {

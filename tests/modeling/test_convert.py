@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 
 import numpy as np
@@ -131,8 +132,54 @@ def test_unexpected_and_missing_keys_are_listed_and_nothing_is_written(states, s
     assert status == 1
     assert "1 unexpected:\n  backbone.layers.1.surprise.weight\n" in printed
     assert "1 missing (our names):\n  fusion.2.norm.bias\n" in printed
-    assert "1 of another size:\n  classifier.bn1_3.weight (5,), expected (32,)" in printed
+    assert "1 of another size or type:\n  classifier.bn1_3.weight (5,) float32, expected (32,)" in printed
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "backbone.layers.3.object_position_align_blk.unknown.weight",
+        "backbone.layers.1.object_position_align_blk.go_embedding.extra",
+        "backbone.layers.3.fc1.scale",
+        "text_encoder.pooler.foo",
+    ],
+)
+def test_a_key_beside_the_dead_ones_is_unexpected(key, states, save):
+    with pytest.raises(ValueError, match=f"1 unexpected:\n  {re.escape(key)}$"):
+        convert_checkpoint(save({"model": {**states["fianet1_tiny"], key: torch.zeros(1)}}), "fianet")
+
+
+def test_a_file_without_its_dead_tensors_is_as_good(states, save):
+    state = {key: tensor for key, tensor in states["fianet1_tiny"].items() if "go_embedding" not in key}
+    assert len(state) == len(states["fianet1_tiny"]) - 4
+    convert_checkpoint(save({"model": state}), "fianet")
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "said"),
+    [
+        (
+            "classifier.conv1_1.weight",
+            lambda t: t[:1],
+            r"\(1, 32, 1, 1\) float32, expected two channels.*\(2, 32, 1, 1\)",
+        ),
+        ("classifier.conv1_1.bias", lambda t: t.repeat(2)[:3], r"\(3,\) float32, expected two channels"),
+        ("backbone.norm2.weight", lambda t: t.long(), r"\(384,\) int64, expected \(384,\) floating-point numbers"),
+    ],
+)
+def test_another_size_or_type_is_told(key, change, said, states, save):
+    state = states["fianet1_tiny"]
+    width = state["backbone.norm2.weight"].numel()
+    with pytest.raises(ValueError, match=said.replace("384", str(width))):
+        convert_checkpoint(save({"model": {**state, key: change(state[key]).clone()}}), "fianet")
+
+
+@pytest.mark.parametrize("heads", ["0", "-2", "two"])
+def test_heads_are_counted_from_one(heads, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run("lavt", tmp_path / "a.pth", tmp_path / "out", "--text-heads", heads, capsys=capsys)
+    assert "expected a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_another_kind_of_checkpoint_is_recognised(states, save, tmp_path, capsys):
@@ -165,13 +212,18 @@ BASE_SWIN = {
 
 @pytest.mark.parametrize("name", ["fianet1_tiny", "fianet1_base", "fianet3_base", "lavt_one_tiny", "lavt_one_base"])
 def test_sizes_are_read_and_every_key_is_accounted_for(name):
-    published = {key: torch.empty(shape, device="meta") for key, shape in published_keys(name).items()}
-    check_sizes(name, published)
+    check_sizes(name, on_meta(published_keys(name)))
 
 
 def test_sizes_of_lavt_with_its_bert_outside():
     shapes = {**published_keys("lavt_base"), **{f"text_encoder.{key}": shape for key, shape in bert_keys().items()}}
-    check_sizes("lavt_base", {key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    check_sizes("lavt_base", on_meta(shapes))
+
+
+def on_meta(shapes):
+    """Tensors without memory; BatchNorm's counters are whole numbers, as in the files."""
+    whole = {key: torch.long for key in shapes if key.endswith("num_batches_tracked")}
+    return {key: torch.empty(shape, device="meta", dtype=whole.get(key)) for key, shape in shapes.items()}
 
 
 def check_sizes(name, published):

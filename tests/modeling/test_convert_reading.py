@@ -80,14 +80,14 @@ def test_files_that_are_no_checkpoint_are_told_so(tmp_path, save):
     with pytest.raises(FileNotFoundError, match="there is none"):
         read_checkpoint(tmp_path / "nothing.pth")
     (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(ValueError, match="could not read it"):
+    with pytest.raises(ValueError, match="this is none or a damaged one"):
         read_checkpoint(tmp_path / "text.pth")
     whole = save({"model": {"a": torch.zeros(1000)}}).read_bytes()
     (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="could not read it"):
+    with pytest.raises(ValueError, match="this is none or a damaged one"):
         read_checkpoint(tmp_path / "half.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"model": 1}, protocol=2))
-    with pytest.raises(ValueError, match="could not read it"):
+    with pytest.raises(ValueError, match="this is none or a damaged one"):
         read_checkpoint(tmp_path / "plain.pth")
     with pytest.raises(ValueError, match="holds weights, epoch"):
         read_checkpoint(save({"weights": {}, "epoch": 3}))
@@ -95,3 +95,10 @@ def test_files_that_are_no_checkpoint_are_told_so(tmp_path, save):
         read_checkpoint(save({"model": {"a": torch.zeros(1), "epoch": 3}}))
     with pytest.raises(ValueError, match="holds a list"):
         read_checkpoint(save([1, 2]))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02"])
+def test_what_is_no_checkpoint_is_told(content, tmp_path):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="this is none or a damaged one"):
+        read_checkpoint(tmp_path / "a.pth")
