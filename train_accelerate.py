@@ -2,6 +2,7 @@
 
     accelerate launch train_accelerate.py                      # small FIANet on the embedded benchmark
     accelerate launch train_accelerate.py --model danet --seed 1 --output_dir runs/danet
+    accelerate launch train_accelerate.py --ablation fianet-fig9-cim
 
 The recipe of a model on a benchmark sets every number; an option given here replaces it. The output folder holds
 `best/` and `last/` (loaded by `AutoModel`, `AutoProcessor` and `pipeline`), `metrics.jsonl`, `metrics.json`,
@@ -39,10 +40,12 @@ from transformers import HfArgumentParser
 from modeling_rrsis import MODELS
 from processing_rrsis import RRSISImageProcessor, RRSISProcessor
 from processing_rrsis.data import build_synthetic_tokenizer, load_benchmark
+from processing_rrsis.data.augmentation import Augmentation
 from processing_rrsis.data.collate import ReferringCollator
 from processing_rrsis.data.synthetic import SPLITS
 from processing_rrsis.data.synthetic_ceilings import reader_ceilings
 from processing_rrsis.metrics import EvaluationResult, evaluate_with_controls
+from processing_rrsis.tools.ablations import Ablation, get_ablation
 from processing_rrsis.tools.export import save_hub_folder
 from processing_rrsis.tools.optimization import parameter_groups, poly_schedule
 from processing_rrsis.tools.recipes import MODEL_NAMES, Recipe, get_recipe
@@ -74,11 +77,17 @@ class TrainingError(RuntimeError):
 class TrainingArguments:
     """Options of the command line."""
 
-    model: str = field(default="fianet", metadata={"help": f"Network: {', '.join(MODEL_NAMES)}."})
+    model: str | None = field(
+        default=None, metadata={"help": f"Network: {', '.join(MODEL_NAMES)}; fianet, or the ablation's, if absent."}
+    )
+    ablation: str | None = field(
+        default=None, metadata={"help": "Preset of a paper's ablation table, on top of the recipe: `rrsis ablations`."}
+    )
     dataset: str = field(default="synthetic", metadata={"help": "Benchmark; 'synthetic' is made on this machine."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of a downloaded benchmark."})
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder that everything is written to; runs/MODEL if absent."}
+        default=None,
+        metadata={"help": "Folder that everything is written to; runs/MODEL or runs/ABLATION if absent."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, order of samples and dropout."})
     data_seed: int = field(default=0, metadata={"help": "Seed of the embedded benchmark's scenes."})
@@ -93,6 +102,10 @@ class TrainingArguments:
     eval_every: int | None = field(default=None, metadata={"help": "Updates between evaluations."})
     mixed_precision: str = field(
         default="auto", metadata={"help": "no, bf16 or fp16; 'auto' is bf16 where the hardware computes in it."}
+    )
+    augmentation: str = field(
+        default="none",
+        metadata={"help": "flip, vflip and boxes joined with '+', such as flip+boxes; mirrors the words too."},
     )
     cpu_threads: int | None = field(
         default=None,
@@ -150,8 +163,9 @@ def describe(run: Run) -> str:
     model = run.accelerator.unwrap_model(run.model)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     recipe = run.recipe
+    name = type(model).__name__ + (f" ({recipe.ablation})" if recipe.ablation else "")
     return (
-        f"{type(model).__name__}, {parameters:.1f} M parameters, on {recipe.dataset}: "
+        f"{name}, {parameters:.1f} M parameters, on {recipe.dataset}: "
         f"{len(run.data['train']):,} samples of {recipe.image_size_px} px, "
         f"{recipe.max_steps:,} updates of {recipe.batch_size} samples, "
         f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type}, "
@@ -173,11 +187,24 @@ def resolve_precision(requested: str) -> str:
     return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "no"
 
 
-def resolve_recipe(args: TrainingArguments) -> Recipe:
-    """The recipe with the command line's numbers in place of its own."""
+def resolve_ablation(args: TrainingArguments) -> Ablation | None:
+    """The preset that is asked for; it decides the model where that is not given."""
+    ablation = None if args.ablation is None else get_ablation(args.ablation)
+    if args.model is None:
+        args.model = "fianet" if ablation is None else ablation.model
     if args.model not in MODELS:
         raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {args.model!r}.")
-    args.output_dir = args.output_dir or f"runs/{args.model}"
+    if ablation is not None and args.model != ablation.model:
+        raise ValueError(
+            f"--ablation {ablation.name} is one of {ablation.model}, got --model {args.model}. Leave --model out."
+        )
+    return ablation
+
+
+def resolve_recipe(args: TrainingArguments) -> Recipe:
+    """The recipe with the ablation's fields and the command line's numbers in place of its own."""
+    ablation = resolve_ablation(args)
+    args.output_dir = args.output_dir or f"runs/{args.ablation or args.model}"
     changes = {name: getattr(args, name) for name in RECIPE_OVERRIDES if getattr(args, name) is not None}
     for name in ("max_steps", "batch_size", "eval_every", "log_every", "max_samples", "gradient_accumulation_steps"):
         value = getattr(args, name)
@@ -187,7 +214,10 @@ def resolve_recipe(args: TrainingArguments) -> Recipe:
         value = getattr(args, name)
         if value is not None and not low <= value < math.inf:
             raise ValueError(f"--{name} must be a number of at least {low:g}, got {value}.")
-    return dataclasses.replace(get_recipe(args.model, args.dataset), **changes)
+    recipe = get_recipe(args.model, args.dataset)
+    if ablation is not None:
+        changes |= {"config": {**recipe.config, **ablation.fields}, "ablation": ablation.name}
+    return dataclasses.replace(recipe, **changes)
 
 
 def build_processor(recipe: Recipe) -> RRSISProcessor:
@@ -210,17 +240,23 @@ def build_model(recipe: Recipe, processor: RRSISProcessor) -> torch.nn.Module:
 
 def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
     """The benchmark's splits, each cut to `--max_samples` where that is given."""
-    options: dict[str, Any] = {"image_size_px": recipe.image_size_px, "seed": args.data_seed}
-    if args.max_samples is not None:  # the embedded benchmark makes no more than is asked for
-        options |= {f"{split}_samples": args.max_samples for split in SPLITS}
-    else:
-        options["num_proc"] = min(MAX_DATA_PROCESSES, available_cores())
-    return load_benchmark(args.dataset, data_dir=args.data_dir, **options)
+    options: dict[str, Any] = {"num_proc": min(MAX_DATA_PROCESSES, available_cores())}
+    if args.dataset == "synthetic":
+        options |= {"image_size_px": recipe.image_size_px, "seed": args.data_seed}
+        if args.max_samples is not None:  # the embedded benchmark makes no more than is asked for
+            options |= {"num_proc": None, **{f"{split}_samples": args.max_samples for split in SPLITS}}
+    data = load_benchmark(args.dataset, data_dir=args.data_dir, **options)
+    if args.max_samples is not None:
+        data = DatasetDict(
+            {split: rows.select(range(min(len(rows), args.max_samples))) for split, rows in data.items()}
+        )
+    return data
 
 
 def prepare_run(args: TrainingArguments) -> Run:
     """Build everything that training needs."""
     recipe = resolve_recipe(args)
+    augmentation = Augmentation.from_name(args.augmentation, seed=args.seed)
     accelerator = Accelerator(
         mixed_precision=resolve_precision(args.mixed_precision),
         # An update always has all of its micro-batches, also where an epoch ends between two of them.
@@ -271,7 +307,7 @@ def prepare_run(args: TrainingArguments) -> Run:
         drop_last=True,
         num_workers=args.num_workers,
         persistent_workers=args.num_workers > 0,
-        collate_fn=ReferringCollator(processor),
+        collate_fn=ReferringCollator(processor, augmentation=augmentation),
     )
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # torch has it for GPUs only
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -297,6 +333,7 @@ def endless(run: Run) -> Iterator[dict[str, torch.Tensor]]:
     epoch = 0
     while True:
         run.loader.set_epoch(epoch)
+        run.loader.collate_fn.set_epoch(epoch)
         yield from run.loader
         epoch += 1
 

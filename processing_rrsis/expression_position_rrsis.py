@@ -24,8 +24,8 @@ _PREPOSITIONS = _words(
     "amidst atop off past beyond throughout than opposite"
 )
 _RELATIONS = _words(
-    "next close closer closest adjacent parallel perpendicular nearer nearest opposite left right north south east "
-    "west similar equal"
+    "next close closer closest adjacent parallel perpendicular nearer nearest farther farthest further furthest "
+    "opposite left right north south east west similar equal"
 )
 _STANDALONE_PLACES = _words("above below inside outside nearby underneath beneath behind")
 _MEASURES = _words("size color colour shape length width height contrast comparison")
@@ -41,6 +41,13 @@ _CLAUSE_BREAKS = _words(
     "sits contains includes shows"
 )
 _PARTICIPLES = _words("located positioned situated parked docked driving moored placed found seen lying")
+_LOCATING_VERBS = _words(
+    "abutting adjoining bordering facing flanking overlooking touching crossing spanning traversing straddling "
+    "surrounding connecting abuts adjoins borders faces flanks overlooks touches crosses spans traverses straddles "
+    "surrounds connects intersects"
+)
+_ORDINALS = _words("first second third fourth fifth sixth seventh eighth ninth tenth last penultimate")
+_FRACTIONS = _words("one two")
 _CONJUNCTIONS = frozenset(("and", "or", "&"))
 _PLAIN_ADJECTIVES = _words(
     "red blue green gray grey white black yellow orange cyan purple brown pink silver beige dark light bright large "
@@ -49,6 +56,10 @@ _PLAIN_ADJECTIVES = _words(
 )
 _PRONOUNS = _words("it one ones they them thing things everything something here there")
 _GROUPS = _words("group row cluster pair lot line set number series bunch couple piece frustum")
+PLACE_WORDS = (_PREPOSITIONS | _RELATIONS | _SIDES | _LOCATING_VERBS | _ORDINALS) - {"similar", "equal"}
+"""Words that can tell a place; one that is left unread deserves a look."""
+MEASURES = _MEASURES
+"""Words that make a preposition before them no place: "in size"."""
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 _TRANSPARENT = frozenset("-'’‐‑–_")
 
@@ -113,7 +124,7 @@ def _is_modifier(word: str, has_head: bool) -> bool:
     """Whether the word cannot be the head noun; participles and adverbs only after a noun."""
     if word in _PLAIN_ADJECTIVES or word in _SIDES or word in _SIDE_COMPANIONS or word in _PRONOUNS:
         return True
-    return word in _CONJUNCTIONS or (has_head and word.endswith(("ing", "ed", "ly", "est")))
+    return word in _CONJUNCTIONS or word in _ORDINALS or (has_head and word.endswith(("ing", "ed", "ly", "est")))
 
 
 def _followed_by(tokens: Sequence[Token], index: int, words: tuple[str, ...]) -> bool:
@@ -138,21 +149,33 @@ def position_ranges(tokens: Sequence[Token], objects: Sequence[Span]) -> list[Sp
             end = index + 1
             while end < len(tokens) and end not in taken and tokens[end].word in _SIDES | _SIDE_COMPANIONS:
                 end += 1
-            ranges.append((index, end))
+            if end < len(tokens) and tokens[end].word == "of":  # "right edge of the image"
+                end = _phrase_end(tokens, end, taken)
+            ranges.append(_trim(tokens, index, end))
             index = end
+        elif tokens[index].word in _ORDINALS and tokens[max(index - 1, 0)].word not in _FRACTIONS:
+            ranges.append((index, index + 1))
+            index += 1
         else:
             index += 1
     return ranges
 
 
 def _opens_phrase(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a position phrase begins here: a preposition, "to the", or a relation as in "next to"."""
+    """Whether a position phrase begins here: a preposition, "to the", "next to", or a verb as in "facing the"."""
     word = tokens[index].word
     if word in _PREPOSITIONS:
         return not _followed_by(tokens, index, tuple(_MEASURES))
     if word == "to":
         return index + 1 < len(tokens) and tokens[index + 1].word in _DETERMINERS | _SIDES | _SIDE_COMPANIONS
+    if word in _LOCATING_VERBS:
+        return _locates(tokens, index)
     return word in _RELATIONS and _followed_by(tokens, index, ("to", "of"))
+
+
+def _locates(tokens: Sequence[Token], index: int) -> bool:
+    """Whether the verb here has something to locate by: "facing the pool", "intersects other roads"."""
+    return index + 1 < len(tokens) and tokens[index + 1].word in _DETERMINERS | _PREPOSITIONS | _SIDES | {"other"}
 
 
 def _phrase_end(tokens: Sequence[Token], start: int, taken: set[int]) -> int:
@@ -164,9 +187,10 @@ def _phrase_end(tokens: Sequence[Token], start: int, taken: set[int]) -> int:
         if token.word in _DETERMINERS:
             before = tokens[index - 1].word
             joins = _PREPOSITIONS | _CONJUNCTIONS | _DETERMINERS | _RELATIONS | {"of", "to"}
+            joins |= _LOCATING_VERBS if index == start + 1 else frozenset()
             if before not in joins or (before in _SIDES and index - 1 > start):
                 return index
-        if token.word in _PARTICIPLES:
+        if token.word in _PARTICIPLES or (token.word in _LOCATING_VERBS and _locates(tokens, index)):
             return index
     return len(tokens)
 
@@ -187,10 +211,17 @@ def uncovered_anchors(anchors: Sequence[Span], ranges: Sequence[Span], tokens: S
         if start in covered:
             continue
         begin = start
-        while begin > 0 and (begin - 1) not in covered and tokens[begin - 1].word in _DETERMINERS | _PLAIN_ADJECTIVES:
+        while begin > 0 and (begin - 1) not in covered and _leads_to_noun(tokens, begin - 1):
             begin -= 1
         if begin > 0 and tokens[begin - 1].word in ("of", "to") and (begin - 1) not in covered:
             begin -= 1
         missing.append((begin, end))
         covered.update(range(begin, end))
     return missing
+
+
+def _leads_to_noun(tokens: Sequence[Token], index: int) -> bool:
+    """Whether the word belongs to the noun phrase that goes on after it: "the white and gray tiny" vehicle."""
+    if tokens[index].word in _CONJUNCTIONS:
+        return index > 0 and tokens[index - 1].word in _PLAIN_ADJECTIVES
+    return tokens[index].word in _DETERMINERS | _PLAIN_ADJECTIVES

@@ -15,7 +15,8 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
 
-from .image_loading_rrsis import load_image, to_label_map, to_rgb8
+from .image_loading_rrsis import load_image
+from .image_values_rrsis import to_bands8, to_label_map, to_rgb8
 
 
 class RRSISImageProcessor(PilBackend):
@@ -28,6 +29,9 @@ class RRSISImageProcessor(PilBackend):
     Args:
         size (`dict`, *optional*, defaults to `{"height": 480, "width": 480}`): size of the model's input.
         do_resize, do_rescale, do_normalize (`bool`, *optional*, defaults to `True`): the steps of the chain.
+        do_convert_rgb (`bool`, *optional*, defaults to `True`): `False` keeps the bands as they are, gray as one and
+            alpha too, each resized on its own; `image_mean` and `image_std` then need as many values. The networks
+            take three bands.
         resample (`int`, *optional*, defaults to bilinear): PIL's filter for images; masks always use nearest.
         image_mean, image_std (`tuple` of 3 floats, *optional*): ImageNet's.
 
@@ -72,31 +76,49 @@ class RRSISImageProcessor(PilBackend):
     ) -> BatchFeature:
         layout = kwargs.get("input_data_format")
         channels_first = None if layout is None else str(getattr(layout, "value", layout)) == "channels_first"
-        pictures = [to_rgb8(load_image(image), channels_first=channels_first) for image in flatten_images(images)]
+        pictures = []
+        for image in map(load_image, flatten_images(images)):
+            if kwargs.get("do_convert_rgb") is False:
+                pictures.append(to_bands8(image, channels_first=channels_first))
+            else:
+                pictures.append([to_rgb8(image, channels_first=channels_first)])
         _check_geometry(do_resize=kwargs["do_resize"], pictures=pictures, kwargs=kwargs, return_tensors=return_tensors)
-        table = self._value_table(kwargs)
+        table = self._value_table(_number_of_bands(pictures), kwargs)
         data: dict[str, Any] = {"pixel_values": [self._normalised(picture, table, kwargs) for picture in pictures]}
         if segmentation_maps is not None:
             data["labels"] = self._labels(segmentation_maps, pictures=pictures, kwargs=kwargs)
         return BatchFeature(data=data, tensor_type=return_tensors)
 
-    def _value_table(self, kwargs: dict[str, Any]) -> np.ndarray:
-        """Return (3, 256): what each 8-bit value becomes in each channel; the pixels are looked up in it."""
-        values = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256))
+    def _value_table(self, num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
+        """Return (bands, 256): what each 8-bit value becomes in each band; the pixels are looked up in it."""
+        values = np.broadcast_to(np.arange(256, dtype=np.uint8), (num_bands, 1, 256))
         if kwargs["do_rescale"]:
             values = self.rescale(values, kwargs["rescale_factor"])
         if kwargs["do_normalize"]:
+            for name in ("image_mean", "image_std"):
+                if np.size(kwargs[name]) not in (1, num_bands):
+                    raise ValueError(
+                        f"{name}: expected {num_bands} values, one per band, got {kwargs[name]}; pass as many, or "
+                        "leave do_convert_rgb=True (the networks take three bands)"
+                    )
             values = self.normalize(values, kwargs["image_mean"], kwargs["image_std"])
         return values[:, 0]
 
-    def _normalised(self, picture: Image.Image, table: np.ndarray, kwargs: dict[str, Any]) -> np.ndarray:
-        pixels = np.asarray(_resize(picture, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"]))
-        values = np.empty((3, *pixels.shape[:2]), dtype=table.dtype)
-        for channel in range(3):
-            np.take(table[channel], pixels[:, :, channel], out=values[channel], mode="clip")  # "clip": no copy of out
+    def _normalised(self, picture: list[Image.Image], table: np.ndarray, kwargs: dict[str, Any]) -> np.ndarray:
+        bands: list[np.ndarray] = []
+        for part in picture:
+            pixels = np.asarray(
+                _resize(part, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"])
+            )
+            bands += [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+        values = np.empty((len(bands), *bands[0].shape), dtype=table.dtype)
+        for band, row, out in zip(bands, table, values, strict=True):
+            np.take(row, band, out=out, mode="clip")  # "clip": no copy of out
         return values
 
-    def _labels(self, segmentation_maps: Any, pictures: list[Image.Image], kwargs: dict[str, Any]) -> list[np.ndarray]:
+    def _labels(
+        self, segmentation_maps: Any, pictures: list[list[Image.Image]], kwargs: dict[str, Any]
+    ) -> list[np.ndarray]:
         """Check each mask against its image and resize it by nearest neighbour."""
         maps = flatten_images(segmentation_maps, single_band=True)
         if len(maps) != len(pictures):
@@ -106,7 +128,7 @@ class RRSISImageProcessor(PilBackend):
         labels = []
         for index, (segmentation_map, picture) in enumerate(zip(maps, pictures, strict=True)):
             label = to_label_map(load_image(segmentation_map))
-            expected = (picture.height, picture.width)
+            expected = (picture[0].height, picture[0].width)
             if label.shape != expected:
                 raise ValueError(
                     f"segmentation_maps[{index}]: expected its image's size (height, width) {expected}, got "
@@ -185,14 +207,27 @@ def flatten_images(images: Any, single_band: bool = False) -> list[Any]:
     return [images]
 
 
-def _check_geometry(do_resize: bool, pictures: list[Image.Image], kwargs: dict[str, Any], return_tensors: Any) -> None:
+def _number_of_bands(pictures: list[list[Image.Image]]) -> int:
+    """Bands of every picture of a batch."""
+    numbers = [sum(len(part.getbands()) for part in picture) for picture in pictures]
+    if len(set(numbers)) > 1:
+        raise ValueError(
+            f"images: expected the same number of bands in all images with do_convert_rgb=False, got {numbers}; "
+            "set do_convert_rgb=True or pass them one by one"
+        )
+    return numbers[0]
+
+
+def _check_geometry(
+    do_resize: bool, pictures: list[list[Image.Image]], kwargs: dict[str, Any], return_tensors: Any
+) -> None:
     """Refuse options that would move the image against its mask, and stacks of different sizes."""
     for name in ("do_center_crop", "do_pad"):
         if kwargs.get(name):
             raise ValueError(
                 f"{name}: expected False or None (masks and expressions refer to the whole image), got True"
             )
-    sizes = {picture.size[::-1] for picture in pictures}
+    sizes = {picture[0].size[::-1] for picture in pictures}
     if not do_resize and return_tensors is not None and len(sizes) > 1:
         raise ValueError(
             f"images: expected one size to stack them with do_resize=False, got (height, width) {sorted(sizes)}; "

@@ -4,8 +4,9 @@ One processor feeds all three models: the ground-object and spatial-position mas
 ignored by LAVT and DANet.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from transformers.image_processing_utils import BatchFeature
@@ -20,9 +21,37 @@ logger = logging.get_logger(__name__)
 _CACHE_LIMIT = 16_384
 
 
+class RRSISTextKwargs(TypedDict, total=False):
+    """Call options of the tokenizer.
+
+    `max_length` is one too, but not here: it has its default in the processor's constructor, and transformers wants
+    such names apart. What would make more or fewer rows of an expression (overflow, pairs, split words) is left out.
+    """
+
+    add_special_tokens: bool
+    padding: bool | str
+    padding_side: str
+    pad_to_multiple_of: int
+    truncation: bool | str
+    return_token_type_ids: bool
+    return_special_tokens_mask: bool
+    return_offsets_mapping: bool
+    return_length: bool
+    return_tensors: str
+    verbose: bool
+
+
+class RRSISNoKwargs(TypedDict, total=False):
+    """Options of the videos and sounds that transformers' processors may take and this one does not."""
+
+
 class RRSISProcessorKwargs(ProcessingKwargs, total=False):
     """Call options: those of the image processor and of the tokenizer, with our defaults."""
 
+    # transformers narrows these keys the same way in its own processors; a type checker calls it an overwritten field
+    text_kwargs: RRSISTextKwargs  # type: ignore[misc]
+    videos_kwargs: RRSISNoKwargs  # type: ignore[misc]
+    audio_kwargs: RRSISNoKwargs  # type: ignore[misc]
     _defaults = {  # type: ignore[misc]  # noqa: RUF012 - transformers' own form
         "text_kwargs": {"padding": True, "truncation": True, "return_token_type_ids": False}
     }
@@ -47,6 +76,8 @@ class RRSISProcessor(ProcessorMixin):
         >>> masks = processor.post_process_referring_segmentation(outputs, target_sizes=[(image.height, image.width)])
     """
 
+    valid_processor_kwargs = RRSISProcessorKwargs  # type: ignore[assignment]  # narrowed keys, see there
+
     def __init__(
         self,
         image_processor: Any = None,
@@ -62,14 +93,10 @@ class RRSISProcessor(ProcessorMixin):
                 f'tokenizer: alignment "wordpiece" expects one with character offsets, got '
                 f"{type(tokenizer).__name__}; use the tokenizers-backed one (AutoTokenizer gives it)"
             )
-        if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3:
-            raise ValueError(
-                f"max_length: expected an integer of at least 3 ([CLS], one token, [SEP]), got {max_length!r}"
-            )
         self.expression_parser = ExpressionParser(categories, alignment)
         self.categories = categories if isinstance(categories, str) else list(categories)
         self.alignment = alignment
-        self.max_length = max_length
+        self.max_length = _check_limit(max_length)
         self._parses: dict[str, ParsedExpression] = {}
         self._warned: set[str] = set()
 
@@ -78,16 +105,18 @@ class RRSISProcessor(ProcessorMixin):
         images: Any = None,
         text: str | Sequence[str] | None = None,
         segmentation_maps: Any = None,
-        allow_empty_text: bool = False,
+        allow_empty_text: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Prepare images, expressions, or both; pair number i of the images goes with number i of the expressions.
 
         Args:
-            images: one image or a list (see `RRSISImageProcessor`).
+            images: one image or a list (see `RRSISImageProcessor`). In a list of lists, one for each expression, an
+                empty list says that the expression has no image: it gets its tokens, and no row of `pixel_values`.
             text: one expression or a list.
             segmentation_maps: one mask per image, of the image's size; becomes `labels`.
-            allow_empty_text: accept blank expressions (a control: what does the model see without the text?).
+            allow_empty_text: accept blank expressions (a control: what does the model see without the text?); not
+                accepted by default.
             **kwargs: `return_tensors`, `padding` (default: to the longest of the batch; `"max_length"`: to the limit),
                 `max_length`, `truncation` and the image processor's options.
 
@@ -105,30 +134,40 @@ class RRSISProcessor(ProcessorMixin):
             )
         if images is None and segmentation_maps is not None:
             raise ValueError("segmentation_maps: expected the images they belong to, got images=None; pass images=...")
-        expressions = None if text is None else _check_expressions(text, allow_empty_text=allow_empty_text)
+        expressions = None if text is None else _check_expressions(text, allow_empty_text=bool(allow_empty_text))
+        limit = self._token_limit(kwargs)
         options = self._merge_kwargs(
-            RRSISProcessorKwargs,  # type: ignore[arg-type]
+            RRSISProcessorKwargs,  # type: ignore[arg-type]  # annotated as an instance, but the class is wanted
             tokenizer_init_kwargs=self.tokenizer.init_kwargs,
             **kwargs,
         )
+        # transformers 5.17 and before drop a plain keyword where a dictionary such as `text_kwargs` is given as well.
+        tensors = {"return_tensors": kwargs.get("return_tensors")}
         data: dict[str, Any] = {}
         if images is not None:
-            flat = flatten_images(images)
-            if expressions is not None and len(expressions) != len(flat):
-                raise ValueError(
-                    f"images, text: expected as many expressions as images, got {len(flat)} images and "
-                    f"{len(expressions)} expressions; repeat the image for several expressions, or use the "
-                    "pipeline, which does it"
-                )
-            data.update(self.image_processor(flat, segmentation_maps=segmentation_maps, **options["images_kwargs"]))
+            flat = _images_of_expressions(images, expressions=expressions)
+            image_options = {**tensors, **options["images_kwargs"]}
+            data.update(self.image_processor(flat, segmentation_maps=segmentation_maps, **image_options))
         if expressions is not None:
-            data.update(self._encode(expressions, dict(options["text_kwargs"])))
+            data.update(self._encode(expressions, {**tensors, **options["text_kwargs"], "max_length": limit}))
         return BatchFeature(data=data)
+
+    def _token_limit(self, options: dict[str, Any]) -> int:
+        """Take `max_length` out of a call's options; the tokenizer's own, then the processor's stand in for it."""
+        given = [options.pop("max_length", None)]
+        if "text_kwargs" in options:
+            options["text_kwargs"] = dict(options["text_kwargs"])
+            given.append(options["text_kwargs"].pop("max_length", None))
+        given = [limit for limit in given if limit is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"max_length: expected it once, got {given[0]} as a keyword and {given[1]} in text_kwargs; drop one"
+            )
+        return _check_limit(given[0]) if given else self.tokenizer.init_kwargs.get("max_length") or self.max_length
 
     def _encode(self, expressions: list[str], options: dict[str, Any]) -> dict[str, Any]:
         """Tokenise, then mark object and position tokens."""
         tensor_type = options.pop("return_tensors", None)
-        options["max_length"] = options.get("max_length") or self.max_length
         keep_offsets = options.pop("return_offsets_mapping", None)
         has_offsets = bool(getattr(self.tokenizer, "is_fast", False))
         encoding = self.tokenizer(expressions, return_offsets_mapping=has_offsets, **options)
@@ -143,6 +182,21 @@ class RRSISProcessor(ProcessorMixin):
         data["ground_object_mask"] = object_masks
         data["spatial_position_mask"] = position_masks
         return dict(BatchFeature(data=data, tensor_type=tensor_type))
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Save as transformers does, with the code; the processor itself is left as it was.
+
+        transformers notes the code's files in the object as `auto_map`, which loading drops again: kept, a processor
+        would no longer equal its own copy.
+        """
+        noted = getattr(self, "auto_map", None)
+        try:
+            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        finally:
+            if noted is None and hasattr(self, "auto_map"):
+                del self.auto_map
 
     def parse(self, expression: str) -> ParsedExpression:
         """Return what the processor reads in an expression: its object and its position spans (remembered)."""
@@ -211,3 +265,26 @@ def _check_expressions(text: Any, allow_empty_text: bool) -> list[str]:
                 "drop it, or pass allow_empty_text=True to measure what the model sees without text"
             )
     return list(expressions)
+
+
+def _images_of_expressions(images: Any, expressions: list[str] | None) -> list[Any]:
+    """Flatten the images, after checking that there is one for each expression, or an empty list in its place."""
+    if expressions is None:
+        return flatten_images(images)
+    is_nested = isinstance(images, list | tuple) and all(isinstance(item, list | tuple) for item in images)
+    num_without = sum(not item for item in images) if is_nested and any(images) else 0
+    flat = flatten_images([item for item in images if item] if num_without else images)
+    if len(flat) + num_without != len(expressions):
+        raise ValueError(
+            f"images, text: expected as many expressions as images, got {len(flat)} images and {len(expressions)} "
+            "expressions; repeat the image for several expressions, or use the pipeline, which does it"
+        )
+    return flat
+
+
+def _check_limit(max_length: Any) -> int:
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3:
+        raise ValueError(
+            f"max_length: expected an integer of at least 3 ([CLS], one token, [SEP]), got {max_length!r}"
+        )
+    return max_length

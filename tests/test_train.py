@@ -127,12 +127,17 @@ def test_each_model_has_a_folder_of_its_own():
     assert arguments.output_dir == "runs/danet"
 
 
+def test_unknown_augmentations_list_what_exists(tmp_path):
+    with pytest.raises(ValueError, match=r"flip, vflip, boxes joined with '\+' .*got 'rotate'"):
+        prepare_run(TrainingArguments(augmentation="rotate", output_dir=str(tmp_path)))
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_report_once(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
     command += [str(ROOT / "train_accelerate.py"), "--model", "lavt", "--output_dir", str(tmp_path / "out")]
     command += ["--max_steps", "2", "--eval_every", "2", "--max_samples", "12", "--batch_size", "8"]
-    command += ["--num_workers", "0", "--cpu_threads", "1"]
+    command += ["--num_workers", "0", "--cpu_threads", "1", "--augmentation", "flip+boxes"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -166,7 +166,9 @@ def translate(
 
 def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> Tensor | None:
     """The tensor in the expected shape; `None` if it has another size or holds no floating-point numbers."""
-    if name.endswith(COUNTER) == tensor.is_floating_point():
+    if name.endswith(COUNTER):
+        tensor = tensor.long()
+    elif not tensor.is_floating_point():
         return None
     if name in table.folded:
         if tensor.ndim == 0 or tensor.shape[0] != 2:
@@ -185,10 +187,9 @@ def _described(tensor: Tensor) -> str:
 
 def _expected(name: str, shape: tuple[int, ...], table: KeyTable) -> str:
     """The published form of one of our tensors, for a message."""
-    kind = "whole numbers" if name.endswith(COUNTER) else "floating-point numbers"
     if name in table.folded:
-        return f"two channels, background and target: {(2, *shape[1:])} {kind}"
-    return f"{shape} {kind} for {name}"
+        return f"two channels, background and target: {(2, *shape[1:])} floating-point numbers"
+    return f"{shape} floating-point numbers for {name}"
 
 
 def fold_two_channels(tensor: Tensor) -> Tensor:

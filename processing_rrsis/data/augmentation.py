@@ -32,7 +32,7 @@ class Augmentation:
 
     - `flip`, `vflip`: with probability ½ image and mask are mirrored and the expression is rewritten
       (`mirror_expression`). Where the expression can't be rewritten nothing is mirrored.
-    - `boxes`: FIANet's released training (parity to its RRSIS-D recipe, not in the paper): a fixed random 20 % of the
+    - `boxes`: as in FIANet's released training on RRSIS-D (not in the paper): a fixed random 20 % of the
       samples get 20 to 60 black boxes, at new places every epoch; the mask stays. Boxes are 32 px on an image of
       800 px and keep their share of the longer side on others.
 
@@ -87,7 +87,7 @@ class Augmentation:
                 f"expected the augmentation as none, or {', '.join(AUGMENTATIONS)} joined with '+' (flip+boxes), got "
                 f"{name!r}"
             )
-        return cls(**dict.fromkeys(parts, True), seed=seed)
+        return cls(flip="flip" in parts, vflip="vflip" in parts, boxes="boxes" in parts, seed=seed)
 
     @property
     def epoch(self) -> int:

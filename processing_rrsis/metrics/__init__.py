@@ -1,13 +1,18 @@
 """The metric of referring segmentation, the one evaluation loop and its text controls."""
 
+from .confidence import BootstrapIntervals, ReferringIoUWithIntervals, bootstrap_intervals
 from .controls import CONTROLS, control_expressions, evaluate_with_controls
-from .evaluation import EvaluationResult, evaluate_model
+from .evaluation import TIE_MARGIN, EvaluationResult, evaluate_model
 from .referring_iou import ReferringIoU, compute_referring_iou, intersection_and_union
 
 __all__ = [
     "CONTROLS",
+    "TIE_MARGIN",
+    "BootstrapIntervals",
     "EvaluationResult",
     "ReferringIoU",
+    "ReferringIoUWithIntervals",
+    "bootstrap_intervals",
     "compute_referring_iou",
     "control_expressions",
     "evaluate_model",

@@ -4,6 +4,12 @@ What is gathered from the processes are integers per sample, keyed by the sample
 computed from them afterwards, in the order of the dataset. So no sample is counted twice or dropped. The batches are
 cut from the dataset before they are dealt out to the processes: a batch holds the same samples on one process as on
 eight, and the scores are equal to the last digit.
+
+Another batch size is another matter: a network's sums are then taken in another order, its log-odds move by 1e-6 to
+1e-3 and a pixel that lies on the threshold can change sides. `tie_margin` closes that gap: a sample with a pixel that
+close to the threshold is run again alone, unpadded and on one thread, and that run decides. A sample without such a
+pixel has the same mask in every batch, as long as batching moves its log-odds by less than the margin; the largest
+movement that was seen is in the result. With an infinite margin every sample is run alone and nothing is assumed.
 """
 
 from __future__ import annotations
@@ -27,6 +33,8 @@ from ..image_loading_rrsis import to_label_map
 from .evaluation_result import COUNT_NAMES, EvaluationResult, score_counts
 
 IGNORED_LABEL = 255
+TIE_MARGIN = 1e-3
+"""A margin in log-odds that covers what batching moves in float32; small maps under InstanceNorm move most."""
 _NOT_FOR_THE_MODEL = ("labels", "index", "native_labels")
 
 
@@ -40,6 +48,7 @@ def evaluate_model(
     batch_size: int = 16,
     threshold: float = 0.5,
     expressions: Sequence[str] | None = None,
+    tie_margin: float | None = None,
     num_workers: int = 0,
     progress: Progress | bool = True,
     description: str = "Evaluating",
@@ -58,6 +67,9 @@ def evaluate_model(
         batch_size: Samples per process and step.
         threshold: Probability above which a pixel is predicted; a tie is background.
         expressions: Texts to use instead of the dataset's own, one per row (see `control_expressions`).
+        tie_margin: Log-odds around the threshold within which a sample is run alone, so that neither batch size nor
+            number of processes changes a count (see above): `TIE_MARGIN`, or `math.inf` to run every sample alone;
+            `None` runs each batch once. For float32 weights that every process holds whole (no FSDP).
         num_workers: Processes that load data.
         progress: `True` for a bar of its own on the main process, `False` for none, or the `Progress` to show it in.
         description: Label of the bar.
@@ -68,7 +80,9 @@ def evaluate_model(
     Raises:
         ValueError: If the dataset is empty, an argument is out of range or the model's log-odds do not fit the labels.
     """
-    _check_arguments(dataset, batch_size=batch_size, threshold=threshold, expressions=expressions)
+    _check_arguments(
+        dataset, batch_size=batch_size, threshold=threshold, expressions=expressions, tie_margin=tie_margin
+    )
     started = time.perf_counter()
     rank, num_processes = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     device = torch.device(accelerator.device if accelerator is not None else device or _device_of(model))
@@ -79,10 +93,15 @@ def evaluate_model(
         num_workers=num_workers,
         generator=torch.Generator(),  # the loader draws its seed from it instead of from the global generator
     )
+    alone = None
+    if tie_margin is not None:  # without the wrapper: processes may run different numbers of samples alone
+        alone = accelerator.unwrap_model(model) if accelerator is not None else model
     counts = []
     with _evaluation_mode(model), _bar(progress, description, total=len(loader), main=rank == 0) as advance:
         for batch in loader:
-            counts.append(_count_batch(model, batch, device=device, threshold=threshold))
+            counts.append(
+                _count_batch(model, batch, device=device, threshold=threshold, alone=alone, margin=tie_margin or 0.0)
+            )
             advance()
     table = torch.cat(counts)
     if accelerator is not None:
@@ -93,6 +112,8 @@ def evaluate_model(
         categories=_column(dataset, "category"),
         threshold=threshold,
         seconds=time.perf_counter() - started,
+        image_ids=_column(dataset, "image_id"),
+        tie_margin=tie_margin,
     )
 
 
@@ -137,29 +158,71 @@ def _deal_batches(num_samples: int, batch_size: int, rank: int, num_processes: i
 
 
 @torch.no_grad()  # not inference_mode: what a network caches here must stay usable in training
-def _count_batch(model: Callable[..., Any], batch: dict[str, Any], device: torch.device, threshold: float) -> Tensor:
-    """Runs one batch and counts; int64 (B, len(COUNT_NAMES)) on the CPU."""
+def _count_batch(
+    model: Callable[..., Any],
+    batch: dict[str, Any],
+    *,
+    device: torch.device,
+    threshold: float,
+    alone: Callable[..., Any] | None = None,
+    margin: float = 0.0,
+) -> Tensor:
+    """Runs one batch and counts; int64 (B, len(COUNT_NAMES)) on the CPU. `alone` runs the samples near a tie."""
     inputs = {
         name: value.to(device, non_blocking=True)
         for name, value in batch.items()
         if isinstance(value, Tensor) and name not in _NOT_FOR_THE_MODEL
     }
-    logits = model(**inputs).logits.float()
     labels = batch["labels"].to(device)
+    if alone is not None and math.isinf(margin):
+        logits = torch.stack([_log_odds_alone(alone, inputs, number) for number in range(len(labels))])
+    else:
+        logits = model(**inputs).logits.float()
     _check_logits(logits, labels, batch["index"])
-    log_odds = math.log(threshold / (1 - threshold))
+    tie = math.log(threshold / (1 - threshold))
     rows = []
-    for index, logit, label, native in zip(batch["index"], logits, labels, batch["native_labels"], strict=True):
-        counts = _count_pixels(logit > log_odds, label)
-        if native is None:
-            native_counts = counts
-        else:
-            size = tuple(native.shape)
-            resized = F.interpolate(logit[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-            native_counts = _count_pixels(resized > log_odds, native.to(device))
-        fixed = torch.tensor([native is not None, *label.shape], dtype=torch.int64, device=device)
-        rows.append(torch.cat([index.to(device)[None], counts, native_counts[:2], fixed]))
+    for number, (index, label, native) in enumerate(zip(batch["index"], labels, batch["native_labels"], strict=True)):
+        logit, repeated, difference = logits[number], 0, 0.0
+        resized = _resized(logit, native)
+        if (
+            alone is not None
+            and margin < math.inf
+            and any(((size - tie).abs() < margin).any() for size in (logit, resized))
+        ):
+            logit = _log_odds_alone(alone, inputs, number)
+            resized, repeated = _resized(logit, native), 1
+            difference = float((logit - logits[number]).abs().max())
+        counts = _count_pixels(logit > tie, label)
+        native_counts = counts if native is None else _count_pixels(resized > tie, native.to(device))
+        fixed = [native is not None, *label.shape, repeated, round(difference * 1e9)]
+        fixed_counts = torch.tensor(fixed, dtype=torch.int64, device=device)
+        rows.append(torch.cat([index.to(device)[None], counts, native_counts[:2], fixed_counts]))
     return torch.stack(rows).cpu()
+
+
+def _resized(logit: Tensor, native: Tensor | None) -> Tensor:
+    """The log-odds (H, W) at the mask's own size."""
+    if native is None:
+        return logit
+    return F.interpolate(logit[None, None], size=tuple(native.shape), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _log_odds_alone(model: Callable[..., Any], inputs: Mapping[str, Tensor], number: int) -> Tensor:
+    """Log-odds (H, W) of one sample of a batch, run alone, without its padding and on one thread."""
+    own = {name: value[number : number + 1] for name, value in inputs.items()}
+    attention = own.get("attention_mask")
+    if attention is not None:
+        real = attention[0].bool()
+        own = {
+            name: value[:, real] if value.shape[:2] == attention.shape and value.ndim == 2 else value
+            for name, value in own.items()
+        }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return model(**own).logits.float()[0]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _count_pixels(predicted: Tensor, label: Tensor) -> Tensor:
@@ -185,7 +248,9 @@ def _in_dataset_order(table: np.ndarray, num_samples: int) -> dict[str, np.ndarr
     return dict(zip(COUNT_NAMES, table[first].T, strict=True))
 
 
-def _check_arguments(dataset: Any, *, batch_size: int, threshold: float, expressions: Sequence[str] | None) -> None:
+def _check_arguments(
+    dataset: Any, *, batch_size: int, threshold: float, expressions: Sequence[str] | None, tie_margin: float | None
+) -> None:
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(
             f"Expected a dataset with a length and rows by index, got {type(dataset).__name__}. "
@@ -197,6 +262,8 @@ def _check_arguments(dataset: Any, *, batch_size: int, threshold: float, express
         raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
     if not 0 < threshold < 1:
         raise ValueError(f"Expected a threshold between 0 and 1 (a probability), got {threshold}.")
+    if tie_margin is not None and not tie_margin > 0:
+        raise ValueError(f"Expected a tie margin above 0 (log-odds) or None, got {tie_margin}.")
     if expressions is not None and len(expressions) != len(dataset):
         raise ValueError(f"Expected one expression per sample ({len(dataset)}), got {len(expressions)}.")
 

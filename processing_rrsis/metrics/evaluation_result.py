@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .confidence import BootstrapIntervals, bootstrap_intervals
 from .referring_iou import ReferringIoU
 
 COUNT_NAMES = (
@@ -22,8 +23,11 @@ COUNT_NAMES = (
     "native_differs",
     "input_height_px",
     "input_width_px",
+    "repeated",
+    "difference_e9",
 )
-"""What is counted per sample; areas in pixels."""
+"""What is counted per sample: areas in pixels; the last two are of the check by batches of one (`repeated` 0 or 1, the
+largest difference of the log-odds in units of 1e-9)."""
 
 
 @dataclass
@@ -48,6 +52,10 @@ class EvaluationResult:
         threshold: Probability above which a pixel counts as predicted.
         resolution: Note on the sizes that were scored.
         seconds: Wall-clock time of the evaluation.
+        image_ids: Image of each sample, or `None`.
+        categories: Category of each sample, or `None`.
+        batch_check: What the comparison with batches of one found, see `evaluate_model`; `None` where it was not
+            asked for.
     """
 
     overall: dict[str, Any]
@@ -63,11 +71,47 @@ class EvaluationResult:
     threshold: float
     resolution: str
     seconds: float
+    image_ids: list[str | None] | None = field(default=None, repr=False)
+    categories: list[str | None] | None = field(default=None, repr=False)
+    batch_check: dict[str, Any] | None = None
 
     @property
     def ious(self) -> np.ndarray:
         """IoU per sample at the input size, float64 (n,) in [0, 1]; 0 where the union is empty."""
         return np.divide(self.intersections, self.unions, out=np.zeros(len(self.unions)), where=self.unions > 0)
+
+    def intervals(
+        self, *, native: bool = False, kind: str | None = None, category: str | None = None, **options: Any
+    ) -> BootstrapIntervals:
+        """Bootstrap intervals of the scores; whole images are drawn where every sample's image is known.
+
+        Args:
+            native: For the scores at the masks' own size instead of the input size.
+            kind: Only the samples of this kind of expression.
+            category: Only the samples of this category.
+            options: `confidence`, `num_resamples` and `seed` of `bootstrap_intervals`.
+
+        Returns:
+            The intervals.
+
+        Raises:
+            ValueError: If no sample is of that kind and category.
+        """
+        chosen = np.ones(len(self.unions), dtype=bool)
+        for wanted, names in ((kind, self.kinds), (category, self.categories)):
+            if wanted is not None:
+                chosen &= np.array([name == wanted for name in names or [None] * len(chosen)])
+        if not chosen.any():
+            raise ValueError(f"Expected samples of kind {kind!r} and category {category!r}, the split has none.")
+        images = self.image_ids
+        if images is not None:
+            images = None if None in images else [images[index] for index in np.flatnonzero(chosen)]
+        return bootstrap_intervals(
+            (self.native_intersections if native else self.intersections)[chosen],
+            (self.native_unions if native else self.unions)[chosen],
+            image_ids=images,
+            **options,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-sample counts, ready for JSON (an undefined score is `None`)."""
@@ -92,6 +136,8 @@ def score_counts(
     categories: list[str | None] | None,
     threshold: float,
     seconds: float,
+    image_ids: list[str | None] | None = None,
+    tie_margin: float | None = None,
 ) -> EvaluationResult:
     """Scores of a split from its counts.
 
@@ -101,6 +147,8 @@ def score_counts(
         categories: Category of each sample, where known.
         threshold: Probability above which a pixel was counted as predicted.
         seconds: Wall-clock time of the counting.
+        image_ids: Image of each sample, where known.
+        tie_margin: Log-odds below which a pixel was checked by a batch of one; `None` where nothing was checked.
 
     Returns:
         The scores at the input size, per kind and category, and at the masks' own size where it differs.
@@ -119,6 +167,13 @@ def score_counts(
     resolution = f"{smallest} px (model input)" if len(sizes) == 1 else f"{smallest} to {largest} px (model input)"
     if resized:
         resolution += f"; native: own size of each mask, {resized} of {len(counts['index'])} differ from the input"
+    batch_check = None
+    if tie_margin is not None:
+        batch_check = {
+            "margin": tie_margin if math.isfinite(tie_margin) else "every sample alone",
+            "repeated": int(counts["repeated"].sum()),
+            "largest_difference": float(counts["difference_e9"].max()) / 1e9,
+        }
     return EvaluationResult(
         overall=metric.compute(),
         by_kind=metric.by_kind(),
@@ -133,6 +188,9 @@ def score_counts(
         threshold=threshold,
         resolution=resolution,
         seconds=seconds,
+        image_ids=image_ids,
+        categories=categories,
+        batch_check=batch_check,
     )
 
 

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_ablations import ablations
+from .cli_evaluate import evaluate
+from .cli_parse_report import parse_report
+from .cli_prepare import prepare
+
 if TYPE_CHECKING:
     from PIL import Image
     from rich.text import Text
@@ -23,6 +28,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
 )
+
+app.command()(ablations)
+app.command()(evaluate)
+app.command(name="parse-report")(parse_report)
+app.command()(prepare)
 
 OVERLAY_RGB = (255, 40, 40)
 OVERLAY_OPACITY = 0.45

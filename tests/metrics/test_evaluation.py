@@ -11,7 +11,8 @@ from rich.progress import Progress
 from torch.nn import functional as F
 
 from processing_rrsis.data.collate import ReferringCollator
-from processing_rrsis.metrics.evaluation import evaluate_model
+from processing_rrsis.metrics.confidence import bootstrap_intervals
+from processing_rrsis.metrics.evaluation import TIE_MARGIN, evaluate_model
 from processing_rrsis.metrics.referring_iou import compute_referring_iou
 
 from .evaluation_fakes import INPUT_SIZE_PX, FakeModel, FakeProcessor, make_dataset
@@ -101,6 +102,71 @@ def test_two_processes_give_the_same_last_digit():
     debug_launcher(evaluate_on_all_processes, args=(expected,), num_processes=2)
 
 
+class BatchNoise(torch.nn.Module):
+    """Log-odds in steps of 0.5, many of them 0, moved by 1e-4 for every further sample of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = FakeModel()
+        self.batches = []
+
+    def forward(self, pixel_values, input_ids):
+        output = self.network(pixel_values, input_ids)
+        self.batches.append(len(pixel_values))
+        output.logits = (output.logits * 2).round() / 2 + 1e-4 * (len(pixel_values) - 1)
+        return output
+
+
+def test_ties_are_decided_by_batches_of_one():
+    dataset, model = make_dataset(), BatchNoise()
+    alone = evaluate(dataset, model=model, batch_size=1)
+    moved = evaluate(dataset, model=model, batch_size=7)
+    assert moved.intersections.tolist() != alone.intersections.tolist()
+    assert moved.batch_check is None
+    for margin in (TIE_MARGIN, math.inf):
+        for batch_size in (1, 2, 7):
+            result = evaluate(dataset, model=model, batch_size=batch_size, tie_margin=margin)
+            assert result.intersections.tolist() == alone.intersections.tolist()
+            assert result.native_unions.tolist() == alone.native_unions.tolist()
+    model.batches.clear()
+    checked = evaluate(dataset, model=model, batch_size=7, tie_margin=TIE_MARGIN)
+    assert model.batches == [7] + [1] * 7  # every sample of this model has a pixel at 0
+    assert checked.batch_check == {"margin": 1e-3, "repeated": 7, "largest_difference": pytest.approx(6e-4, rel=1e-2)}
+    model.batches.clear()
+    every = evaluate(dataset, model=model, batch_size=7, tie_margin=math.inf)
+    assert model.batches == [1] * 7
+    assert every.batch_check["margin"] == "every sample alone"
+
+
+def test_samples_without_a_tie_run_once():
+    model = BatchNoise()
+    result = evaluate(make_dataset(native_size_px=INPUT_SIZE_PX), model=model, threshold=0.56, tie_margin=TIE_MARGIN)
+    assert model.batches == [7]  # log-odds of 0.24 lie between two steps
+    assert result.batch_check["repeated"] == 0
+
+
+def test_intervals_of_a_result_draw_images():
+    result = evaluate(make_dataset())
+    assert result.image_ids[:3] == ["scene-0", "scene-0", "scene-1"]
+    found = result.intervals(num_resamples=200)
+    assert (found.unit, found.num_units) == ("image", 4)
+    ships = result.intervals(category="ship", num_resamples=200)
+    assert (
+        ships.scores
+        == bootstrap_intervals(
+            result.intersections[::2],
+            result.unions[::2],
+            image_ids=result.image_ids[::2],
+            num_resamples=200,
+        ).scores
+    )
+    native = result.intervals(native=True, num_resamples=200).scores["mIoU"]
+    assert native[0] <= result.native["mIoU"] <= native[1]
+    assert native != found.scores["mIoU"]
+    with pytest.raises(ValueError, match="category 'dam', the split has none"):
+        result.intervals(category="dam")
+
+
 def test_training_goes_on_undisturbed():
     model = FakeModel()
     model.train()
@@ -178,6 +244,7 @@ def test_a_given_progress_is_used_and_cleaned_up():
     [
         ({"batch_size": 0}, "batch size of at least 1"),
         ({"threshold": 1.0}, "threshold between 0 and 1"),
+        ({"tie_margin": 0.0}, "tie margin above 0"),
         ({"expressions": ["a"]}, r"one expression per sample \(7\), got 1"),
         ({"expressions": ["a"] * 7, "collator": ReferringCollator(FakeProcessor(), text_control=str)}, "text_control"),
         ({"collator": lambda rows: {"pixel_values": torch.zeros(1)}}, "collator to return"),

@@ -2,6 +2,8 @@
 
 import unittest
 
+import torch
+
 from modeling_rrsis import MODELS
 
 from .tiny import TINY, tiny_inputs, tiny_labels
@@ -53,9 +55,18 @@ class CommonTests(modeling.ModelTesterMixin):
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
         return {**inputs, "labels": tiny_labels(batch_size=len(inputs["pixel_values"]))} if return_labels else inputs
 
-    @unittest.skip("Attention goes from pixels to words, one per stage; test_library.py holds its shapes.")
     def test_attention_outputs(self):
-        pass
+        """One per stage, from its pixels to the words; theirs expects one per layer, from words to words."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = MODELS[self.name]._from_config(config, attn_implementation="eager").eval()
+        shapes = [(2, 1, side * side, self.model_tester.seq_length) for side in (16, 8, 4, 2)]
+        with torch.no_grad():
+            asked = model(**inputs, output_attentions=True, output_hidden_states=True)
+            model.config.output_attentions = True
+            configured = model(**inputs)
+        assert [tuple(weights.shape) for weights in configured.attentions] == shapes
+        assert all(torch.equal(*pair) for pair in zip(asked.attentions, configured.attentions, strict=True))
+        assert list(asked)[-2:] == ["hidden_states", "attentions"]
 
     def test_config(self):
         self.config_tester.run_common_tests()

@@ -26,6 +26,44 @@ def test_compiles_whole(name, model):
     torch.testing.assert_close(compiled(**inputs, labels=labels).loss, expected.loss)
 
 
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", *(pytest.param(backend, marks=pytest.mark.slow) for backend in ("aot_eager", "inductor"))],
+)
+def test_training_step_compiles_whole(name, backend):
+    """Without a graph break, DANet's recomputed affinity loss included, to the same loss, gradients and buffers."""
+    torch.compiler.reset()
+    results = []
+    for compiled in (False, True):
+        model = tiny_model(name).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        step = torch.compile(model, fullgraph=True, backend=backend) if compiled else model
+        output = step(**tiny_inputs(), labels=tiny_labels())
+        output.loss.backward()
+        gradients = {f"gradient of {key}": parameter.grad for key, parameter in model.named_parameters()}
+        results.append({"loss": output.loss.detach(), **gradients, **dict(model.named_buffers())})
+        assert (output.loss_dict or {}).keys() == {
+            "lavt": set(),
+            "danet": {"binary_cross_entropy", "affinity"},
+            "fianet": {"cross_entropy", "dice"},
+        }[name]
+    for key, plain in results[0].items():
+        torch.testing.assert_close(results[1][key], plain, atol=2e-5, rtol=1e-4, msg=lambda text, key=key: key + text)
+
+
+@torch.no_grad()
+def test_exports_with_any_batch_and_length(name, model):
+    batch, length = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("length", min=3, max=32)
+    inputs = tiny_inputs(batch_size=3)
+    shapes = {key: {0: batch} if key == "pixel_values" else {0: batch, 1: length} for key in inputs}
+    exported = torch.export.export(model, args=(), kwargs=inputs, dynamic_shapes=shapes).module()
+    for batch_size, num_tokens in ((1, 5), (3, 7), (5, 12)):
+        given = tiny_inputs(batch_size=batch_size, length=num_tokens)
+        torch.testing.assert_close(exported(**given).logits, model(**given).logits)
+
+
 @torch.no_grad()
 def test_exports(name, model):
     inputs = {**tiny_inputs(), "labels": tiny_labels()}
@@ -73,12 +111,24 @@ def test_trainer_trains(name, model, tmp_path):
     assert trainer.predict(rows).predictions.shape == (4, 64, 64)
 
 
-@pytest.mark.parametrize("device_map", ["cpu", {"": "cpu"}])
+@pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "cpu"}])
 @torch.no_grad()
 def test_device_map_loads(name, model, device_map, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = MODELS[name].from_pretrained(tmp_path, device_map=device_map)
     assert torch.equal(loaded(**tiny_inputs()).logits, model(**tiny_inputs()).logits)
+
+
+@torch.no_grad()
+def test_dtype_is_that_of_the_call_of_the_file_or_float32(name, model, tmp_path):
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    for dtype, expected in (("auto", torch.bfloat16), ("float16", torch.float16), (torch.float32, torch.float32)):
+        loaded = MODELS[name].from_pretrained(tmp_path, dtype=dtype)
+        assert {parameter.dtype for parameter in loaded.parameters()} == {expected}
+        assert loaded(**tiny_inputs()).logits.dtype is expected
+        loss = loaded(**tiny_inputs(), labels=tiny_labels()).loss
+        assert loss.dtype is torch.float32
+        assert loss.isfinite()
 
 
 @torch.no_grad()

@@ -75,6 +75,31 @@ WORDPIECE_CASES = [
     ("refsegrs", "car, van and truck on the road", ["car", "van", "truck"], ["on the road"]),
     ("synthetic", "the red building above the small white vehicle", ["building"], ["above the small white vehicle"]),
     ("synthetic", "the vehicle to the left of the red building", ["vehicle"], ["to the left of the red building"]),
+    ("refsegrs", "long trailer in the parking area", ["trailer"], ["in the parking area"]),
+    ("refsegrs", "paved road along with trees", ["road"], ["along with trees"]),
+    ("refsegrs", "low vegetation surrounded by a building", ["low vegetation"], ["by a building"]),
+    (
+        "rrsisd",
+        "The overpass that spans the width of the picture and crosses two other roads.",
+        ["overpass"],
+        ["spans the width of the picture"],
+    ),
+    (
+        "rrsisd",
+        "The tennis court abutting the left edge of the picture, directly above another court, has a green surface.",
+        ["tennis court"],
+        ["abutting the left edge of the picture", "above another court"],
+    ),
+    (
+        "rrsisd",
+        "The ship, moored furthest to the right side of the pier, is the second in a row from left to right.",
+        ["ship"],
+        ["furthest to the right side of the pier", "second", "in a row from left to right"],
+    ),
+    ("rrsisd", "The vehicle is placed upper middle of the picture", ["vehicle"], ["upper middle of the picture"]),
+    ("rrsisd", "The overpass has the red and white vehicle", ["overpass"], ["the red and white vehicle"]),
+    ("rrsisd", "The dam about one third of the way down", ["dam"], []),
+    ("rrsisd", "The third bridge from the top", ["bridge"], ["third", "from the top"]),
     ("rrsisd", "", [], []),
     ("rrsisd", " \t\n", [], []),
     ("rrsisd", "?!...", [], []),
@@ -152,14 +177,14 @@ def test_wordpiece_masks_cover_whole_words_and_fall_back():
 
 @pytest.mark.parametrize("alignment", ["wordpiece", "word"])
 @pytest.mark.parametrize(
-    "piece", ["on the ", "of ", "ship and ", "-", "'s ", "a.b", "left right ", "to ", "((", "n't"]
+    "piece", ["on the ", "of ", "ship and ", "-", "'s ", "a.b", "left right ", "to ", "((", "n't", "spans ", "second "]
 )
 def test_time_is_linear(alignment, piece):
     parser = ExpressionParser("rrsisd", alignment=alignment, tagger="builtin")
     parser.parse(piece)
-    start = time.perf_counter()
+    start = time.process_time()
     parser.parse(piece * 20_000)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 @pytest.mark.parametrize(

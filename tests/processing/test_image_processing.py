@@ -302,3 +302,31 @@ def test_saved_and_loaded(tmp_path):
     processor.save_pretrained(tmp_path)
     loaded = RRSISImageProcessor.from_pretrained(tmp_path)
     assert (loaded.size.height, loaded.size.width, loaded.do_normalize) == (96, 128, False)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "pil"])
+@pytest.mark.parametrize("num_bands", [1, 3, 4])
+def test_bands_are_kept_where_no_rgb_is_wanted(kind, num_bands):
+    values = np.random.default_rng(0).integers(0, 256, (9, 7, num_bands), dtype=np.uint8)
+    image = {
+        "array": values,
+        "tensor": torch.from_numpy(values).permute(2, 0, 1),
+        "pil": Image.fromarray(values[:, :, 0] if num_bands == 1 else values),
+    }[kind]
+    options = {"do_convert_rgb": False, "image_mean": [0.0] * num_bands, "image_std": [1.0] * num_bands}
+    size = {"height": 4, "width": 5}
+    pixels = RRSISImageProcessor(size=size)(image, return_tensors="pt", **options)["pixel_values"]
+    assert pixels.shape == (1, num_bands, 4, 5)
+    for band, got in zip(np.moveaxis(values, -1, 0), pixels[0], strict=True):  # each on its own: alpha weighs nothing
+        expected = np.asarray(Image.fromarray(band).resize((5, 4), Image.Resampling.BILINEAR), dtype=np.float32) / 255
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_bands_that_do_not_fit_are_named():
+    image_processor = RRSISImageProcessor(do_convert_rgb=False)
+    four = np.zeros((8, 8, 4), dtype=np.uint8)
+    with pytest.raises(ValueError, match="image_mean: expected 4 values, one per band"):
+        image_processor(four, return_tensors="pt")
+    with pytest.raises(ValueError, match=r"same number of bands .* got \[4, 3\]"):
+        image_processor([four, four[:, :, :3]], return_tensors="pt")
+    assert image_processor(four[:, :, :3], return_tensors="pt")["pixel_values"].shape == (1, 3, 480, 480)

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import pickle
 
 import numpy as np
@@ -141,6 +142,48 @@ def test_padding_options(processor):
     )
     assert nested["input_ids"].shape == (1, 22)
     assert nested["pixel_values"].shape == (1, 3, 10, 20)
+
+
+def test_token_limit_of_call_then_tokenizer_then_processor():
+    processor = build_tiny_processor(max_length=9)
+    lengths = []
+    for options in ({}, {"max_length": 5}, {"text_kwargs": {"max_length": 6}}):
+        inputs = processor(text="a ship", padding="max_length", return_tensors="pt", **options)
+        lengths.append(inputs["input_ids"].shape[1])
+    assert lengths == [9, 5, 6]
+    processor.tokenizer.init_kwargs["max_length"] = 7
+    assert processor(text="a ship", padding="max_length", return_tensors="pt")["input_ids"].shape == (1, 7)
+    options = {"max_length": 6}
+    with pytest.raises(ValueError, match="got 5 as a keyword and 6 in text_kwargs; drop one"):
+        processor(text="a ship", max_length=5, text_kwargs=options)
+    assert options == {"max_length": 6}
+    with pytest.raises(ValueError, match=r"integer of at least 3 .* got 2"):
+        processor(text="a ship", max_length=2)
+
+
+def test_an_expression_may_come_without_an_image(processor):
+    texts = ["a ship", "a dam", "the bridge"]
+    inputs = processor(images=[[IMAGE], [], [IMAGE]], text=texts, return_tensors="pt")
+    assert inputs["pixel_values"].shape[0] == 2
+    assert torch.equal(inputs["input_ids"], processor(text=texts, return_tensors="pt")["input_ids"])
+    for images in ([[IMAGE], []], [[IMAGE, IMAGE], [], [IMAGE]]):
+        with pytest.raises(ValueError, match="expected as many expressions as images"):
+            processor(images=images, text=texts, return_tensors="pt")
+    with pytest.raises(ValueError, match="empty list"):
+        processor(images=[[IMAGE], []], return_tensors="pt")
+
+
+def test_saving_leaves_the_processor_as_it_was(tmp_path):
+    importlib.import_module("modeling_rrsis")  # registers it: from then on its code is saved along
+    processor = build_tiny_processor()
+    before = processor.to_dict()
+    processor.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "processor_config.json").read_text())["auto_map"] == {
+        "AutoProcessor": "processor_rrsis.RRSISProcessor"
+    }
+    assert "auto_map" not in processor.to_dict()
+    assert processor.to_dict().keys() == before.keys()
+    assert RRSISProcessor.from_pretrained(tmp_path).to_dict() == processor.to_dict()
 
 
 @pytest.mark.parametrize(

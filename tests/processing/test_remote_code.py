@@ -102,7 +102,8 @@ def test_a_stranger_loads_all_three_models(folders, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, size=(50, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(root / "image.png")
     (root / "stranger.py").write_text(STRANGER)
-    paths = (Path(transformers.__file__).parents[1], *map(sysconfig.get_path, ("purelib", "platlib")))
+    homes = (Path(package.__file__).parents[1] for package in (transformers, torch))
+    paths = (*homes, *map(sysconfig.get_path, ("purelib", "platlib")))
     run = subprocess.run(
         [sys.executable, "-I", "-S", root / "stranger.py", root / "hub", root / "image.png", *paths],
         capture_output=True,

@@ -1,0 +1,102 @@
+"""What `rrsis evaluate` is asked for, and the split that it scores. Imports nothing heavy before the split is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+INTERVAL_SEED = 0
+NEEDED_COLUMNS = ("image", "mask", "expression")
+
+
+class Resolution(StrEnum):
+    """Sizes at which `--resolution` scores."""
+
+    PUBLISHED = "480"
+    NATIVE = "native"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """What is asked for, checked as far as that needs no model."""
+
+    model: str
+    dataset: str
+    split: str
+    data_dir: Path | None
+    num_samples: int | None
+    image_size: int | None
+    data_seed: int
+    num_proc: int
+    allow_missing: bool
+    resolution: Resolution
+    threshold: float
+    controls: bool
+    seed: int
+    confidence: float
+    resamples: int
+    exact: bool
+    batch_size: int
+    num_workers: int
+
+    @property
+    def resolutions(self) -> tuple[str, ...]:
+        """The sizes to report, as the report names them."""
+        names = {Resolution.PUBLISHED: ("input",), Resolution.NATIVE: ("native",)}
+        return names.get(self.resolution, ("input", "native"))
+
+    @property
+    def interval_options(self) -> dict[str, Any]:
+        """Options of the intervals."""
+        return {"confidence": self.confidence, "num_resamples": self.resamples, "seed": INTERVAL_SEED}
+
+
+def load_split(task: EvaluationTask, input_size_px: int) -> Any:
+    """The split to score, cut to `--num-samples`.
+
+    Args:
+        task: What is asked for.
+        input_size_px: Side of the model's input; the embedded benchmark is rendered at this size by default.
+
+    Returns:
+        A `datasets.Dataset`.
+
+    Raises:
+        ValueError: If the dataset, the split or a column that is needed does not exist.
+    """
+    from ..data import load_benchmark
+
+    options: dict[str, Any] = {"allow_missing": True} if task.allow_missing else {}
+    if task.dataset == "synthetic":
+        options = _synthetic_options(task, input_size_px)
+    elif task.image_size is not None or task.data_seed:
+        raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {task.dataset!r}")
+    data_dir = None if task.data_dir is None else str(task.data_dir)
+    data = load_benchmark(task.dataset, data_dir=data_dir, num_proc=task.num_proc, **options)
+    if task.split not in data:
+        raise ValueError(f"--split: expected one of {', '.join(data)}, got {task.split!r}")
+    data = data[task.split]
+    missing = [name for name in NEEDED_COLUMNS if name not in data.column_names]
+    if missing:
+        raise ValueError(
+            f"--dataset: expected rows with image, mask and expression, {task.dataset} ({task.split}) lacks "
+            f"{missing}, it has {data.column_names}"
+        )
+    return data if task.num_samples is None else data.select(range(min(task.num_samples, len(data))))
+
+
+def _synthetic_options(task: EvaluationTask, input_size_px: int) -> dict[str, Any]:
+    """Make only the split that is scored, and only as much of it as is asked for."""
+    from ..data.synthetic import SPLITS
+
+    if task.split not in SPLITS:
+        raise ValueError(f"--split: expected one of {', '.join(SPLITS)}, got {task.split!r}")
+    if task.allow_missing:
+        raise ValueError("--allow-missing: expected with a download, the dataset synthetic has no files to miss")
+    options = {f"{split}_samples": 0 for split in SPLITS if split != task.split}
+    if task.num_samples is not None:
+        options[f"{task.split}_samples"] = task.num_samples
+    return {"image_size_px": task.image_size or input_size_px, "seed": task.data_seed, **options}
