@@ -88,7 +88,7 @@ def load_safely(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(list(ALLOWED)):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         names = sorted(name for name in set(pickled_names(path)) if not _HARMLESS.fullmatch(name))
         if not names:
             raise ValueError(
