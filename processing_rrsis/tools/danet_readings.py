@@ -150,7 +150,8 @@ def _read_agents(
     pixels = map_to_tokens(predictor.bottleneck_norm(predictor.bottleneck(feature_map)).relu())
     reliability = predictor.reliability(predictor.key(pixels), text)
     top = reliability.topk(min(predictor.num_agents, reliability.shape[1]), dim=1)
-    target = target_coverage(labels, tuple(feature_map.shape[-2:]))
+    height, width = feature_map.shape[-2:]
+    target = target_coverage(labels, (height, width))
     on_target = target.gather(1, top.indices)
     return AgentReading(
         num_agents=top.indices.shape[1],

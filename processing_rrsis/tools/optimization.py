@@ -68,7 +68,7 @@ def freeze_text(model: nn.Module, trained_layers: int | None) -> None:
         return
     encoder = model.get_submodule("text_encoder")
     encoder.requires_grad_(False)
-    for layer in encoder.get_submodule("encoder.layer")[:trained_layers]:
+    for layer in list(encoder.get_submodule("encoder.layer").children())[:trained_layers]:
         layer.requires_grad_(True)
 
 
