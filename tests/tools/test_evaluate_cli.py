@@ -9,7 +9,6 @@ import sys
 import datasets
 import pytest
 import torch
-from accelerate import debug_launcher
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
@@ -30,7 +29,7 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate(monkeypatch):
-    """Accelerate keeps its state for the life of a process; OpenMP's threads do not survive a fork."""
+    """Accelerate keeps its state for the life of a process."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -76,14 +75,30 @@ def evaluate(folder, output, *options):
     return document, document.pop("run")
 
 
-def on_every_process(folder, output):
-    for batch_size in (1, 7):
-        file = output / f"two-{batch_size}.json"
-        arguments = ["evaluate", "-m", str(folder), "-d", "rrsisd", "-o", str(file), "--num-workers", "0"]
-        app([*arguments, "--resamples", "200", "--batch-size", str(batch_size)], standalone_mode=False)
+EVERY_PROCESS = """
+import sys, datasets
+import processing_rrsis.data
+from processing_rrsis.tools.cli import app
+rows = datasets.load_from_disk(sys.argv[1])
+processing_rrsis.data.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
+for batch_size in ("1", "7"):
+    arguments = ["evaluate", "-m", sys.argv[2], "-d", "rrsisd", "-o", f"{sys.argv[3]}/two-{batch_size}.json"]
+    app([*arguments, "--num-workers", "0", "--resamples", "200", "--batch-size", batch_size], standalone_mode=False)
+"""
 
 
-def test_batch_size_and_number_of_processes_change_no_digit(benchmark, model_folder, tmp_path):
+def evaluate_on_two_processes(split, folder, output):
+    """By torchrun: a fork of this process would inherit locks of threads that it does not have."""
+    split.save_to_disk(output / "split")
+    (output / "every.py").write_text(EVERY_PROCESS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29527"]
+    command += [str(output / "every.py"), str(output / "split"), str(folder), str(output)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_batch_size_and_number_of_processes_change_no_digit(benchmark, split, model_folder, tmp_path):
     expected, alone = evaluate(model_folder, tmp_path / "one-1.json", "--batch-size", 1)
     batched, run_of_seven = evaluate(model_folder, tmp_path / "one-7.json", "--batch-size", 7)
     exact, _ = evaluate(model_folder, tmp_path / "exact.json", "--batch-size", 7, "--exact")
@@ -92,8 +107,7 @@ def test_batch_size_and_number_of_processes_change_no_digit(benchmark, model_fol
     assert (alone["processes"], alone["batch_size"], run_of_seven["batch_size"]) == (1, 1, 7)
     assert run_of_seven["ties"]["expression"]["repeated"] > 0
     assert expected["results"]["expression"]["input"]["overall"]["mIoU"] > 0
-    AcceleratorState._reset_state(reset_partial_state=True)
-    debug_launcher(on_every_process, args=(model_folder, tmp_path), num_processes=2)
+    evaluate_on_two_processes(split, model_folder, tmp_path)
     for batch_size in (1, 7):
         document = json.loads((tmp_path / f"two-{batch_size}.json").read_text())
         assert document.pop("run")["processes"] == 2
