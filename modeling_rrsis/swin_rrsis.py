@@ -42,13 +42,14 @@ class SwinVisionEncoder(nn.Module):
     def embed(self, pixel_values: Tensor) -> Tensor:
         """Patches (B, h, w, C) of an image (B, 3, H, W), padded with zeros to a multiple of the patch."""
         height, width = pixel_values.shape[-2:]
-        pad = (0, -width % self.patch_size[1], 0, -height % self.patch_size[0])
-        return self.patch_embed(F.pad(pixel_values, pad))
+        padded_height, padded_width = round_up(height, self.patch_size[0]), round_up(width, self.patch_size[1])
+        return self.patch_embed(F.pad(pixel_values, (0, padded_width - width, 0, padded_height - height)))
 
     def forward_stage(self, stage: int, feature_map: Tensor) -> Tensor:
         """Patch merging (from the second stage on) and the blocks of a stage, (B, h, w, C) to (B, h', w', C')."""
         layer = cast(SwinTransformerStage, self.layers[stage])
-        feature_map = layer.downsample(feature_map)
+        if stage > 0:
+            feature_map = layer.downsample(pad_to_multiple(feature_map, (2, 2)))
         shift_mask = None
         for block in cast(list[SwinTransformerBlock], layer.blocks):
             if any(block.shift_size) and shift_mask is None:
@@ -65,7 +66,7 @@ class SwinVisionEncoder(nn.Module):
         """−100 between pixels of a shifted window that were not neighbours: (windows, 1, area, area)."""
         regions = []
         for size, window, shift in zip(feature_map.shape[1:3], block.window_size, block.shift_size, strict=True):
-            padded = size + (-size % window)
+            padded = round_up(size, window)
             position = torch.arange(padded, device=feature_map.device)
             regions.append((position >= padded - window).long() + (position >= padded - shift).long())
         region = regions[0][:, None] * 3 + regions[1][None, :]
@@ -94,6 +95,21 @@ def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:
     return cast(SwinTransformer, swin)
 
 
+def round_up(size: int, unit: int) -> int:
+    """Smallest multiple of the unit that is at least the size.
+
+    Written so that a compiler that keeps the size symbolic sees the multiple: with `size + (-size % unit)` it spends
+    minutes on the sizes of the windows.
+    """
+    return (size + unit - 1) // unit * unit
+
+
+def pad_to_multiple(x: Tensor, unit: tuple[int, int]) -> Tensor:
+    """Pad (B, h, w, C) with zeros at the bottom and the right to multiples of the unit."""
+    height, width = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, round_up(width, unit[1]) - width, 0, round_up(height, unit[0]) - height))
+
+
 def partition_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     """(B, h, w, C), h and w multiples of the window, to (B · windows, area, C)."""
     batch, height, width, channels = x.shape
@@ -113,7 +129,7 @@ def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None
     attention = block.attn
     height, width = x.shape[1:3]
     window = attention.window_size
-    x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
+    x = pad_to_multiple(x, window)
     padded_height, padded_width = x.shape[1:3]
     if mask is not None:
         x = torch.roll(x, shifts=(-block.shift_size[0], -block.shift_size[1]), dims=(1, 2))

@@ -147,8 +147,9 @@ def test_padding_options(processor):
 def test_token_limit_of_call_then_tokenizer_then_processor():
     processor = build_tiny_processor(max_length=9)
     lengths = []
-    for options in ({}, {"max_length": 5}, {"text_kwargs": {"max_length": 6}}):
-        inputs = processor(text="a ship", padding="max_length", return_tensors="pt", **options)
+    full = {"padding": "max_length"}
+    for options in (full, {"max_length": 5, **full}, {"text_kwargs": {"max_length": 6, **full}}):
+        inputs = processor(text="a ship", return_tensors="pt", **options)
         lengths.append(inputs["input_ids"].shape[1])
     assert lengths == [9, 5, 6]
     processor.tokenizer.init_kwargs["max_length"] = 7

@@ -1,0 +1,46 @@
+"""One graph for images of many sizes: the sizes stay symbolic, and the compiler gets done with them in seconds."""
+
+import pytest
+import torch
+
+from modeling_rrsis.swin_rrsis import pad_to_multiple, round_up
+
+from .tiny import tiny_inputs, tiny_model
+
+# The base holds everything that depends on the size; what the others add to it takes its time, too.
+NAMES = ["lavt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("danet", "fianet"))]
+# From here on no map of the tiny models is padded: patches of 4, three halvings, windows of 4.
+UNIT = 4 * 2**3 * 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_compiled_model_takes_other_sizes(name):
+    torch.compiler.reset()
+    model = tiny_model(name).eval()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for height, width in ((64, 64), (50, 75)):
+        inputs = tiny_inputs(height=height, width=width)
+        torch.testing.assert_close(compiled(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_exported_model_takes_multiples_of_the_window(name):
+    model = tiny_model(name).eval()
+    height, width = torch.export.Dim("height", min=2, max=16), torch.export.Dim("width", min=2, max=16)
+    inputs = tiny_inputs(height=3 * UNIT, width=2 * UNIT)
+    shapes = {key: {2: UNIT * height, 3: UNIT * width} if key == "pixel_values" else None for key in inputs}
+    exported = torch.export.export(model, args=(), kwargs=inputs, dynamic_shapes=shapes).module()
+    for rows, columns in ((2, 4), (3, 2)):
+        given = tiny_inputs(height=rows * UNIT, width=columns * UNIT)
+        torch.testing.assert_close(exported(**given).logits, model(**given).logits)
+
+
+@pytest.mark.parametrize(("size", "unit", "expected"), [(1, 4, 4), (4, 4, 4), (5, 4, 8), (13, 7, 14), (12, 12, 12)])
+def test_sizes_are_rounded_up(size, unit, expected):
+    assert round_up(size, unit) == expected
+    padded = pad_to_multiple(torch.ones(1, size, 3, 2), (unit, 2))
+    assert padded.shape == (1, expected, 4, 2)
+    assert padded.sum() == size * 3 * 2  # zeros, at the bottom and the right
+    assert padded[:, :size, :3].eq(1).all()
