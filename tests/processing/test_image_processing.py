@@ -1,5 +1,7 @@
 """Images of any kind to pixel values, masks to labels, log-odds back to masks."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -48,8 +50,6 @@ def test_pixel_values_equal_the_published_chain(pixels, size):
 
 def test_pixel_values_equal_the_parity_numbers():
     """First values of the parity file's case "up" (30 × 44 to 64 × 64), image by its weight generator."""
-    import hashlib
-
     seed = int.from_bytes(hashlib.sha256(b"prep:up:image").digest()[:8], "little")
     with np.errstate(over="ignore"):
         raw = np.uint64(seed) + np.arange(1, 30 * 44 * 3 + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -63,6 +63,35 @@ def test_pixel_values_equal_the_parity_numbers():
     np.testing.assert_array_equal(values[0, 0, :4], np.float32(PARITY_FIRST))
     np.testing.assert_array_equal(values[2, 63, -4:], np.float32(PARITY_LAST))
     assert int(inputs["labels"].sum()) == PARITY_LABELS
+
+
+PARITY_MASKS = {  # name: input height and width, output side, foreground in, SHA-256 of the published output (start)
+    "down": (100, 80, 48, 2081, "fa0a1febccf336b5"),
+    "up": (30, 44, 64, 335, "65975840564cb7b8"),
+    "rsz800": (200, 200, 120, 10475, "93ce4f094b72cb18"),
+}
+
+
+@pytest.mark.parametrize("name", PARITY_MASKS)
+def test_masks_equal_the_parity_masks(name):
+    """Ellipses of the parity file, resized by nearest: every pixel of the published output.
+
+    Ten lattice points lie exactly on the rim of "rsz800"; the stored input sum tells that rounding put the four at
+    (±64, ±14) inside.
+    """
+    height, width, side, foreground, digest = PARITY_MASKS[name]
+    rows, columns = np.mgrid[:height, :width]
+    mask = (3 * width * (2 * rows - height)) ** 2 + (4 * height * (2 * columns - width)) ** 2 < (
+        2 * height * width
+    ) ** 2
+    if name == "rsz800":
+        mask[np.ix_([36, 164], [86, 114])] = True
+    assert int(mask.sum()) == foreground
+    inputs = RRSISImageProcessor(size={"height": side, "width": side})(
+        np.zeros((height, width, 3), dtype=np.uint8), segmentation_maps=mask, return_tensors="np"
+    )
+    resized = np.ascontiguousarray(inputs["labels"][0].astype(np.uint8))
+    assert hashlib.sha256(resized).hexdigest()[:16] == digest
 
 
 def test_array_layouts_give_the_same_pixels(pixels, small):
