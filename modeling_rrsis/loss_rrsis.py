@@ -7,6 +7,7 @@ and 255 ignored. A published two-channel head [background, target] is the same f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,23 @@ logger = logging.get_logger(__name__)
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
 TILE_NUMBERS = 2**23
+
+
+class BatchPart(NamedTuple):
+    """What a loss must know where it sees one of several equal parts of a batch.
+
+    With it the mean over the parts, taken by gradient accumulation or by the processes, is the whole batch's loss.
+
+    Attributes:
+        num_parts: Number of parts, processes × accumulation steps.
+        label_counts: Background and target pixels of the whole batch, float (2,); `None` where there is one part.
+    """
+
+    num_parts: int = 1
+    label_counts: Tensor | None = None
+
+
+WHOLE_BATCH = BatchPart()
 
 
 def check_labels(logits: Tensor, labels: Tensor) -> None:
@@ -51,7 +69,9 @@ def check_label_values(labels: Tensor) -> None:
         )
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Sequence[float]) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Sequence[float], part: BatchPart = WHOLE_BATCH
+) -> Tensor:
     """Two-class cross-entropy with class weights, averaged by the sum of weights.
 
     Equal to `torch.nn.functional.cross_entropy` on the two-channel logits [0, logits].
@@ -60,6 +80,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Sequen
         logits: Log-odds, float (B, H, W).
         labels: int (B, H, W) in {0, 1, 255}.
         class_weights: Weights of background and target.
+        part: Which part of a batch this is; the weights are then summed over the whole batch.
 
     Returns:
         Scalar; 0 where every pixel is ignored.
@@ -69,21 +90,26 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Sequen
     background, foreground = class_weights
     weight = (background + (foreground - background) * target) * valid
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp(min=torch.finfo(logits.dtype).tiny)
+    total = weight.sum()
+    if part.label_counts is not None:
+        counts = part.label_counts.to(dtype=loss.dtype, device=loss.device)
+        total = (background * counts[0] + foreground * counts[1]) / part.num_parts
+    return (loss * weight).sum() / total.clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, labels: Tensor, part: BatchPart = WHOLE_BATCH) -> Tensor:
     """Mean binary cross-entropy over the pixels that are not ignored (DANet, equation 11)."""
-    return weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0))
+    return weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0), part=part)
 
 
-def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:
+def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: BatchPart = WHOLE_BATCH) -> Tensor:
     """Dice loss of both classes, 1 − (2·Σ p·g + s) / (Σ p + Σ g + s) with s = 1e-6.
 
     Args:
         logits: Log-odds, float (B, H, W).
         labels: int (B, H, W) in {0, 1, 255}; ignored pixels count in no sum.
         reduction: `"sum"` over batch and both classes (as released, grows with the batch) or `"mean"`.
+        part: Which part of a batch this is; the mean of the parts' sums is the sum over the whole batch.
 
     Returns:
         Scalar.
@@ -96,7 +122,7 @@ def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:
     overlap = (probability * target).sum(-1)
     total = probability.sum(-1) + target.sum(-1)
     loss = 1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
-    return loss.sum() if reduction == "sum" else loss.mean()
+    return loss.sum() * part.num_parts if reduction == "sum" else loss.mean()
 
 
 def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from transformers import initialization as init
 
 from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
-from .loss_rrsis import affinity_loss, binary_cross_entropy
+from .loss_rrsis import BatchPart, affinity_loss, binary_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, LAVTStageFusion, StageState
 
 
@@ -237,10 +237,15 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
         return torch.einsum("bchw,bc->bhw", self.decoder(features), kernel)  # eq. 10
 
     def compute_loss(
-        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: tuple[TextFeatures, ...]
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        stages: list[StageState],
+        text: tuple[TextFeatures, ...],
+        part: BatchPart,
     ) -> dict[str, Tensor]:
         """Equation 11: binary cross-entropy + λ_af · affinity loss; the latter in training only."""
-        losses = {"binary_cross_entropy": binary_cross_entropy(logits, labels)}
+        losses = {"binary_cross_entropy": binary_cross_entropy(logits, labels, part=part)}
         losses["loss"] = losses["binary_cross_entropy"]
         if self.training and self.config.affinity_weight > 0:
             losses["affinity"] = self.affinity_alignment(stages, text[0])

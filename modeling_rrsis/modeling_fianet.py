@@ -17,7 +17,7 @@ from .alignment_rrsis import (
     TextFeatures,
 )
 from .configuration_rrsis import FIANetConfig
-from .loss_rrsis import dice_loss, weighted_cross_entropy
+from .loss_rrsis import BatchPart, dice_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
 from .multi_scale_rrsis import (
     CrossScaleInteraction,
@@ -250,12 +250,17 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         return super().predict(features, text)
 
     def compute_loss(
-        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: tuple[TextFeatures, ...]
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        stages: list[StageState],
+        text: tuple[TextFeatures, ...],
+        part: BatchPart,
     ) -> dict[str, Tensor]:
         """Cross-entropy and dice."""
         config = self.config
-        cross_entropy = weighted_cross_entropy(logits, labels, class_weights=config.class_weights)
-        dice = dice_loss(logits, labels, reduction=config.dice_reduction)
+        cross_entropy = weighted_cross_entropy(logits, labels, class_weights=config.class_weights, part=part)
+        dice = dice_loss(logits, labels, reduction=config.dice_reduction, part=part)
         share = 1 - config.dice_weight if config.dice_mix == "convex" else 1.0
         return {
             "loss": share * cross_entropy + config.dice_weight * dice,

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
-from .loss_rrsis import check_label_values, check_labels, weighted_cross_entropy
+from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 MIN_IMAGE_SIZE = 32
@@ -140,7 +140,8 @@ class LAVTPreTrainedModel(PreTrainedModel):
     input_modalities = ["image", "text"]  # noqa: RUF012 - the form that transformers annotates
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["SwinTransformerBlock", "ConvBlock", "BertEmbeddings", "BertLayer"]  # noqa: RUF012
+    # Not timm's blocks: their parts are called one by one, so a wrapper around a block's forward would never run.
+    _no_split_modules = ["ConvBlock", "BertEmbeddings", "BertLayer"]  # noqa: RUF012
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -263,10 +264,15 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             self._has_checked_labels = True
 
     def compute_loss(
-        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: tuple[TextFeatures, ...]
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        stages: list[StageState],
+        text: tuple[TextFeatures, ...],
+        part: BatchPart,
     ) -> dict[str, Tensor]:
         """Parts of the loss; `"loss"` is their weighted sum. Here: weighted cross-entropy."""
-        return {"loss": weighted_cross_entropy(logits, labels, class_weights=self.config.class_weights)}
+        return {"loss": weighted_cross_entropy(logits, labels, class_weights=self.config.class_weights, part=part)}
 
     def forward(
         self,
@@ -279,6 +285,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | Sequence[int] | None = None,
         return_dict: bool | None = None,
+        label_counts: Tensor | None = None,
+        num_parts: int = 1,
         **kwargs: Any,
     ) -> ReferringSegmentationOutput | tuple[Tensor, ...]:
         """Segment what the expression refers to.
@@ -293,6 +301,9 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             output_attentions: Return the weights of the pixel–word attention of the four stages.
             output_hidden_states: Return the outputs of the four stages, or of those with the given indices.
             return_dict: Return a [`ReferringSegmentationOutput`] (default) instead of a tuple.
+            label_counts: Background and target pixels of a whole batch of which this is a part, float (2,); see
+                [`BatchPart`].
+            num_parts: Number of equal parts of that batch; the loss of the whole is the mean over them.
             kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
 
         Raises:
@@ -318,7 +329,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             check_labels(logits, labels)
             self.check_first_labels(labels)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            losses = self.compute_loss(wide, labels, stages, text)
+            losses = self.compute_loss(wide, labels, stages, text, BatchPart(num_parts, label_counts))
         loss = losses.pop("loss", None)
         if output_attentions is None:
             output_attentions = self.config.output_attentions

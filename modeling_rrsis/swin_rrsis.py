@@ -14,7 +14,12 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.layers import PatchEmbed
-from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, SwinTransformerStage
+from timm.models.swin_transformer import (
+    SwinTransformer,
+    SwinTransformerBlock,
+    SwinTransformerStage,
+    checkpoint_filter_fn,
+)
 from torch import Tensor, nn
 
 from .configuration_rrsis import LAVTConfig
@@ -155,7 +160,7 @@ def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
     """State dictionary for [`SwinVisionEncoder`] from timm's Hub weights or from a file in timm's layout."""
     if os.path.exists(vision):
         swin = build_swin(config)
-        missing = timm.models.load_checkpoint(swin, vision, strict=False).missing_keys
+        missing = timm.models.load_checkpoint(swin, vision, strict=False, filter_fn=checkpoint_filter_fn).missing_keys
         missing = [key for key in missing if key.startswith(("patch_embed.", "layers."))]
         if missing:
             raise ValueError(

@@ -84,9 +84,11 @@ class RRSISImageProcessor(PilBackend):
                 pictures.append([to_rgb8(image, channels_first=channels_first)])
         _check_geometry(do_resize=kwargs["do_resize"], pictures=pictures, kwargs=kwargs, return_tensors=return_tensors)
         table = self._value_table(_number_of_bands(pictures), kwargs)
-        data: dict[str, Any] = {"pixel_values": [self._normalised(picture, table, kwargs) for picture in pictures]}
+        data: dict[str, Any] = {"pixel_values": self._normalised(pictures, table, kwargs)}
         if segmentation_maps is not None:
             data["labels"] = self._labels(segmentation_maps, pictures=pictures, kwargs=kwargs)
+        if return_tensors is None:
+            data = {name: list(values) for name, values in data.items()}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def _value_table(self, num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
@@ -104,21 +106,20 @@ class RRSISImageProcessor(PilBackend):
             values = self.normalize(values, kwargs["image_mean"], kwargs["image_std"])
         return values[:, 0]
 
-    def _normalised(self, picture: list[Image.Image], table: np.ndarray, kwargs: dict[str, Any]) -> np.ndarray:
-        bands: list[np.ndarray] = []
-        for part in picture:
-            pixels = np.asarray(
-                _resize(part, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"])
-            )
-            bands += [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
-        values = np.empty((len(bands), *bands[0].shape), dtype=table.dtype)
-        for band, row, out in zip(bands, table, values, strict=True):
-            np.take(row, band, out=out, mode="clip")  # "clip": no copy of out
+    def _normalised(
+        self, pictures: list[list[Image.Image]], table: np.ndarray, kwargs: dict[str, Any]
+    ) -> Sequence[np.ndarray]:
+        """Resize the pictures and look their values up."""
+        batch = [_bands(picture, kwargs) for picture in pictures]
+        values = _empty_batch([(len(bands), *bands[0].shape) for bands in batch], dtype=table.dtype)
+        for bands, outs in zip(batch, values, strict=True):
+            for band, row, out in zip(bands, table, outs, strict=True):
+                np.take(row, band, out=out, mode="clip")  # "clip": no copy of out
         return values
 
     def _labels(
         self, segmentation_maps: Any, pictures: list[list[Image.Image]], kwargs: dict[str, Any]
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray]:
         """Check each mask against its image and resize it by nearest neighbour."""
         maps = flatten_images(segmentation_maps, single_band=True)
         if len(maps) != len(pictures):
@@ -137,8 +138,11 @@ class RRSISImageProcessor(PilBackend):
             resized = _resize(
                 Image.fromarray(label), kwargs["size"], PILImageResampling.NEAREST, on=kwargs["do_resize"]
             )
-            labels.append(np.asarray(resized).astype(np.int64))
-        return labels
+            labels.append(np.asarray(resized))
+        values = _empty_batch([label.shape for label in labels], dtype=np.dtype(np.int64))
+        for label, out in zip(labels, values, strict=True):
+            out[...] = label
+        return values
 
     def post_process_referring_segmentation(
         self,
@@ -233,6 +237,22 @@ def _check_geometry(
             f"images: expected one size to stack them with do_resize=False, got (height, width) {sorted(sizes)}; "
             "set do_resize=True or pass them one by one"
         )
+
+
+def _bands(picture: list[Image.Image], kwargs: dict[str, Any]) -> list[np.ndarray]:
+    """Resize a picture; each of its bands as uint8 (H, W)."""
+    bands: list[np.ndarray] = []
+    for part in picture:
+        pixels = np.asarray(_resize(part, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"]))
+        bands += [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+    return bands
+
+
+def _empty_batch(shapes: list[tuple[int, ...]], dtype: np.dtype) -> Sequence[np.ndarray]:
+    """Arrays to write into, parts of one array where the shapes agree: stacking later would copy all of it."""
+    if len(set(shapes)) == 1:
+        return np.empty((len(shapes), *shapes[0]), dtype=dtype)  # type: ignore[return-value]  # iterates over its parts
+    return [np.empty(shape, dtype=dtype) for shape in shapes]
 
 
 def _resize(image: Image.Image, size: SizeDict, resample: int | None, on: bool) -> Image.Image:

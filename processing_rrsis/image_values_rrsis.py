@@ -226,13 +226,13 @@ def _read_labels(array: np.ndarray) -> np.ndarray:
         return array.astype(np.uint8)
     with np.errstate(invalid="ignore"):  # NaN has no 8-bit value; it is found to differ below
         values = array.astype(np.uint8)
-    counts = np.bincount(values.ravel(), minlength=256)
-    odd = np.flatnonzero(counts[2:255]) + 2
+    wrapped = values + np.uint8(1)  # 255, 0 and 1 become 0, 1 and 2: one pass finds all others
+    odd = np.unique(values[wrapped > 2]) if wrapped.max() > 2 else values[:0]
     if array.dtype != np.uint8 and not np.array_equal(values, array):
         odd = np.unique(array[values != array])
-    if len(odd):
+    if odd.size:
         raise ValueError(
             f"segmentation map: expected only 0 and 255, or 0 and 1 (255 ignored), got also {odd[:5].tolist()}; "
             "threshold the mask first, e.g. mask > 127"
         )
-    return values if counts[1] else (values == 255).astype(np.uint8)
+    return values if (values == 1).any() else (values == 255).view(np.uint8)

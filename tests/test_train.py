@@ -12,9 +12,9 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-import train_accelerate
 from modeling_rrsis import FIANetForReferringSegmentation
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
+from processing_rrsis.training.setup import resolve_precision
 from train_accelerate import TrainingArguments, prepare_run, resolve_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def test_prints_the_controls_and_the_kinds(run_dir):
         "blank",
         "size+position",
         "test_compositional",
-        "Selected on validation",
+        "Selected on validation alone",
     ):
         assert words in output
 
@@ -47,7 +47,11 @@ def test_logs_every_step_and_evaluation(run_dir):
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
-    assert all(line["images_per_second"] > 0 and line["loss"] > 0 for line in steps)
+    assert all(line["loss"] > 0 and line["grad_norm"] > 0 for line in steps)
+    timing = [json.loads(line) for line in (run_dir / "timing.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in timing] == [1, 2, 3, 4]
+    assert all(line["images_per_second"] > 0 and 0 <= line["data_wait_share"] <= 1 for line in timing)
+    assert all(0.1 < line["memory_gib"] < 64 for line in timing)
     evaluations = [line for line in lines if line.get("split") == "validation"]
     assert [line["step"] for line in evaluations] == [2, 4]
     assert all(0 <= line["shuffled/mIoU"] <= 100 for line in evaluations)
@@ -97,7 +101,7 @@ def test_unknown_model_lists_what_exists():
 
 
 def test_unknown_dataset_lists_what_exists():
-    with pytest.raises(ValueError, match="--model fianet --dataset synthetic"):
+    with pytest.raises(ValueError, match=r"on dataset 'imagenet'.*refsegrs, rrsisd, synthetic"):
         resolve_recipe(TrainingArguments(dataset="imagenet"))
 
 
@@ -168,7 +172,7 @@ def test_errors_are_one_line_for_the_user():
 def test_auto_precision_is_one_the_hardware_has(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert train_accelerate.resolve_precision("auto") == "bf16"
+    assert resolve_precision("auto") == "bf16"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    assert train_accelerate.resolve_precision("auto") == "no"
-    assert train_accelerate.resolve_precision("fp16") == "fp16"
+    assert resolve_precision("auto") == "no"
+    assert resolve_precision("fp16") == "fp16"

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from ..image_loading_rrsis import load_image, to_label_map, to_rgb8
@@ -47,8 +46,7 @@ class Augmentation:
 
     Example:
         >>> augmentation = Augmentation(flip=True, seed=0)
-        >>> augmentation.set_epoch(3)
-        >>> row = augmentation(dataset[0])  # doctest: +SKIP
+        >>> row = augmentation({**dataset[0], "epoch": 3})  # doctest: +SKIP
     """
 
     def __init__(
@@ -63,7 +61,6 @@ class Augmentation:
         self.flip, self.vflip, self.boxes = flip, vflip, boxes
         self.seed = seed
         self.expression_key = expression_key
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # data loader workers outlive an epoch
 
     @classmethod
     def from_name(cls, name: str, seed: int = 0) -> Augmentation | None:
@@ -89,21 +86,12 @@ class Augmentation:
             )
         return cls(flip="flip" in parts, vflip="vflip" in parts, boxes="boxes" in parts, seed=seed)
 
-    @property
-    def epoch(self) -> int:
-        """The epoch whose draws are made, also as data loader workers see it."""
-        return int(self._epoch.item())
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; call it before the data loader is iterated."""
-        self._epoch.fill_(epoch)
-
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Change one row.
 
         Args:
-            row: With `image`, the expression, `sample_id` or `index` (which sample it is) and, where there is one,
-                `mask`.
+            row: With `image`, the expression, `sample_id` or `index` (which sample it is), where there is one `mask`,
+                and `epoch`, the number of the epoch whose draws are made (0 if absent).
 
         Returns:
             A new row; image, mask and expression are replaced where they change.
@@ -115,7 +103,7 @@ class Augmentation:
         name = row.get("sample_id", row.get("index"))
         if name is None:
             raise ValueError(f"expected a row with sample_id or index to augment it, got the columns {sorted(row)}")
-        draws = self._generator(name, f"epoch {self.epoch}")
+        draws = self._generator(name, f"epoch {row.get('epoch', 0)}")
         mirrored = {"horizontal": draws.random() < FLIP_PROBABILITY, "vertical": draws.random() < FLIP_PROBABILITY}
         for axis, wanted in (("horizontal", self.flip), ("vertical", self.vflip)):
             if wanted and mirrored[axis]:

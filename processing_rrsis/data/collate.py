@@ -47,15 +47,6 @@ class ReferringCollator:
         self.text_control = text_control
         self.augmentation = augmentation
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch of the augmentation, in running data loader workers too; nothing without one.
-
-        Args:
-            epoch: number of the epoch, set before the data loader is iterated.
-        """
-        if self.augmentation is not None:
-            self.augmentation.set_epoch(epoch)
-
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..expression_rrsis import CATEGORY_SETS
 from .damage import Damage, apply_damage, check_damage_kinds
 from .synthetic import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX, encode_png
 from .synthetic_render import render_image, render_mask
@@ -103,8 +104,9 @@ def write_demo(
     """Write SyntheticRS as a published benchmark lies on disk, with a ``demo.json`` that says so.
 
     The rows are those of ``SyntheticRS(config_name=spec.preset, seed=..., expressions_per_scene=...)``: masks equal
-    to the last pixel, images equal but for JPEG. SyntheticRS's "building" is no category of RRSIS-D; it is written as
-    a 21st one.
+    to the last pixel, images equal but for JPEG. RRSIS-D has no category "building": in its style the rows about one
+    are skipped, so that a demo has the published categories and no other; buildings stay in the pictures, and in
+    expressions that name them as a landmark ("the ship above the red building").
 
     Args:
         spec: Style, counts, size, seed.
@@ -161,14 +163,25 @@ def demo_rows(spec: DemoSpec, split: str, *, mapper: Mapper = map) -> Iterator[d
         ``image`` and ``mask`` (the bytes of an image file), ``expression``, ``category``, ``image_id``,
         ``sample_id``, ``kind``.
     """
-    scenes = range(-(-spec.counts[split] // spec.expressions))
     draw = partial(_scene_rows, spec, split)
-    yield from itertools.islice(itertools.chain.from_iterable(mapper(draw, scenes)), spec.counts[split])
+    missing, scenes = spec.counts[split], range(0)
+    while missing:  # again for what was skipped
+        scenes = range(scenes.stop, scenes.stop - (-missing // spec.expressions))
+        for row in itertools.islice(itertools.chain.from_iterable(mapper(draw, scenes)), missing):
+            missing -= 1
+            yield row
 
 
 def _scene_rows(spec: DemoSpec, split: str, scene_index: int) -> list[dict[str, Any]]:
-    """Draw one scene."""
+    """Draw one scene, if the style has the category of any of its references."""
     scene = make_split_scene(spec.preset, seed=spec.seed, split=split, scene_index=scene_index, count=spec.expressions)
+    references = [
+        (number, reference)
+        for number, reference in enumerate(scene.references)
+        if spec.style != "rrsisd" or reference.category in CATEGORY_SETS["rrsisd"]
+    ]
+    if not references:
+        return []
     image = encode_image(render_image(scene.layout, image_size_px=spec.size_px), image_format=_FORMATS[spec.style])
     image_id = f"{split}_{scene_index:06d}"
     return [
@@ -181,5 +194,5 @@ def _scene_rows(spec: DemoSpec, split: str, scene_index: int) -> list[dict[str, 
             "sample_id": f"{image_id}_{number}",
             "kind": reference.kind,
         }
-        for number, reference in enumerate(scene.references)
+        for number, reference in references
     ]

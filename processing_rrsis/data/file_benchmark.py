@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,12 +20,11 @@ from numpy.typing import NDArray
 
 from .archives import Archive, open_archive
 from .picture_files import Picture, fit_mask, read_picture
-from .synthetic import encode_png
+from .synthetic import encode_png, row_features, shard_ranges
 
 logger = logging.getLogger(__name__)
 
 READER_VERSION = "1.0.0"
-SHARDS_PER_SPLIT = 16
 ROW_MODULES: tuple[str, ...] = (
     "archives",
     "file_benchmark",
@@ -176,23 +174,12 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
         """Return a sample's mask as stored, uint8 (H, W) of 0 and 255."""
 
     def _info(self) -> datasets.DatasetInfo:
-        features = datasets.Features(
-            {
-                "image": datasets.Image(),
-                "mask": datasets.Image(mode="L"),
-                "expression": datasets.Value("string"),
-                "category": datasets.Value("string"),
-                "image_id": datasets.Value("string"),
-                "sample_id": datasets.Value("string"),
-            }
-        )
-        return datasets.DatasetInfo(description=self.__doc__ or "", features=features, license=self.LICENSE)
+        return datasets.DatasetInfo(description=self.__doc__ or "", features=row_features(), license=self.LICENSE)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         generators = []
         for split, samples in self._without_missing(self.read_samples()).items():
-            borders = [len(samples) * part // SHARDS_PER_SPLIT for part in range(SHARDS_PER_SPLIT + 1)]
-            shards = [samples[start:stop] for start, stop in itertools.pairwise(borders) if start < stop]
+            shards = [samples[start:stop] for start, stop in shard_ranges(len(samples))]
             if shards:
                 kwargs = {"split": split, "shards": shards}
                 generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))

@@ -85,6 +85,19 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def row_features(*more_texts: str) -> datasets.Features:
+    """Return the columns that every benchmark has, and further columns of text."""
+    texts = ("expression", "category", "image_id", "sample_id", *more_texts)
+    images = {"image": datasets.Image(), "mask": datasets.Image(mode="L")}
+    return datasets.Features({**images, **{name: datasets.Value("string") for name in texts}})
+
+
+def shard_ranges(count: int) -> list[tuple[int, int]]:
+    """Cut so many items into `SHARDS_PER_SPLIT` ranges (start, stop), fewer where there are fewer items."""
+    borders = [count * part // SHARDS_PER_SPLIT for part in range(SHARDS_PER_SPLIT + 1)]
+    return [(start, stop) for start, stop in itertools.pairwise(borders) if start < stop]
+
+
 class SyntheticRS(datasets.GeneratorBasedBuilder):
     """SyntheticRS, a rendered benchmark of referring segmentation in aerial images.
 
@@ -147,17 +160,7 @@ class SyntheticRS(datasets.GeneratorBasedBuilder):
         self.config.validate()
 
     def _info(self) -> datasets.DatasetInfo:
-        features = datasets.Features(
-            {
-                "image": datasets.Image(),
-                "mask": datasets.Image(mode="L"),
-                "expression": datasets.Value("string"),
-                "category": datasets.Value("string"),
-                "image_id": datasets.Value("string"),
-                "sample_id": datasets.Value("string"),
-                "kind": datasets.Value("string"),
-            }
-        )
+        features = row_features("kind")
         return datasets.DatasetInfo(description=self.__doc__ or "", features=features, license="Apache-2.0")
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
@@ -166,9 +169,7 @@ class SyntheticRS(datasets.GeneratorBasedBuilder):
             samples, count = self.config.samples_of(split), self.config.expressions_of(split)
             if samples == 0:
                 continue
-            scenes = -(-samples // count)
-            borders = [scenes * part // SHARDS_PER_SPLIT for part in range(SHARDS_PER_SPLIT + 1)]
-            ranges = [pair for pair in itertools.pairwise(borders) if pair[0] < pair[1]]
+            ranges = shard_ranges(-(-samples // count))
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "scene_ranges": ranges}))
         if not generators:
             raise ValueError("expected at least one split with samples, got 0 samples for every split")

@@ -296,12 +296,12 @@ def _accepting(collator: Any, expressions: Sequence[str] | None) -> Any:
 
 
 def _column(dataset: Any, name: str) -> list[str | None] | None:
-    """One text column, without decoding images; `None` for a row without it, and for all where no row has it."""
+    """One text column, without decoding images; `None` where it is blank, and for all where no row has it."""
     if hasattr(dataset, "column_names"):
         values = list(dataset[name]) if name in dataset.column_names else []
     else:
         values = [dataset[index].get(name) for index in range(len(dataset))]
-    names = [value or None for value in values]
+    names = [None if not value or value.isspace() else value for value in values]
     return names if any(names) else None
 
 

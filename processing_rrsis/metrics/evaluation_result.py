@@ -114,7 +114,7 @@ class EvaluationResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the per-sample counts, ready for JSON (an undefined score is `None`)."""
+        """Everything but the per-sample counts and the time, ready for JSON (an undefined score is `None`)."""
         return _without_nan(
             {
                 "overall": self.overall,
@@ -124,7 +124,6 @@ class EvaluationResult:
                 "absent": self.absent,
                 "threshold": self.threshold,
                 "resolution": self.resolution,
-                "seconds": round(self.seconds, 2),
             }
         )
 

@@ -144,8 +144,8 @@ class ReferringIoU:
         Args:
             intersection: |P∧G| in pixels.
             union: |P∨G| in pixels.
-            category: Name of the target's category.
-            kind: Kind of the expression.
+            category: Name of the target's category; a blank one counts as unknown, like `None`.
+            kind: Kind of the expression; blank as for `category`.
 
         Raises:
             ValueError: If the counts are not 0 ≤ intersection ≤ union.
@@ -154,9 +154,9 @@ class ReferringIoU:
         if not 0 <= intersection <= union:
             raise ValueError(f"Expected 0 <= intersection <= union in pixels, got {intersection} and {union}.")
         self._overall.update(intersection, union)
-        if category is not None:
+        if category and not category.isspace():
             self._categories.setdefault(category, _GroupCounts()).update(intersection, union)
-        if kind is not None:
+        if kind and not kind.isspace():
             self._kinds.setdefault(kind, _GroupCounts()).update(intersection, union)
 
     def merge(self, other: ReferringIoU) -> None:
@@ -170,7 +170,7 @@ class ReferringIoU:
         """Scores over all samples.
 
         Returns:
-            `mIoU`, `oIoU`, `Pr@0.5` … `Pr@0.9` in percent and `n`; where categories were given also `per_category`
+            `mIoU`, `oIoU`, `Pr@0.5` … `Pr@0.9` in percent and `n`; where categories are known also `per_category`
             (name → mIoU) and `category_average`, the mean of these. `oIoU` is NaN where every union is empty.
 
         Raises:
@@ -195,14 +195,14 @@ class ReferringIoU:
 
 
 def compute_referring_iou(
-    predictions: Iterable[Any], references: Iterable[Any], categories: Sequence[str] | None = None
+    predictions: Iterable[Any], references: Iterable[Any], categories: Sequence[str | None] | None = None
 ) -> dict[str, Any]:
     """Scores predicted masks against their references.
 
     Args:
         predictions: Binary masks of shape (H, W), one per sample; sizes may differ between samples.
         references: As many binary masks, each of its prediction's shape.
-        categories: Category of every sample, for the mean per category.
+        categories: Category of every sample, for the mean per category; `None` or blank where it is not known.
 
     Returns:
         `mIoU`, `oIoU`, `Pr@0.5` … `Pr@0.9` in percent and `n`; with `categories` also `per_category` (name → mIoU) and

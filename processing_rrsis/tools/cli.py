@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_ablations import ablations
+from .cli_data_throughput import data_throughput
 from .cli_evaluate import evaluate
 from .cli_parse_report import parse_report
 from .cli_prepare import prepare
+from .cli_recipes import recipes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,9 +32,11 @@ app = typer.Typer(
 )
 
 app.command()(ablations)
+app.command(name="data-throughput")(data_throughput)
 app.command()(evaluate)
 app.command(name="parse-report")(parse_report)
 app.command()(prepare)
+app.command()(recipes)
 
 OVERLAY_RGB = (255, 40, 40)
 OVERLAY_OPACITY = 0.45

@@ -107,6 +107,9 @@ def prepare(
     - duplicate expressions; equal images under two names in two splits;
     - files that no list names (ignored).
 
+    A demo of rrsisd has the 20 published categories and no other: rows of
+    SyntheticRS about buildings are skipped.
+
     Kinds of --damage, each found by the check of its name, or all:
     missing-image, missing-mask, extra-file, truncated-image, unreadable-image,
     unreadable-mask, mask-size, empty-mask, mask-values, bad-box,

@@ -113,6 +113,26 @@ BENCHMARKS: dict[str, BenchmarkFacts] = {
         example="The gray bridge on the left",
         limits=("The masks of RRSIS-D are noisy at their edges; high IoUs say little about exact outlines.",),
     ),
+    "risbench": BenchmarkFacts(
+        name="RISBench",
+        dataset_type="risbench",
+        description="RISBench, images and long expressions in RefSegRS's layout",
+        licence="not recorded; ask its authors before weights trained on it are used commercially.",
+        model_licence="other",
+        splits=("validation", "test"),
+        example="the gray bridge on the left of the image",
+        limits=("The recipe's numbers are those for RRSIS-D and were not tuned on RISBench.",),
+    ),
+    "own": BenchmarkFacts(
+        name="own data",
+        dataset_type="own",
+        description="the trainer's own images, masks and expressions",
+        licence="not recorded; whoever trained this model knows it.",
+        model_licence="other",
+        splits=("validation", "test"),
+        example="the building on the left",
+        limits=("What the training data does not show is untried: other sensors, resolutions, objects and words.",),
+    ),
 }
 
 
@@ -122,7 +142,7 @@ class ModelCardFacts:
 
     Args:
         architecture: `"lavt"`, `"danet"` or `"fianet"`.
-        dataset: `"synthetic"`, `"refsegrs"` or `"rrsisd"`.
+        dataset: A name of `BENCHMARKS`.
         repo_id: Name or folder that the example loads.
         parameters: Number of parameters.
         image_size_px: Side that images are resized to.

@@ -7,6 +7,7 @@ from PIL import Image
 
 from processing_rrsis.data.augmentation import Augmentation, paint_boxes
 from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.training.sampling import KeyedRows, SampleKey
 
 from ..processing.conftest import TINY_SIZE, build_tiny_processor
 
@@ -56,9 +57,8 @@ def test_a_refused_expression_leaves_its_image_alone():
 def test_it_depends_on_seed_epoch_and_sample_alone():
     def draw(seed, epoch, order):
         augmentation = Augmentation(flip=True, boxes=True, seed=seed)
-        augmentation.set_epoch(epoch)
         np.random.seed(len(order))  # the global state must not matter
-        rows = {index: augmentation(make_row(index)) for index in order}
+        rows = {index: augmentation({**make_row(index), "epoch": epoch}) for index in order}
         return [(row["expression"], row["image"].tobytes()) for _, row in sorted(rows.items())]
 
     forwards = draw(0, 3, range(40))
@@ -72,8 +72,8 @@ def test_a_fixed_fifth_gets_new_boxes_every_epoch():
     picture = Image.new("RGB", (400, 400), (90, 90, 90))
     chosen = []
     for epoch in range(2):
-        augmentation.set_epoch(epoch)
-        images = [augmentation(make_row(index, image=picture, mask=None))["image"] for index in range(300)]
+        rows = [{**make_row(index, image=picture, mask=None), "epoch": epoch} for index in range(300)]
+        images = [augmentation(row)["image"] for row in rows]
         chosen.append({index: image.tobytes() for index, image in enumerate(images) if image is not picture})
     assert chosen[0].keys() == chosen[1].keys()
     assert len(chosen[0]) == pytest.approx(60, abs=20)
@@ -127,21 +127,18 @@ def test_names_of_the_command_line():
         Augmentation(flip=True)({"image": None, "expression": "a ship"})
 
 
-def test_the_collator_applies_it_also_in_workers_that_live_on():
+def test_the_collator_applies_it_in_workers_by_the_rows_epoch():
     collator = ReferringCollator(build_tiny_processor(), augmentation=Augmentation(flip=True))
-    rows = [make_row(index) for index in range(8)]
-    loader = torch.utils.data.DataLoader(
-        rows, batch_size=4, collate_fn=collator, num_workers=1, persistent_workers=True
-    )
-    epochs = []
-    for epoch in range(3):
-        collator.set_epoch(epoch)
-        epochs.append(torch.cat([batch["labels"] for batch in loader]))
-        direct = collator(rows)
-        assert torch.equal(direct["labels"], epochs[-1])
+    rows = KeyedRows([make_row(index) for index in range(8)])
+    keys = [[SampleKey(index, epoch) for index in half] for epoch in range(3) for half in (range(4), range(4, 8))]
+    loader = torch.utils.data.DataLoader(rows, batch_sampler=keys, collate_fn=collator, num_workers=1)
+    batches = list(loader)
+    for key, batch in zip(keys, batches, strict=True):
+        direct = collator([rows[one] for one in key])
+        assert torch.equal(direct["labels"], batch["labels"])
         words = collator.processor.tokenizer.batch_decode(direct["input_ids"], skip_special_tokens=True)
         for label, text in zip(direct["labels"], words, strict=True):
             assert label[0, 0 if text.endswith("left") else TINY_SIZE - 1] == 1
-    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(batches[0]["labels"], batches[2]["labels"])
     with pytest.raises(ValueError, match="expression_key"):
         ReferringCollator(build_tiny_processor(), expression_key="text", augmentation=Augmentation(flip=True))

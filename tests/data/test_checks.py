@@ -16,6 +16,7 @@ from processing_rrsis.data.damage import DAMAGE_KINDS, check_damage_kinds
 from processing_rrsis.data.demo import DemoSpec, write_demo
 from processing_rrsis.data.refsegrs import RefSegRS
 from processing_rrsis.data.rrsisd import RRSISD
+from processing_rrsis.data.writers import write_rrsisd
 
 STYLES = ("rrsisd", "refsegrs", "risbench")
 COUNTS = {"train": 6, "validation": 3, "test": 3}
@@ -194,11 +195,20 @@ def test_counts_are_compared_with_the_published_ones_where_there_is_no_marker(tm
 
 
 def test_demo_data_are_no_published_data(tmp_path):
-    """SyntheticRS's 21st category and its sizes count as such only where demo.json says so."""
+    """A demo's counts and sizes count as such only where demo.json says so; its categories are the published ones."""
     make_demo(tmp_path / "demo", counts={"train": 20, "validation": 1, "test": 1})
     report = check(tmp_path / "demo", expected="published")
+    assert [finding.check for finding in report.findings] == ["wrong-count", "image-size"]
+
+
+def test_own_categories_are_known_by_the_marker_alone(tmp_path):
+    row = {"image": np.zeros((8, 8, 3), np.uint8), "mask": np.eye(8, dtype=bool), "expression": "A barn"}
+    rows = {split: [{**row, "category": "barn", "image_id": split}] for split in COUNTS}
+    write_rrsisd(rows, tmp_path / "own", progress=False)
+    assert "unknown-category" not in {finding.check for finding in check(tmp_path / "own").findings}
+    report = check(tmp_path / "own", expected="published")
     (finding,) = [finding for finding in report.findings if finding.check == "unknown-category"]
-    assert {item.detail for item in finding.items} == {"building"}
+    assert {item.detail for item in finding.items} == {"barn"}
 
 
 def test_a_zip_is_checked_as_it_is(tmp_path):

@@ -18,6 +18,8 @@ from processing_rrsis.data.rrsisd import RRSISD
 from processing_rrsis.data.synthetic import SyntheticRS
 from processing_rrsis.data.writers import write_refsegrs, write_rrsisd
 from processing_rrsis.data.writing import encode_rle, read_mask, tight_box
+from processing_rrsis.data.writing_rrsisd import FILE_CATEGORIES
+from processing_rrsis.expression_rrsis import CATEGORY_SETS
 
 COUNTS = {"train": 5, "validation": 2, "test": 3}
 SIZE_PX = 40
@@ -129,8 +131,8 @@ def test_the_builders_read_what_was_rendered(demo, tmp_path):
 
 
 def test_demo_rows_are_those_of_synthetic_rs(demo, tmp_path):
+    """In their order; RRSIS-D's style skips those about buildings, which it has no category for."""
     spec, _ = demo
-    sizes = {f"{split}_samples": count for split, count in COUNTS.items()}
     reference = SyntheticRS(
         spec.preset,
         cache_dir=str(tmp_path),
@@ -139,13 +141,33 @@ def test_demo_rows_are_those_of_synthetic_rs(demo, tmp_path):
         expressions_per_scene=2,
         test_compositional_samples=0,
         test_absent_samples=0,
-        **sizes,
+        **{f"{split}_samples": 2 * count for split, count in COUNTS.items()},
     )
     reference.download_and_prepare()
-    for split in COUNTS:
-        for expected, row in zip(reference.as_dataset(split=split), demo_rows(spec, split), strict=True):
+    skipped = 0
+    for split, count in COUNTS.items():
+        rows = list(reference.as_dataset(split=split))
+        kept = [row for row in rows if spec.style != "rrsisd" or row["category"] != "building"]
+        drawn = list(demo_rows(spec, split))
+        skipped += len(rows) - len(kept)
+        assert len(drawn) == count
+        for expected, row in zip(kept[:count], drawn, strict=True):
             assert (row["sample_id"], row["expression"]) == (expected["sample_id"], expected["expression"])
             assert np.array_equal(read_mask(row["mask"]) * np.uint8(255), np.asarray(expected["mask"]))
+    assert (skipped > 0) == (spec.style == "rrsisd")
+
+
+def test_a_demo_of_rrsisd_has_its_categories_and_no_other(tmp_path):
+    """Of 40 references some 5 would be about buildings."""
+    spec = DemoSpec("rrsisd", counts={"train": 40, "validation": 1, "test": 1}, image_size_px=SIZE_PX)
+    written = write_demo(spec, tmp_path / "demo", progress=False).written
+    assert written.categories == FILE_CATEGORIES
+    assert written.counts == spec.counts
+    assert {row["category"] for row in demo_rows(spec, "train")} <= set(CATEGORY_SETS["rrsisd"])
+    others = {
+        row["category"] for row in demo_rows(DemoSpec("risbench", counts=spec.counts, image_size_px=40), "train")
+    }
+    assert "building" in others
 
 
 def test_several_processes_write_the_same_files(demo, tmp_path):

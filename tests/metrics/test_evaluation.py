@@ -233,6 +233,13 @@ def test_rows_in_a_list_without_kind_or_category():
     assert result.overall["mIoU"] == evaluate(make_dataset()).overall["mIoU"]
 
 
+def test_blank_categories_are_unknown():
+    rows = [{**row, "category": ("", " ", "ship")[index % 3]} for index, row in enumerate(make_dataset())]
+    result = evaluate(rows)
+    assert set(result.by_category) == set(result.overall["per_category"]) == {"ship"}
+    assert result.categories[:4] == [None, None, "ship", None]
+
+
 def test_a_given_progress_is_used_and_cleaned_up():
     with Progress(disable=True) as progress:
         evaluate_model(FakeModel(), make_dataset(), ReferringCollator(FakeProcessor()), progress=progress)

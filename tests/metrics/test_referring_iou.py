@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import processing_rrsis
+from processing_rrsis.metrics.confidence import bootstrap_intervals
 from processing_rrsis.metrics.referring_iou import (
     THRESHOLDS,
     ReferringIoU,
@@ -64,6 +65,25 @@ def test_scores_worked_by_hand():
     assert scores["Pr@0.6"] == pytest.approx(100 / 3)
     assert scores["per_category"] == {"dam": 100.0, "ship": 25.0}
     assert scores["category_average"] == pytest.approx(62.5)
+
+
+@pytest.mark.parametrize("unknown", [None, "", " "])
+def test_a_blank_category_is_none_of_the_categories(load_module, unknown):
+    # IoU 1/2, 2/2 and 0/2; the last one counts in mIoU alone.
+    predictions = [[[1, 1], [0, 0]], [[0, 1], [0, 1]], [[0, 0], [0, 0]]]
+    references = [[[1, 0], [0, 0]], [[0, 1], [0, 1]], [[1, 1], [0, 0]]]
+    for compute in (
+        lambda names: compute_referring_iou(predictions, references, categories=names),
+        lambda names: load_module().compute(predictions=predictions, references=references, categories=names),
+    ):
+        scores = compute(["ship", "dam", unknown])
+        assert scores["mIoU"] == pytest.approx(50.0)
+        assert scores["per_category"] == {"dam": 100.0, "ship": 50.0}
+        assert scores["category_average"] == pytest.approx(75.0)
+        assert set(compute([unknown] * 3)) == set(compute(None))
+    metric = ReferringIoU()
+    metric.update(1, 2, category=unknown, kind=unknown)
+    assert (metric.by_category(), metric.by_kind()) == ({}, {})
 
 
 def test_all_empty_masks_score_zero_and_the_overall_iou_is_undefined():
@@ -164,6 +184,49 @@ def test_evaluate_module_takes_arrays_in_batches_and_counts(load_module, random_
     counts = [intersection_and_union(p, r) for p, r in zip(predictions, references, strict=True)]
     scores = load_module("counts").compute(predictions=[i for i, _ in counts], references=[u for _, u in counts])
     assert scores == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("with_images", [False, True])
+def test_evaluate_module_gives_the_same_intervals(load_module, with_images):
+    generator = np.random.default_rng(11)
+    unions = generator.integers(0, 900, size=120)
+    inside = (unions * generator.random(120)).astype(int)
+    images = [f"image {number}" for number in generator.integers(0, 40, size=120)] if with_images else None
+    expected = bootstrap_intervals(inside, unions, image_ids=images, confidence=0.9, num_resamples=300, seed=5)
+    scores = load_module("counts").compute(
+        predictions=inside,
+        references=unions,
+        confidence_level=0.9,
+        image_ids=images,
+        resamples=300,
+        seed=5,
+    )
+    found = scores["confidence_intervals"]
+    assert list(found) == list(expected.scores)
+    for name, bounds in expected.scores.items():
+        assert found[name] == pytest.approx(list(bounds), rel=1e-12)
+        assert bounds[0] < scores[name] < bounds[1]
+
+
+def test_evaluate_module_without_pixels_has_no_interval_of_the_overall_iou(load_module):
+    options = {"predictions": [0, 0], "references": [0, 0]}
+    found = load_module("counts").compute(**options, confidence_level=0.95)["confidence_intervals"]
+    assert np.isnan(found["oIoU"]).all()
+    assert found["mIoU"] == [0.0, 0.0]
+    assert "confidence_intervals" not in load_module("counts").compute(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence_level": 1.0}, "confidence_level between 0 and 1"),
+        ({"confidence_level": 0.9, "resamples": 9}, "at least 100 resamples, got 0.9 and 9"),
+        ({"confidence_level": 0.9, "image_ids": ["a"]}, r"one image id per sample \(2\), got 1"),
+    ],
+)
+def test_evaluate_module_refuses_impossible_intervals(load_module, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_module("counts").compute(predictions=[1, 1], references=[1, 2], **options)
 
 
 def test_evaluate_module_refuses_8_bit_masks_and_unknown_configurations(load_module):

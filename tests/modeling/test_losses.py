@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from modeling_rrsis.loss_rrsis import (
+    BatchPart,
     affinity_loss,
     binary_cross_entropy,
     check_label_values,
@@ -126,3 +127,40 @@ def test_ignored_pixels_without_a_target_are_warned_of(values, is_warned_of, dty
     monkeypatch.setattr("modeling_rrsis.loss_rrsis.logger.warning", messages.append)
     check_label_values(torch.tensor([[values]], dtype=dtype))
     assert ["pass `labels == 255`" in message for message in messages] == [True] * is_warned_of
+
+
+def labelled_batch():
+    """Log-odds and labels of four images with targets of unlike sizes and ignored pixels."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, 5, generator=generator, dtype=torch.float64)
+    labels = torch.zeros(4, 6, 5, dtype=torch.int64)
+    labels[0, :1], labels[1, :5], labels[2, 0, 0] = 1, 1, 1
+    labels[1, 5] = 255
+    return logits, labels
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logits, labels, **part: weighted_cross_entropy(logits, labels, (0.9, 1.1), **part),
+        binary_cross_entropy,
+        dice_loss,
+        lambda logits, labels, **part: dice_loss(logits, labels, "mean", **part),
+    ],
+    ids=["weighted", "binary", "dice", "mean dice"],
+)
+@pytest.mark.parametrize("num_parts", [2, 4])
+def test_the_mean_over_parts_is_the_loss_of_the_batch(loss, num_parts):
+    logits, labels = labelled_batch()
+    counts = torch.tensor([(labels == value).sum() for value in (0, 1)], dtype=torch.float64)
+    part = BatchPart(num_parts=num_parts, label_counts=counts)
+    parts = [loss(*one, part=part) for one in zip(logits.chunk(num_parts), labels.chunk(num_parts), strict=True)]
+    torch.testing.assert_close(torch.stack(parts).mean(), loss(logits, labels))
+
+
+def test_parts_that_do_not_know_each_other_give_another_loss():
+    """What the two arguments are for: the mean of plain losses weighs a part's few pixels more."""
+    logits, labels = labelled_batch()
+    parts = [weighted_cross_entropy(*one, (0.9, 1.1)) for one in zip(logits.chunk(2), labels.chunk(2), strict=True)]
+    difference = torch.stack(parts).mean() - weighted_cross_entropy(logits, labels, (0.9, 1.1))
+    assert abs(float(difference)) > 1e-5  # rounding is 1e-15

@@ -212,6 +212,28 @@ def test_mask_forms_mean_the_same(form):
     assert np.array_equal(to_label_map(forms[form]), truth.astype(np.uint8))
 
 
+def test_every_8_bit_value_of_a_mask_is_read_or_refused():
+    for value in range(256):
+        mask = np.array([[0, value], [value, 0]], dtype=np.uint8)
+        if value in (0, 1, 255):
+            assert to_label_map(mask).tolist() == [[0, int(value > 0)], [int(value > 0), 0]]
+        else:
+            with pytest.raises(ValueError, match=rf"got also \[{value}\]"):
+                to_label_map(mask)
+    assert to_label_map(np.array([[0, 1, 255]], dtype=np.uint8)).tolist() == [[0, 1, 255]]
+    mask = np.zeros((2, 2), dtype=np.uint8)
+    assert not np.shares_memory(to_label_map(mask), mask)
+
+
+def test_images_of_several_sizes_stay_apart_without_tensors(pixels):
+    inputs = RRSISImageProcessor(do_resize=False)(
+        [pixels, pixels[:9]], segmentation_maps=[pixels[:, :, 0] > 9, pixels[:9, :, 0] > 9]
+    )
+    assert [values.shape for values in inputs["pixel_values"]] == [(3, 37, 53), (3, 9, 53)]
+    assert [labels.shape for labels in inputs["labels"]] == [(37, 53), (9, 53)]
+    assert np.array_equal(inputs["pixel_values"][0][:, :9], inputs["pixel_values"][1])
+
+
 def test_mask_stacks_are_taken_apart(small):
     images, masks = np.zeros((2, 6, 8, 3), dtype=np.uint8), np.zeros((2, 6, 8), dtype=bool)
     masks[1] = True

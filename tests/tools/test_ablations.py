@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from modeling_rrsis import MODELS
 from processing_rrsis.tools.ablations import ABLATIONS, ablations_of, get_ablation
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.recipes import get_recipe
+from processing_rrsis.training.recipe import get_recipe
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model
 from train_accelerate import TrainingArguments, resolve_recipe
 
@@ -167,7 +167,7 @@ def test_training_applies_a_preset_on_top_of_the_recipe():
     recipe = resolve_recipe(arguments)
     assert (arguments.model, arguments.output_dir) == ("danet", "runs/danet-table3-affinity")
     assert recipe.config == {
-        **get_recipe("danet", "synthetic").config,
+        **get_recipe("danet-synthetic").config,
         "affinity_weight": 0.5,
         "predictor": "conv",
     }

@@ -1,7 +1,7 @@
 """`evaluate` module of the metric of referring segmentation.
 
-Self-contained on purpose: it is loaded by path or from a Space, without this project. The definition it repeats is
-`processing_rrsis.metrics.referring_iou`; a test holds the two equal.
+Self-contained on purpose: it is loaded by path or from a Space, without this project. What it repeats is in
+`processing_rrsis.metrics.referring_iou` and `processing_rrsis.metrics.confidence`; tests hold them equal.
 """
 
 import math
@@ -22,10 +22,16 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: binary masks (H, W) of 0 and 1; with the configuration "counts" the intersections in pixels.
     references: binary masks of the same shapes; with the configuration "counts" the unions in pixels.
-    categories: optional list with the category name of every sample.
+    categories: optional list with the category name of every sample; None or blank where it is not known.
+    confidence_level: optional, such as 0.95: adds confidence_intervals, by percentile bootstrap.
+    image_ids: optional list with the image of every sample: whole images are drawn. Needed where samples share images,
+        else the intervals are too narrow.
+    resamples: number of bootstrap resamples, at least 100.
+    seed: seed of the bootstrap.
 
 Returns:
-    mIoU, oIoU, Pr@0.5 ... Pr@0.9 in percent, n; with categories also per_category and category_average.
+    mIoU, oIoU, Pr@0.5 ... Pr@0.9 in percent, n; with categories also per_category and category_average; with a
+    confidence_level also confidence_intervals: name -> [lower, upper] in percent.
 
 Examples:
     >>> metric = evaluate.load("processing_rrsis/metrics/rrsis_iou")
@@ -36,6 +42,7 @@ Examples:
 _CITATION = ""
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_SCORE_NAMES = ("mIoU", "oIoU", *(f"Pr@{threshold}" for threshold in _THRESHOLDS))
 
 
 def _count_pixels(predictions: Sequence[Any], references: Sequence[Any]) -> Iterator[tuple[int, int]]:
@@ -48,6 +55,30 @@ def _count_pixels(predictions: Sequence[Any], references: Sequence[Any]) -> Iter
         if max(predicted.max(initial=0), wanted.max(initial=0)) > 1:
             raise ValueError(f"Sample {index}: expected masks of 0 and 1. Hand over `mask > 127` for 8-bit masks.")
         yield int(((predicted == 1) & (wanted == 1)).sum()), int(((predicted == 1) | (wanted == 1)).sum())
+
+
+def _intervals(
+    counts: Sequence[tuple[int, int]], image_ids: Sequence[str] | None, level: float, resamples: int, seed: int
+) -> dict[str, list[float]]:
+    """Percentile bootstrap over the samples, or over the images; the order of the samples changes nothing."""
+    names = [""] * len(counts) if image_ids is None else [str(name) for name in image_ids]
+    ordered = sorted((name, *count) for name, count in zip(names, counts, strict=True))
+    inside, whole = np.array([count for _, *count in ordered]).T
+    iou = np.divide(inside, whole, out=np.zeros(len(whole)), where=whole > 0)
+    table = np.column_stack([np.ones(len(iou)), iou, inside, whole, *(iou >= x for x in _THRESHOLDS)])
+    if image_ids is not None:
+        table = np.add.reduceat(table, np.unique([name for name, *_ in ordered], return_index=True)[1])
+    generator, units = np.random.default_rng(seed), len(table)
+    draws = (generator.integers(0, units, units) for _ in range(resamples))
+    totals = np.array([np.bincount(drawn, minlength=units) @ table for drawn in draws])
+    n, union = totals[:, 0], totals[:, 3]
+    overall = np.divide(totals[:, 2], union, out=np.full(resamples, np.nan), where=union > 0)
+    bounds = {}
+    for name, values in zip(_SCORE_NAMES, (totals[:, 1] / n, overall, *(totals[:, 4:] / n[:, None]).T), strict=True):
+        defined = values[~np.isnan(values)]  # resamples without any pixel have no oIoU
+        tails = [50 * (1 - level), 50 * (1 + level)]
+        bounds[name] = (100 * np.percentile(defined, tails)).tolist() if len(defined) else [math.nan, math.nan]
+    return bounds
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -70,14 +101,27 @@ class RRSISIoU(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: Sequence[Any], references: Sequence[Any], categories: Sequence[str] | None = None
+        self,
+        predictions: Sequence[Any],
+        references: Sequence[Any],
+        categories: Sequence[str | None] | None = None,
+        confidence_level: float | None = None,
+        image_ids: Sequence[str] | None = None,
+        resamples: int = 1000,
+        seed: int = 0,
     ) -> dict[str, Any]:
         if self.config_name == "counts":
             counts = [(int(i), int(u)) for i, u in zip(predictions, references, strict=True)]
         else:
             counts = list(_count_pixels(predictions, references))
-        if categories is not None and len(categories) != len(counts):
-            raise ValueError(f"Expected one category per sample ({len(counts)}), got {len(categories)}.")
+        for name, values in (("category", categories), ("image id", image_ids)):
+            if values is not None and len(values) != len(counts):
+                raise ValueError(f"Expected one {name} per sample ({len(counts)}), got {len(values)}.")
+        if confidence_level is not None and not (0 < confidence_level < 1 and resamples >= 100):
+            raise ValueError(
+                f"Expected a confidence_level between 0 and 1 and at least 100 resamples, got {confidence_level} and "
+                f"{resamples}."
+            )
         for index, (intersection, union) in enumerate(counts):
             if not 0 <= intersection <= union:
                 raise ValueError(f"Sample {index}: expected 0 <= intersection <= union, got {intersection}, {union}.")
@@ -90,12 +134,15 @@ class RRSISIoU(evaluate.Metric):
         for threshold in _THRESHOLDS:
             scores[f"Pr@{threshold}"] = 100 * sum(iou >= threshold for iou in ious) / len(ious)
         scores["n"] = len(ious)
-        if categories is not None:
-            groups = defaultdict(list)
-            for category, iou in zip(categories, ious, strict=True):
+        groups = defaultdict(list)
+        for category, iou in zip([] if categories is None else categories, ious, strict=False):
+            if category and not category.isspace():
                 groups[category].append(iou)
+        if groups:
             scores["per_category"] = {
                 name: 100 * math.fsum(values) / len(values) for name, values in sorted(groups.items())
             }
             scores["category_average"] = math.fsum(scores["per_category"].values()) / len(groups)
+        if confidence_level is not None:
+            scores["confidence_intervals"] = _intervals(counts, image_ids, confidence_level, resamples, seed)
         return scores

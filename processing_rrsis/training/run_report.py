@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ..metrics import evaluate_model, evaluate_with_controls
-from .model_card import ModelCardFacts, render_model_card
-from .plots import training_curves
-from .recipes import Recipe
-from .report import group_table, overall_table, print_tables, result_dict
-from .sheet import contact_sheet, predict_samples, select_for_sheet
+from ..metrics import CONTROLS, control_expressions, evaluate_model, evaluate_with_controls
+from ..tools.model_card import ModelCardFacts, render_model_card
+from ..tools.plots import training_curves
+from ..tools.report import group_table, overall_table, print_tables, result_dict
+from ..tools.sheet import contact_sheet, predict_samples, select_for_sheet
+from .recipe import Recipe
 
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
 TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
@@ -30,6 +30,7 @@ class RunSummary:
 
     Args:
         recipe: The run's recipe, overrides applied.
+        settings: What else decides the outcome: seeds, updates, the training data's size and digest.
         seed: Seed of the run.
         best_step: Update whose weights were selected.
         best_miou: Their mIoU on the validation split, in percent.
@@ -39,6 +40,7 @@ class RunSummary:
     """
 
     recipe: Recipe
+    settings: dict[str, Any]
     seed: int
     best_step: int
     best_miou: float
@@ -47,15 +49,29 @@ class RunSummary:
     ceilings: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for metrics.json."""
+        """Plain values for metrics.json: nothing that depends on the machine's speed."""
         return {
             "recipe": self.recipe.to_dict(),
+            "settings": self.settings,
             "seed": self.seed,
             "selection": f"best mIoU on validation, {self.best_miou:.2f} at step {self.best_step}",
-            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "results": self.results,
             "ceilings": self.ceilings,
         }
+
+
+def possible_controls(split: Any) -> tuple[str, ...]:
+    """The controls that a split has the columns and the variety for; see `metrics.controls`."""
+    possible = []
+    for control in CONTROLS:
+        if control == "category" and not ("category" in split.column_names and all(split["category"])):
+            continue
+        try:
+            control_expressions(split, control)
+        except ValueError:  # one text on more than half of the samples: nothing to shuffle
+            continue
+        possible.append(control)
+    return tuple(possible)
 
 
 def evaluate_splits(
@@ -78,7 +94,10 @@ def evaluate_splits(
     results: dict[str, dict[str, Any]] = {}
     for split in (name for name in data if name.startswith("test")):
         if split == "test":
-            results[split] = evaluate_with_controls(model, data[split], collator, seed=seed, **options)
+            controls = possible_controls(data[split])
+            results[split] = evaluate_with_controls(
+                model, data[split], collator, controls=controls, seed=seed, **options
+            )
         else:
             results[split] = {"expression": evaluate_model(model, data[split], collator, **options)}
     return results
@@ -88,20 +107,21 @@ def draw_sheet(
     model: Callable[..., Any], split: Any, collator: Any, results: Mapping[str, Any], *, device: Any, path: Path
 ) -> Path:
     """Contact sheet of a split from its evaluation: the best, the typical and the worst."""
-    result, shuffled = results["expression"], results["shuffled"]
+    result = results["expression"]
     chosen = select_for_sheet(result.ious.tolist(), result.kinds, SHEET_SAMPLES, image_ids=list(split["image_id"]))
     samples = predict_samples(model, split, chosen, collator, device=device)
-    title = (
-        f"test mIoU {result.overall['mIoU']:.1f} with the expression, "
-        f"{shuffled.overall['mIoU']:.1f} with another sample's expression"
-    )
+    title = f"test mIoU {result.overall['mIoU']:.1f} with the expression"
+    if "shuffled" in results:
+        title += f", {results['shuffled'].overall['mIoU']:.1f} with another sample's expression"
     return contact_sheet(samples, path, title=title)
 
 
 def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Console) -> None:
     """Tables of the test splits and of the time that the run took."""
-    tables = [overall_table(results["test"], title="test", ceilings=summary.ceilings or None)]
-    if results["test"]["expression"].by_kind:
+    tables = []
+    if "test" in results:
+        tables.append(overall_table(results["test"], title="test", ceilings=summary.ceilings or None))
+    if "test" in results and results["test"]["expression"].by_kind:
         tables.append(group_table(results["test"], "by_kind", title="test, mIoU by kind of expression"))
     others = {name: parts["expression"] for name, parts in results.items() if name != "test"}
     if others:
@@ -115,11 +135,11 @@ def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Cons
         )
     total = sum(summary.seconds.values())
     parts = ", ".join(f"{name} {value:.0f} s" for name, value in summary.seconds.items())
-    console.print(f"Selected on validation: step {summary.best_step}. Time: {total:.0f} s ({parts}).")
+    console.print(f"Selected on validation alone: step {summary.best_step}. Time: {total:.0f} s ({parts}).")
 
 
 def card_text(
-    summary: RunSummary, model: torch.nn.Module, *, repo_id: str, selection: str, train_samples: int, device: str
+    summary: RunSummary, model: torch.nn.Module, *, repo_id: str, selection: str, starting_weights: str, device: str
 ) -> str:
     """The model card of weights of a run; what its end has not measured yet reads "not measured"."""
     facts = ModelCardFacts(
@@ -129,8 +149,8 @@ def card_text(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         image_size_px=summary.recipe.image_size_px,
         max_length=summary.recipe.max_length,
-        train_samples=train_samples,
-        starting_weights="random",
+        train_samples=summary.settings["train_samples"],
+        starting_weights=starting_weights,
         selection=selection,
         seed=summary.seed,
         training_seconds=summary.seconds.get("training"),

@@ -1,0 +1,1 @@
+"""Training: recipes, starting weights, order of samples, checkpoints, the loop and what it leaves."""

@@ -1,0 +1,217 @@
+"""Options of the training command, and the recipe that they make."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from modeling_rrsis import MODELS
+
+from ..data.augmentation import Augmentation
+from ..data.own_table import TABLE_ENDINGS
+from ..tools.ablations import Ablation, get_ablation
+from .recipe import Recipe, default_recipe, get_recipe
+from .watching import check_trackers
+
+RECIPE_OVERRIDES = (
+    "batch_size",
+    "learning_rate",
+    "text_learning_rate",
+    "warmup_steps",
+    "eval_every",
+    "augmentation",
+    "mixed_precision",
+)
+AT_LEAST_ONE = (
+    "max_steps",
+    "max_epochs",
+    "batch_size",
+    "eval_every",
+    "log_every",
+    "max_samples",
+    "gradient_accumulation_steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of the description, and say every default."""
+
+
+def option(default: object, text: str) -> object:
+    """A field of the command line with its help."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainingArguments:
+    """Options of the command line; an option that is left out follows the recipe."""
+
+    # What is trained
+    model: str | None = option(None, f"Network: {', '.join(MODELS)}; the recipe's or fianet if absent.")
+    recipe: str | None = option(
+        None, "Recipe by name (`rrsis recipes` lists them) or a .yaml file; MODEL-DATASET if absent."
+    )
+    ablation: str | None = option(None, "Preset of a paper's ablation table, on top of the recipe: `rrsis ablations`.")
+    dataset: str | None = option(
+        None, "synthetic (made on this machine), refsegrs, rrsisd, risbench, own or a .csv/.jsonl table."
+    )
+    data_dir: str | None = option(None, "Folder or zip of a downloaded benchmark; with own the table.")
+    allow_missing: bool = option(False, "Go on where images of the download are missing, without their references.")
+    output_dir: str | None = option(
+        None, "Folder that everything is written to; runs/RECIPE or runs/ABLATION if absent."
+    )
+    # Where it starts
+    vision_weights: str | None = option(
+        None, "Pretrained Swin: a timm name or a file with its weights; the recipe's if absent."
+    )
+    text_weights: str | None = option(None, "Pretrained BERT: a name on the Hub or a folder; the recipe's if absent.")
+    from_scratch: bool = option(False, "Start from random weights where the recipe starts from pretrained ones.")
+    init_from: str | None = option(
+        None, "Fine-tune a model of this kind: a folder such as runs/x/best, or a Hub name."
+    )
+    seed: int = option(0, "Seed of new weights, order of samples, augmentation and dropout.")
+    data_seed: int = option(0, "Seed of the embedded benchmark's scenes.")
+    # How long and how
+    max_steps: int | None = option(None, "Updates, instead of the recipe's updates or epochs.")
+    max_epochs: int | None = option(None, "Epochs, instead of the recipe's updates or epochs.")
+    batch_size: int | None = option(
+        None, "Samples per update, over all processes and accumulation steps: the learning rate belongs to it."
+    )
+    gradient_accumulation_steps: int = option(1, "Forward passes per update.")
+    learning_rate: float | None = option(None, "AdamW's learning rate; never scaled by the number of processes.")
+    text_learning_rate: float | None = option(None, "Learning rate of the text encoder.")
+    warmup_steps: int | None = option(None, "Updates of linear warm-up.")
+    augmentation: str | None = option(
+        None, "none, or flip, vflip and boxes joined with '+', such as flip+boxes; mirrors the words too."
+    )
+    mixed_precision: str | None = option(None, "no, bf16, fp16, or auto: bf16 where the hardware computes in it.")
+    gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
+    freeze_batch_norm: bool = option(False, "Keep BatchNorm's statistics, as for fine-tuning with small batches.")
+    ema_decay: float | None = option(
+        None, "Also average the weights, 0.999 for example; the average is evaluated and saved."
+    )
+    compile: bool = option(False, "torch.compile the network; the first update takes minutes.")
+    # Stopping and going on
+    resume: str = option(
+        "none",
+        "latest: go on from the newest whole checkpoint, or start where there is none; or a checkpoint's folder.",
+    )
+    checkpoint_every: int | None = option(None, "Updates between checkpoints; as eval_every if absent.")
+    keep_checkpoints: int = option(2, "Checkpoints that stay on the disk; the oldest goes first.")
+    # What is seen
+    eval_every: int | None = option(None, "Updates between evaluations on the validation split.")
+    log_every: int = option(20, "Updates between lines of metrics.jsonl.")
+    report_to: str = option("none", "Trackers beside metrics.jsonl: tensorboard, wandb, joined with commas.")
+    panel_samples: int = option(8, "Validation samples drawn at every evaluation in panels/; 0 for none.")
+    # The machine
+    num_workers: int = option(1, "Processes that load data, per training process.")
+    cpu_threads: int | None = option(
+        None, "Threads of a process that computes on the CPU; its share of the cores if absent."
+    )
+    max_samples: int | None = option(None, "Samples of each split, for a quick look; all of them if absent.")
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run; `resolve_recipe` sets it where it was left out."""
+        if self.output_dir is None:
+            raise ValueError("output_dir is not set yet; call resolve_recipe first")
+        return Path(self.output_dir)
+
+
+def parse_arguments(argv: list[str] | None, description: str) -> TrainingArguments:
+    """The command line's options."""
+    parser = HfArgumentParser(TrainingArguments, description=description, formatter_class=HelpFormatter)
+    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    return arguments
+
+
+def check_arguments(arguments: TrainingArguments) -> None:
+    """Raise a `ValueError` for options that are out of range or exclude each other."""
+    for name in AT_LEAST_ONE:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}.")
+    for name in ("num_workers", "panel_samples", "seed", "data_seed"):
+        if getattr(arguments, name) < 0:
+            raise ValueError(f"--{name} must be at least 0, got {getattr(arguments, name)}.")
+    for name, low in (("learning_rate", 1e-9), ("text_learning_rate", 1e-9), ("warmup_steps", 0)):
+        value = getattr(arguments, name)
+        if value is not None and not low <= value < math.inf:
+            raise ValueError(f"--{name} must be a number of at least {low:g}, got {value}.")
+    if arguments.ema_decay is not None and not 0 < arguments.ema_decay < 1:
+        raise ValueError(f"--ema_decay must lie between 0 and 1, such as 0.999, got {arguments.ema_decay}.")
+    if arguments.mixed_precision is not None and arguments.mixed_precision not in PRECISIONS:
+        raise ValueError(
+            f"--mixed_precision must be one of {', '.join(PRECISIONS)}, got {arguments.mixed_precision!r}."
+        )
+    for first, second in (
+        ("max_steps", "max_epochs"),
+        ("from_scratch", "init_from"),
+        ("from_scratch", "vision_weights"),
+        ("init_from", "vision_weights"),
+        ("init_from", "text_weights"),
+    ):
+        if getattr(arguments, first) and getattr(arguments, second):
+            raise ValueError(f"--{first} and --{second} exclude each other; give one of them.")
+    if arguments.augmentation is not None:
+        Augmentation.from_name(arguments.augmentation)
+    check_trackers(arguments.report_to)
+
+
+def resolve_recipe(arguments: TrainingArguments) -> Recipe:
+    """The recipe with the ablation's fields and the command line's numbers in place of its own.
+
+    Fills in `arguments.model`, `dataset` and `output_dir` where they were left out.
+
+    Raises:
+        ValueError: For an unknown model, recipe or ablation, numbers out of range or options that exclude each other.
+    """
+    check_arguments(arguments)
+    if arguments.dataset is not None and Path(arguments.dataset).suffix.lower() in TABLE_ENDINGS:
+        if arguments.data_dir is not None:
+            raise ValueError(f"--dataset {arguments.dataset} is a table and needs no --data_dir; leave one out.")
+        arguments.data_dir, arguments.dataset = arguments.dataset, "own"
+    ablation = None if arguments.ablation is None else get_ablation(arguments.ablation)
+    recipe = _named_recipe(arguments, ablation)
+    arguments.model, arguments.dataset = recipe.model, recipe.dataset
+    arguments.output_dir = arguments.output_dir or f"runs/{arguments.ablation or _short_name(recipe)}"
+    changes = {name: getattr(arguments, name) for name in RECIPE_OVERRIDES if getattr(arguments, name) is not None}
+    if arguments.max_steps is not None or arguments.max_epochs is not None:
+        changes |= {"max_steps": arguments.max_steps, "max_epochs": arguments.max_epochs}
+    recipe = recipe.changed("option of the command line", **changes)
+    if ablation is not None:
+        fields = {"config": dict(ablation.fields), "ablation": ablation.name}
+        recipe = recipe.changed(f"ablation {ablation.name}", **fields)
+    return recipe
+
+
+def _named_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> Recipe:
+    """The recipe before its changes; it, the model, the dataset and the ablation must fit each other."""
+    if arguments.recipe is not None:
+        recipe = get_recipe(arguments.recipe)
+        if arguments.model not in (None, recipe.model):
+            raise ValueError(f"--recipe {recipe.name} is one of {recipe.model}, got --model {arguments.model}.")
+        if arguments.dataset not in (None, recipe.dataset):
+            recipe = recipe.changed("option of the command line", dataset=arguments.dataset)
+    else:
+        model = arguments.model or ("fianet" if ablation is None else ablation.model)
+        if model not in MODELS:
+            raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {model!r}.")
+        recipe = default_recipe(model, arguments.dataset or "synthetic")
+    if ablation is not None and recipe.model != ablation.model:
+        raise ValueError(
+            f"--ablation {ablation.name} is one of {ablation.model}, got --model {recipe.model}. Leave --model out."
+        )
+    return recipe
+
+
+def _short_name(recipe: Recipe) -> str:
+    """Folder name of a run: the model's on the embedded benchmark, else the recipe's."""
+    return recipe.model if recipe.dataset == "synthetic" else recipe.name

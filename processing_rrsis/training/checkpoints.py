@@ -1,0 +1,247 @@
+"""Checkpoints that are whole or not there: written aside, checked off in a manifest, renamed.
+
+`O/checkpoints/step-00001200/` holds what Accelerate saves (weights, optimizer, schedule, scaler), `state.json` (what
+the loop remembers) and `manifest.json` (size and SHA-256 of every file), which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+STATE = "state.json"
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8})")
+_PARTIAL = ".partial"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written or read; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint.
+
+    Attributes:
+        folder: Where it lies.
+        step: Updates that it has behind it.
+    """
+
+    folder: Path
+    step: int
+
+    def state(self) -> dict[str, Any]:
+        """What the loop remembers."""
+        return json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+
+    def num_bytes(self) -> int:
+        """Size of all files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def checkpoint_folders(output_dir: Path) -> list[Checkpoint]:
+    """Checkpoints of a run by name, newest first; not looked into."""
+    root = output_dir / FOLDER
+    found = [(path, _NAME.fullmatch(path.name)) for path in root.iterdir()] if root.is_dir() else []
+    named = [Checkpoint(path, int(match[1])) for path, match in found if match]
+    return sorted(named, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+
+def find_damage(folder: Path) -> str | None:
+    """Compare a checkpoint's files with its manifest.
+
+    Returns:
+        What is wrong, in words; `None` for a checkpoint that is as it was written.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, dict[str, Any]] = manifest["files"]
+        version = manifest["format"]
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}: it was not finished"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"its {MANIFEST} can't be read ({error})"
+    if version != FORMAT:
+        return f"it has format {version}, this version reads {FORMAT}"
+    for name, written in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != written["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes, {written['bytes']:,} were written"
+        if _digest(path) != written["sha256"]:
+            return f"{name} has other content than was written"
+    return None
+
+
+def newest_whole(output_dir: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint without damage; what is skipped is said.
+
+    Args:
+        output_dir: Folder of the run.
+        say: Called with a sentence for each damaged checkpoint.
+
+    Returns:
+        `None` where the run has no checkpoints at all.
+
+    Raises:
+        CheckpointError: If there are checkpoints and all are damaged.
+    """
+    candidates = checkpoint_folders(output_dir)
+    for checkpoint in candidates:
+        damage = find_damage(checkpoint.folder)
+        if damage is None:
+            return checkpoint
+        say(f"warning: skipping the checkpoint {checkpoint.folder}: {damage}.")
+    if candidates:
+        raise CheckpointError(
+            f"All {len(candidates)} checkpoints in {output_dir / FOLDER} are damaged, see above. Restore one from a "
+            "backup, or start again with --resume none (what is there is kept aside)."
+        )
+    return None
+
+
+def resolve_resume(resume: str, output_dir: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint that `--resume` asks for.
+
+    Args:
+        resume: `"none"`, `"latest"` or the folder of a checkpoint.
+        output_dir: Folder of the run.
+        say: See `newest_whole`.
+
+    Returns:
+        `None` for a run from the beginning.
+
+    Raises:
+        CheckpointError: If the named checkpoint does not exist or is damaged, or all are.
+    """
+    if resume == "none":
+        return None
+    if resume == "latest":
+        return newest_whole(output_dir, say)
+    folder = Path(resume)
+    match = _NAME.fullmatch(folder.name)
+    if not folder.is_dir() or match is None:
+        known = ", ".join(str(checkpoint.folder) for checkpoint in checkpoint_folders(output_dir)) or "none"
+        raise CheckpointError(
+            f"--resume: expected none, latest or the folder of a checkpoint (step-00001200), got {resume!r}. "
+            f"{output_dir / FOLDER} has: {known}."
+        )
+    damage = find_damage(folder)
+    if damage is not None:
+        raise CheckpointError(f"--resume: {folder} is damaged: {damage}. Use another, or --resume latest.")
+    return Checkpoint(folder, int(match[1]))
+
+
+def save_checkpoint(accelerator: Any, output_dir: Path, step: int, state: Mapping[str, Any], keep: int) -> Checkpoint:
+    """Save the run's state; every process calls it and returns when the checkpoint is whole.
+
+    Args:
+        accelerator: Whose prepared model, optimizer and registered objects are saved.
+        output_dir: Folder of the run, on a disk that all processes share.
+        step: Updates behind it.
+        state: What the loop remembers, plain values.
+        keep: Number of checkpoints that stay; older ones go after the new one is whole.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: If it can't be written, for want of space for example; earlier ones are untouched.
+    """
+    target = Checkpoint(output_dir / FOLDER / f"step-{step:08d}", step)
+    aside = target.folder.with_name(target.folder.name + _PARTIAL)
+    main = accelerator.is_main_process
+    try:
+        if main:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            _check_space(output_dir)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(aside))
+        accelerator.wait_for_everyone()
+        if main:
+            (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
+            _write_manifest(aside)
+            _replace(aside, target.folder)
+    except Exception as error:  # the writers of torch and safetensors raise their own kinds for a full disk
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = next(iter(checkpoint_folders(output_dir)), None)
+        raise CheckpointError(
+            f"The checkpoint of step {step} could not be written to {output_dir / FOLDER}: {error} "
+            f"({shutil.disk_usage(output_dir).free / 2**20:,.0f} MiB are free there). "
+            + (f"The last one, {kept.folder}, is whole. " if kept else "There is no earlier one. ")
+            + "Make room or lower --keep_checkpoints, then go on with --resume latest."
+        ) from error
+    if main:
+        for old in checkpoint_folders(output_dir)[max(1, keep) :]:
+            shutil.rmtree(old.folder, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return target
+
+
+def remove_partial(output_dir: Path) -> list[str]:
+    """Delete what a killed run was writing: unfinished checkpoints and model folders; their names."""
+    root = output_dir / FOLDER
+    partial = list(root.glob(f"*{_PARTIAL}")) if root.is_dir() else []
+    partial += output_dir.glob(".*.tmp-*")
+    for path in partial:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in partial)
+
+
+def _check_space(output_dir: Path) -> None:
+    """A new checkpoint is about as large as the one before: say so before gigabytes are written in vain."""
+    before = checkpoint_folders(output_dir)
+    needed = before[0].num_bytes() if before else 0
+    free = shutil.disk_usage(output_dir).free
+    if free < needed:
+        raise OSError(f"No space left: the last one has {needed / 2**20:,.0f} MiB.")
+
+
+def _write_manifest(folder: Path) -> None:
+    """Size and digest of every file, flushed to the disk before the folder gets its name."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT, "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _replace(aside: Path, target: Path) -> None:
+    """Give the folder its name; a damaged one of that name, which was skipped, goes."""
+    if target.exists():
+        shutil.rmtree(target)
+    aside.rename(target)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's entries where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,230 @@
+"""A prepared training run: accelerator, data, network, optimizer, and what the loop remembers."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from datasets import DatasetDict
+from rich.console import Console
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from ..data.augmentation import Augmentation
+from ..data.collate import ReferringCollator
+from ..processor_rrsis import RRSISProcessor
+from .arguments import TrainingArguments, resolve_recipe
+from .checkpoints import Checkpoint, checkpoint_folders, remove_partial
+from .recipe import Recipe, write_recipe
+from .run_folder import RECIPE_FILE, check_same_settings, describe_settings, find_checkpoint, keep_aside
+from .sampling import KeyedRows, MicroBatches, UpdateOrder
+from .setup import build_accelerator, build_network, check_batch, load_data, prepare_network
+from .stopping import ignore_in_worker
+from .watching import METRICS, TIMING, Watch, cut_lines, flat_settings
+
+
+@dataclass
+class Progress:
+    """What the loop remembers between updates, and a checkpoint with it.
+
+    Args:
+        step: Updates done.
+        evaluated_step: Update after which the validation split was last evaluated.
+        best_step: Update whose weights were the best on the validation split.
+        best_miou: Their mIoU, in percent; −1 before the first evaluation.
+        losses: Loss of every update since the last line of metrics.jsonl.
+        norms: Gradient norms that the divergence monitor looks back on.
+        seconds: Wall-clock seconds by phase, over all starts of the run.
+    """
+
+    step: int = 0
+    evaluated_step: int = 0
+    best_step: int = 0
+    best_miou: float = -1.0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, phase: str, since: float) -> None:
+        """Add the time since a `time.perf_counter()` to a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - since
+
+
+@dataclass
+class Run:
+    """Everything that training needs."""
+
+    args: TrainingArguments
+    recipe: Recipe
+    accelerator: Accelerator
+    watch: Watch
+    data: DatasetDict
+    processor: RRSISProcessor
+    model: torch.nn.Module
+    average: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    order: UpdateOrder
+    num_updates: int
+    eval_every: int
+    settings: dict[str, Any]
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the run."""
+        return self.args.run_dir
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run that was asked to go on has nothing left to do."""
+        return self.progress.step == self.num_updates and (self.output_dir / "metrics.json").exists()
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples of one forward pass of one process."""
+        return self.recipe.batch_size // (self.accelerator.num_processes * self.args.gradient_accumulation_steps)
+
+    @property
+    def num_parts(self) -> int:
+        """Forward passes of an update, over all processes."""
+        return self.accelerator.num_processes * self.args.gradient_accumulation_steps
+
+    def network(self) -> PreTrainedModel:
+        """The network without wrappers: the averaged one where weights are averaged."""
+        if self.average is not None:
+            return self.average.module
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    def collator(self) -> ReferringCollator:
+        """Rows to model inputs, without augmentation."""
+        return ReferringCollator(self.processor)
+
+    def loader(self) -> DataLoader:
+        """Micro-batches of this process from the next update to the last."""
+        augmentation = Augmentation.from_name(self.recipe.augmentation, seed=self.args.seed)
+        return DataLoader(
+            KeyedRows(self.data["train"]),
+            batch_sampler=MicroBatches(
+                self.order,
+                first_update=self.progress.step + 1,
+                last_update=self.num_updates,
+                process_index=self.accelerator.process_index,
+                num_processes=self.accelerator.num_processes,
+                accumulation_steps=self.args.gradient_accumulation_steps,
+            ),
+            num_workers=self.args.num_workers,
+            collate_fn=ReferringCollator(self.processor, augmentation=augmentation),
+            pin_memory=self.accelerator.device.type == "cuda",
+            worker_init_fn=ignore_in_worker,
+            generator=torch.Generator(),  # the loader draws its workers' seed from it, and none from the global one
+        )
+
+    def describe(self) -> str:
+        """One paragraph about the run, before it starts."""
+        network = self.network()
+        parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        recipe, processes = self.recipe, self.accelerator.num_processes
+        steps = self.args.gradient_accumulation_steps
+        name = type(network).__name__ + (f" ({recipe.ablation})" if recipe.ablation else "")
+        return (
+            f"{name}, {parameters:.1f} M parameters, on {recipe.dataset}: {len(self.data['train']):,} samples of "
+            f"{recipe.image_size_px} px, {self.num_updates:,} updates of {recipe.batch_size} samples = "
+            f"{processes} process(es) × {steps} accumulation step(s) × {self.micro_batch}, on "
+            f"{self.accelerator.device.type}, precision {self.accelerator.mixed_precision}."
+        )
+
+
+def prepare_run(args: TrainingArguments) -> Run:
+    """Build everything that training needs, and go on from a checkpoint where `--resume` says so.
+
+    Raises:
+        ValueError: For options that don't fit each other, the data or the checkpoint.
+        OSError: If data or pretrained weights can't be had.
+        CheckpointError: If the checkpoint to go on from is damaged or of another run.
+    """
+    recipe = resolve_recipe(args)
+    accelerator = build_accelerator(args, recipe)
+    watch = Watch(accelerator, args.run_dir, Console(highlight=False))
+    check_batch(args, recipe, accelerator)
+    set_seed(args.seed)
+    start = time.perf_counter()
+    with accelerator.main_process_first():
+        data = load_data(args, recipe)
+    order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
+    progress = Progress()
+    progress.add_seconds("data", start)
+    checkpoint = find_checkpoint(args, accelerator, watch.say)
+    processor, model = build_network(args, recipe, data["train"])
+    num_updates = recipe.updates(len(data["train"]))
+    settings = describe_settings(args, recipe, data["train"], num_updates)
+    model, average, optimizer, schedule = prepare_network(args, recipe, accelerator, model, num_updates)
+    run = Run(
+        args=args,
+        recipe=recipe,
+        accelerator=accelerator,
+        watch=watch,
+        data=data,
+        processor=processor,
+        model=model,
+        average=average,
+        optimizer=optimizer,
+        schedule=schedule,
+        order=order,
+        num_updates=num_updates,
+        eval_every=recipe.evaluation_interval(len(data["train"])),
+        settings=settings,
+        progress=progress,
+    )
+    open_folder(run, checkpoint)
+    return run
+
+
+def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
+    """Start a new folder, or bring folder and run back to where a checkpoint was taken."""
+    if checkpoint is not None:
+        load_checkpoint(run, checkpoint)
+    if run.accelerator.is_main_process and not run.is_finished:
+        run.output_dir.mkdir(parents=True, exist_ok=True)
+        for name in remove_partial(run.output_dir):
+            run.watch.say(f"Removed {name}, which a stopped run had not finished.")
+        if checkpoint is None:
+            keep_aside(run.output_dir, run.watch.say)
+            if run.args.resume == "latest":
+                run.watch.say(f"No checkpoint in {run.output_dir} to go on from: starting at the first update.")
+            write_recipe(run.recipe, run.output_dir / RECIPE_FILE)
+        else:
+            rewind_folder(run, checkpoint)
+    run.accelerator.wait_for_everyone()
+    tracking = {} if checkpoint is None else {"tensorboard": {"purge_step": checkpoint.step + 1}}
+    run.accelerator.init_trackers("rrsis", config=flat_settings(run.settings), init_kwargs=tracking)
+
+
+def load_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
+    """Weights, optimizer, schedule and what the loop remembers, from a checkpoint of the same run."""
+    state = checkpoint.state()
+    check_same_settings(state["settings"], run.settings, checkpoint)
+    run.accelerator.load_state(str(checkpoint.folder))
+    run.progress = Progress(**state["progress"])
+
+
+def rewind_folder(run: Run, checkpoint: Checkpoint) -> None:
+    """Take out of the folder what comes after a checkpoint: it will be written again."""
+    for name in (METRICS, TIMING):
+        cut_lines(run.output_dir / name, checkpoint.step, run.progress.evaluated_step)
+    for later in checkpoint_folders(run.output_dir):
+        if later.step > checkpoint.step:
+            shutil.rmtree(later.folder)
+    run.watch.say(f"Going on from {checkpoint.folder}, update {checkpoint.step} of {run.num_updates}.")
+
+
+def checkpoint_state(run: Run) -> dict[str, Any]:
+    """What `state.json` of a checkpoint holds."""
+    return {"settings": run.settings, "progress": asdict(run.progress)}

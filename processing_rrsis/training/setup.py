@@ -1,0 +1,186 @@
+"""The parts that a run is put together from: accelerator, data, network, optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, TorchDynamoPlugin
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import PreTrainedModel
+
+from ..data import load_benchmark
+from ..data.synthetic import SPLITS
+from ..processor_rrsis import RRSISProcessor
+from .arguments import TrainingArguments
+from .batch_norm import synchronise_batch_norm
+from .optimization import parameter_groups, poly_schedule
+from .recipe import Recipe
+from .starting_weights import build_model, build_processor, load_finetuned
+from .watching import check_trackers
+
+MAX_DATA_PROCESSES = 4  # that make the embedded benchmark; more gain little on 5,000 scenes
+
+
+def build_accelerator(args: TrainingArguments, recipe: Recipe) -> Accelerator:
+    """Accelerate's object for this process; threads are set for training on a CPU."""
+    precision = resolve_precision(recipe.mixed_precision)
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("--mixed_precision fp16 needs a GPU: its loss scale lives there. Use bf16, or no.")
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        # An update always has all of its micro-batches, also where an epoch ends between two of them.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        step_scheduler_with_optimizer=False,
+        log_with=check_trackers(args.report_to) or None,
+        project_dir=args.run_dir,
+        dynamo_plugin=TorchDynamoPlugin(backend="inductor") if args.compile else None,
+    )
+    if accelerator.device.type == "cpu":
+        # `accelerate launch` leaves a CPU process a single thread.
+        torch.set_num_threads(args.cpu_threads or max(1, available_cores() // accelerator.num_processes))
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        parts = accelerator.num_processes * args.gradient_accumulation_steps
+        engine = accelerator.state.deepspeed_plugin.deepspeed_config  # it steps and clips by itself
+        engine["train_micro_batch_size_per_gpu"] = max(1, recipe.batch_size // parts)
+        engine["gradient_clipping"] = recipe.max_grad_norm or 0.0
+    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if sharded and args.ema_decay is not None:
+        raise ValueError("--ema_decay keeps whole weights on every process, which FSDP and DeepSpeed do not have.")
+    return accelerator
+
+
+def check_batch(args: TrainingArguments, recipe: Recipe, accelerator: Accelerator) -> None:
+    """Raise a `ValueError` unless an update divides into the micro-batches."""
+    parts = accelerator.num_processes * args.gradient_accumulation_steps
+    if recipe.batch_size % parts:
+        raise ValueError(
+            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
+            f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+        )
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolve_precision(requested: str) -> str:
+    """`"auto"` to `"bf16"` where the hardware multiplies in bfloat16, else to `"no"`."""
+    if requested != "auto":
+        return requested
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "no"
+
+
+def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
+    """The benchmark's splits, each cut to `--max_samples` where that is given."""
+    options: dict[str, Any] = {"num_proc": min(MAX_DATA_PROCESSES, available_cores())}
+    if recipe.dataset == "synthetic":
+        options |= {"image_size_px": recipe.image_size_px, "seed": args.data_seed}
+        if args.max_samples is not None:  # the embedded benchmark makes no more than is asked for
+            options |= {"num_proc": None, **{f"{split}_samples": args.max_samples for split in SPLITS}}
+    elif args.allow_missing:
+        options["allow_missing"] = True
+    data = load_benchmark(recipe.dataset, data_dir=args.data_dir, **options)
+    missing = {"train", "validation"} - set(data)
+    if missing:
+        raise ValueError(
+            f"The data has no split {', '.join(sorted(missing))}; training needs train and validation, has "
+            f"{', '.join(data)}."
+        )
+    if args.max_samples is not None:
+        data = DatasetDict(
+            {split: rows.select(range(min(len(rows), args.max_samples))) for split, rows in data.items()}
+        )
+    return data
+
+
+def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset) -> tuple[RRSISProcessor, PreTrainedModel]:
+    """Processor and network with the weights that the run starts from."""
+    if args.init_from is not None:
+        model, processor = load_finetuned(args.init_from)
+        if model.config.model_type != f"rrsis_{recipe.model}":
+            raise ValueError(
+                f"--init_from {args.init_from} is a {model.config.model_type}, the run's --model is {recipe.model}."
+            )
+        return processor, model
+    processor = build_processor(
+        recipe,
+        text=args.text_weights,
+        categories=sorted({name for name in train["category"] if name}) if "category" in train.column_names else None,
+        train_expressions=train["expression"] if args.from_scratch else None,
+    )
+    model = build_model(
+        recipe, processor, vision=args.vision_weights, text=args.text_weights, from_scratch=args.from_scratch
+    )
+    return processor, model
+
+
+def prepare_network(
+    args: TrainingArguments, recipe: Recipe, accelerator: Accelerator, model: PreTrainedModel, num_updates: int
+) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Optimizer, schedule and average of a network, all known to the accelerator's checkpoints."""
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if accelerator.num_processes > 1 and not args.freeze_batch_norm:
+        synchronise_batch_norm(model, accelerator.device)
+    groups = parameter_groups(
+        model,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        text_learning_rate=recipe.text_learning_rate,
+        trained_text_layers=recipe.trained_text_layers,
+    )
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    schedule = poly_schedule(optimizer, num_updates, warmup_steps=recipe.warmup_steps, power=recipe.schedule_power)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(schedule)
+    average = None
+    if args.ema_decay is not None:
+        network = accelerator.unwrap_model(model, keep_torch_compile=False)
+        average = AveragedModel(network, multi_avg_fn=average_floats(args.ema_decay), use_buffers=True)
+        accelerator.register_for_checkpointing(average)
+    save_without_wrappers(accelerator)
+    return model, average, optimizer, schedule
+
+
+def average_floats(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """Exponential moving average of what is a quantity; integers, such as window indices, are copied.
+
+    PyTorch's own rule averages those too and rounds down, 0.9·80 + 0.1·80 to 79.
+    """
+    average = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        if averaged[0].is_floating_point():
+            average(averaged, current, num_averaged)
+            return
+        for one, other in zip(averaged, current, strict=True):
+            one.copy_(other)
+
+    return update
+
+
+def save_without_wrappers(accelerator: Accelerator) -> None:
+    """Let checkpoints hold the names of the bare network, so that a run can go on with another number of processes."""
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return
+
+    def rename(models: list[torch.nn.Module], weights: list[dict[str, Any]], output_dir: str) -> None:
+        weights[:] = [accelerator.unwrap_model(model, keep_torch_compile=False).state_dict() for model in models]
+
+    def unwrap(models: list[torch.nn.Module], input_dir: str) -> None:
+        models[:] = [accelerator.unwrap_model(model, keep_torch_compile=False) for model in models]
+
+    accelerator.register_save_state_pre_hook(rename)
+    accelerator.register_load_state_pre_hook(unwrap)

@@ -1,0 +1,272 @@
+"""What a run starts with: the processor, and a network with pretrained parts, random weights or those of a model.
+
+processor = build_processor(recipe)
+model = build_model(recipe, processor)                        # the Hub's weights, as the recipe names them
+model = build_model(recipe, processor, vision="weights/swin", text="weights/bert")
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from modeling_rrsis import MODELS
+from modeling_rrsis.configuration_rrsis import LAVTConfig
+
+from ..data.expression_tokenizer import learn_expression_tokenizer
+from ..data.synthetic_tokenizer import build_synthetic_tokenizer
+from ..expression_rrsis import CATEGORY_SETS
+from ..image_processing_rrsis import RRSISImageProcessor
+from ..processor_rrsis import RRSISProcessor
+from .recipe_fields import Recipe
+from .weight_files import (
+    TOKENIZER_FILES,
+    HubFiles,
+    MissingWeightsError,
+    fetch_all,
+    find_text,
+    find_vision,
+    how_to_get,
+    is_cached,
+)
+
+LIBRARY_FIELDS = ("attn_implementation",)  # of transformers, that a recipe may set
+
+
+def model_config(recipe: Recipe, **text_fields: Any) -> LAVTConfig:
+    """The configuration of a recipe's network.
+
+    The backbone follows from the name of the pretrained Swin, the image size from `image_size_px`.
+
+    Args:
+        recipe: The recipe.
+        **text_fields: Fields of the text encoder in place of the recipe's, such as `vocab_size`.
+
+    Raises:
+        ValueError: If the configuration has no such field, or refuses its value.
+    """
+    config_class = MODELS[recipe.model].config_class
+    known = {*_own_fields(config_class), *LIBRARY_FIELDS} - {"image_size"}
+    _check_fields(recipe.config, known, place="config")
+    _check_fields(recipe.config.get("text_config", {}), set(BertConfig().to_dict()), place="config.text_config")
+    fields: dict[str, Any] = {**recipe.config, "image_size": recipe.image_size_px}
+    if recipe.vision is not None:
+        fields.setdefault("backbone", recipe.vision.split(".")[0])
+    if "text_config" in fields or text_fields:
+        fields["text_config"] = {**fields.get("text_config", {}), **text_fields}
+    try:
+        return config_class(**fields)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"config: {error}") from error
+
+
+def _own_fields(config_class: type) -> set[str]:
+    """Arguments of a configuration class and of its parents up to `LAVTConfig`."""
+    classes = [one for one in config_class.__mro__ if issubclass(one, LAVTConfig)]
+    return {name for one in classes for name in inspect.signature(one).parameters} - {"kwargs"}
+
+
+def _check_fields(fields: dict[str, Any], known: set[str], place: str) -> None:
+    """Transformers keeps any name that it does not know, so that a misspelt field would do nothing."""
+    for name in fields:
+        if name == "image_size":
+            raise ValueError(f"{place}.image_size: expected as image_size_px of the recipe, leave it out here")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"Near it: {', '.join(near)}." if near else f"There is: {', '.join(sorted(known))}."
+            raise ValueError(f"{place}.{name}: expected a field of the model's configuration. {hint}")
+
+
+def data_categories(rows: Any) -> list[str]:
+    """The category names of a dataset's rows, sorted; none where they have none.
+
+    Args:
+        rows: A `datasets.Dataset`.
+    """
+    if "category" not in rows.column_names:
+        return []
+    return sorted(name for name in rows.unique("category") if name and any(letter.isalpha() for letter in name))
+
+
+def build_processor(
+    recipe: Recipe,
+    *,
+    text: str | None = None,
+    categories: Sequence[str] | None = None,
+    train_expressions: Iterable[str] | None = None,
+) -> RRSISProcessor:
+    """Image processor, tokenizer and expression parser of a recipe.
+
+    Args:
+        recipe: The recipe.
+        text: Local folder or name on the Hub of the BERT whose tokenizer is used, the recipe's if absent.
+        categories: Names that count as ground objects in data that is none of the benchmarks whose categories are
+            known (`data_categories`); without any, the head noun of an expression is its object.
+        train_expressions: Expressions of the training split, for a network that starts from random weights: where
+            the tokenizer of `text` is not on this machine, one is learned from them.
+
+    Raises:
+        MissingWeightsError: If the tokenizer can't be had; the message says how to get it.
+        ValueError: If there is no tokenizer to take and nothing to learn one from.
+    """
+    return RRSISProcessor(
+        RRSISImageProcessor(size={"height": recipe.image_size_px, "width": recipe.image_size_px}),
+        _build_tokenizer(recipe, text=text or recipe.text, train_expressions=train_expressions),
+        categories=recipe.dataset if recipe.dataset in CATEGORY_SETS else list(categories or ()),
+        max_length=recipe.max_length,
+    )
+
+
+def _build_tokenizer(
+    recipe: Recipe, text: str | None, train_expressions: Iterable[str] | None
+) -> PreTrainedTokenizerBase:
+    """BERT's tokenizer, the embedded benchmark's, or one that is learned."""
+    if text is None and recipe.dataset == "synthetic":
+        return build_synthetic_tokenizer()
+    found = None if text is None else find_text(text)
+    if isinstance(found, HubFiles) and any(is_cached(found.repository, name) for name in TOKENIZER_FILES):
+        return _load_tokenizer(found.repository, local_files_only=True)
+    if found is not None and (train_expressions is None or not isinstance(found, HubFiles)):
+        try:
+            return _load_tokenizer(found.repository if isinstance(found, HubFiles) else str(found))
+        except OSError as error:
+            if not isinstance(found, HubFiles):
+                raise
+            raise MissingWeightsError(how_to_get([found], reason=str(error))) from error
+    if train_expressions is None:
+        raise ValueError(
+            "text: expected a BERT whose tokenizer is used, or expressions to learn one from, got neither"
+        )
+    return learn_expression_tokenizer(train_expressions)
+
+
+def _load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; transformers makes one of five special tokens where the folder holds none."""
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"text weights: expected a tokenizer ({' or '.join(TOKENIZER_FILES)}) in {name}, found none; copy it there"
+        )
+    return tokenizer
+
+
+def build_model(
+    recipe: Recipe,
+    processor: RRSISProcessor,
+    *,
+    vision: str | None = None,
+    text: str | None = None,
+    from_scratch: bool = False,
+) -> PreTrainedModel:
+    """The recipe's network.
+
+    Args:
+        recipe: The recipe; its `vision` and `text` name the pretrained parts, `None` for random weights.
+        processor: What `build_processor` made, with the same `text`.
+        vision: Local file or folder of the Swin's weights in timm's layout, or another timm name.
+        text: Local folder or name on the Hub of BERT, whose configuration replaces the recipe's `text_config`.
+        from_scratch: Random weights whatever the recipe names; `text` then stands for the tokenizer alone.
+
+    Returns:
+        The network in training mode, float32.
+
+    Raises:
+        MissingWeightsError: If pretrained weights can't be had; the message says how to get them.
+        ValueError: If the parts do not fit each other.
+    """
+    if from_scratch and vision is not None:
+        raise ValueError(f"expected either pretrained vision weights or --from_scratch, got both ({vision})")
+    vision, text = (None, None) if from_scratch else (vision or recipe.vision, text or recipe.text)
+    if vision is None and text is None:
+        tokenizer = processor.tokenizer
+        config = model_config(recipe, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        return MODELS[recipe.model](config)
+    if vision is None or text is None:
+        given, lacking = ("vision", "text") if text is None else ("text", "vision")
+        raise ValueError(
+            f"expected pretrained weights for vision and text or for neither, got {given} alone; add "
+            f"--{lacking}_weights"
+        )
+    swin, bert = find_vision(vision), find_text(text)
+    config = model_config(recipe)
+    if isinstance(swin, HubFiles) and vision.split(".")[0] != config.backbone:
+        raise ValueError(f"expected vision weights of {config.backbone}, the recipe's backbone, got {vision}")
+    fetch_all([files for files in (swin, bert) if isinstance(files, HubFiles)])
+    folder = str(bert.cache_folder if isinstance(bert, HubFiles) else bert)
+    check_text_weights(folder, processor.tokenizer)
+    source = vision if isinstance(swin, HubFiles) else str(swin)  # timm's name lets timm adapt what it fetched
+    return MODELS[recipe.model].from_backbones(config, vision=source, text=folder).train()
+
+
+def check_text_weights(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that a BERT is one, is complete, and was trained with this tokenizer.
+
+    Transformers fills what is missing with random numbers, and a tokenizer of another vocabulary gives indices that
+    mean other words.
+
+    Raises:
+        ValueError: If it is not so.
+    """
+    config = AutoConfig.from_pretrained(text)
+    if config.model_type != "bert":
+        raise ValueError(f"text weights: expected a BERT, {text} is of the type {config.model_type!r}")
+    if config.vocab_size != len(tokenizer):
+        raise ValueError(
+            f"text weights: expected the {len(tokenizer)} tokens of the tokenizer, {text} has {config.vocab_size}; "
+            "take both from the same folder or repository"
+        )
+    loaded: Any = BertModel.from_pretrained(text, add_pooling_layer=False, device_map="meta", output_loading_info=True)
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"text weights: expected a whole BERT, {text} lacks {len(missing)} tensors, first {missing[0]}"
+        )
+
+
+def load_finetuned(path_or_repo: str) -> tuple[PreTrainedModel, RRSISProcessor]:
+    """Network and processor of a finished training, to go on from.
+
+    Args:
+        path_or_repo: A run's `best/` or `last/`, or `user/name` on the Hub.
+
+    Returns:
+        The network in training mode, float32, and its processor.
+
+    Raises:
+        ValueError: If it is no model of this package, or weights are missing.
+        OSError: If there is nothing of that name.
+    """
+    model: Any
+    model, report = AutoModel.from_pretrained(path_or_repo, dtype=torch.float32, output_loading_info=True)
+    if not isinstance(model, tuple(MODELS.values())):
+        raise ValueError(
+            f"--init_from: expected a model of this package ({', '.join(MODELS)}), {path_or_repo} holds a "
+            f"{type(model).__name__}"
+        )
+    gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+    if gaps:
+        raise ValueError(
+            f"--init_from: expected complete weights in {path_or_repo}, {len(gaps)} tensors are missing or of another "
+            f"size, such as {gaps[0]}"
+        )
+    processor = AutoProcessor.from_pretrained(path_or_repo)
+    if not isinstance(processor, RRSISProcessor):
+        raise ValueError(
+            f"--init_from: expected an RRSISProcessor in {path_or_repo}, got a {type(processor).__name__}; save the "
+            "processor there: processor.save_pretrained(folder)"
+        )
+    return cast(PreTrainedModel, model).train(), processor

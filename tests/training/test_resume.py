@@ -1,0 +1,179 @@
+"""A run that is killed, preempted or out of disk goes on as if nothing had happened. See killed_runs.py."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
+
+from . import killed_runs
+from .killed_runs import command, digests, environment, kill_after, run, signal_all, start
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never stopped."""
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    run(folder, 1)
+    return folder
+
+
+def fail(folder, *options, **variables):
+    """Run a command that must end with exit code 1; its one error."""
+    done = subprocess.run(
+        command(folder, 1, *options),
+        capture_output=True,
+        text=True,
+        env={**environment(folder), **variables},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def wait_for(path, process):
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def test_killed_while_saving_it_ends_with_the_same_bytes(whole):
+    folder = whole.parent / "killed"
+    process = start(folder, 1)
+    wait_for(folder / "checkpoints" / "step-00000003", process)
+    assert kill_after(process, folder, seconds=None).startswith("while saving")
+    output = run(folder, 1, "--resume", "latest")
+    assert "Going on from" in " ".join(output.split())
+    assert digests(folder) == digests(whole)
+    assert not list(folder.rglob("*.partial")) + list(folder.glob(".*"))
+
+
+def test_sigterm_saves_and_exits_cleanly(whole):
+    folder = whole.parent / "preempted"
+    process = start(folder, 1, "--checkpoint_every", "1000")
+    wait_for(folder / "recipe.yaml", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    output = " ".join(folder.with_suffix(".txt").read_text().split())
+    assert "stopped: " in output
+    assert "SIGTERM" in output
+    assert "--resume latest" in output
+    (checkpoint,) = checkpoint_folders(folder)
+    assert find_damage(checkpoint.folder) is None
+    run(folder, 1, "--resume", "latest")
+    assert digests(folder) == digests(whole)
+
+
+def test_a_damaged_checkpoint_is_skipped(whole):
+    folder = whole.parent / "damaged"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    (folder / "checkpoints" / "step-00000012" / "optimizer.bin").write_bytes(b"half")
+    output = " ".join(run(folder, 1, "--resume", "latest").split())
+    assert "skipping the checkpoint" in output
+    assert "step-00000009, update 9 of 12" in output
+    assert digests(folder) == digests(whole)
+
+
+def test_a_finished_run_is_left_alone(whole):
+    before = digests(whole)
+    output = run(whole, 1, "--resume", "latest")
+    assert "is finished; nothing to do" in " ".join(output.split())
+    assert digests(whole) == before
+
+
+def test_other_settings_are_named(whole):
+    error = fail(whole, "--resume", "latest", "--learning_rate", "0.1", "--seed", "7")
+    assert "learning_rate was 0.0008, is 0.1; seed was 0, is 7" in error
+
+
+def test_an_earlier_run_is_kept(whole):
+    folder = whole.parent / "again"
+    shutil.copytree(whole, folder)
+    output = " ".join(run(folder, 1, "--max_steps", "2").split())
+    assert "Moved the earlier run" in output
+    assert digests(folder / "previous" / "1") == digests(whole)
+    assert json.loads((folder / "metrics.json").read_text())["settings"]["num_updates"] == 2
+
+
+def test_divergence_names_the_batch(whole):
+    folder = whole.parent / "diverged"
+    error = fail(folder, "--learning_rate", "1e30", "--warmup_steps", "0")
+    assert "Training diverged at update" in error
+    facts = json.loads((folder / "divergence.json").read_text())
+    assert len(set(facts["sample_ids"])) == 8
+    assert all(name.startswith("train_") for name in facts["sample_ids"])
+
+
+@pytest.fixture
+def small_disk(tmp_path, whole):
+    """A file system with room for two and a half checkpoints."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = int(2.5 * checkpoint_folders(whole)[0].num_bytes())
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_is_whole(whole, small_disk):
+    folder = small_disk / "run"
+    cache = {"HF_DATASETS_CACHE": str(whole.parent / "cache")}
+    error = fail(folder, "--checkpoint_every", "1", "--keep_checkpoints", "9", **cache)
+    assert "The checkpoint of step 3 could not be written" in error
+    assert "No space left" in error
+    assert "--resume latest" in error
+    assert [checkpoint.step for checkpoint in checkpoint_folders(folder)] == [2, 1]
+    assert find_damage(checkpoint_folders(folder)[0].folder) is None
+    assert not list((folder / "checkpoints").glob("*.partial"))
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    run(folder, 1, "--resume", "latest", "--checkpoint_every", "1")
+    assert digests(folder) == digests(whole)
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(small_disk, whole):
+    ballast = small_disk / "ballast"
+    size = checkpoint_folders(whole)[0].num_bytes()
+    ballast.write_bytes(bytes(2 * size))  # half a checkpoint is left
+    error = fail(small_disk / "run", HF_DATASETS_CACHE=str(whole.parent / "cache"))
+    assert "The checkpoint of step 3 could not be written" in error
+    assert "There is no earlier one" in error
+    assert list((small_disk / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on(whole):
+    alone = whole.parent / "two"
+    run(alone, 2)
+    folder = whole.parent / "two_preempted"
+    process = start(folder, 2, "--checkpoint_every", "1000")
+    wait_for(folder / "recipe.yaml", process)
+    signal_all(process, signal.SIGTERM)
+    process.wait(timeout=60)
+    assert checkpoint_folders(folder)
+    run(folder, 2, "--resume", "latest")
+    assert digests(folder) == digests(alone)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_eight_kills():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.killed_runs", "--runs", "8", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        cwd=killed_runs.ROOT,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8" in done.stdout
