@@ -24,6 +24,7 @@ from .checkpoints import save_checkpoint
 from .divergence import DivergenceError, DivergenceMonitor, write_divergence
 from .outputs import draw_panel, save_weights
 from .run import Run, checkpoint_state
+from .run_report import possible_controls
 from .sampling import update_seed
 from .stopping import StopRequest
 from .watching import peak_memory_gib
@@ -187,25 +188,31 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
             run.model if run.average is None else run.network(),
             run.data["validation"],
             run.collator(),
-            controls=("expression", "shuffled"),
+            controls=[
+                name for name in ("expression", "shuffled") if name in possible_controls(run.data["validation"])
+            ],
             seed=run.args.seed,
             accelerator=run.accelerator,
             batch_size=EVAL_BATCHES * run.micro_batch,
             progress=bar,
             description="validation",
         )
-        scores, shuffled = results["expression"].to_dict()["overall"], results["shuffled"].overall["mIoU"]
+        scores = results["expression"].to_dict()["overall"]
+        shuffled = results["shuffled"].overall["mIoU"] if "shuffled" in results else None
         better = scores["mIoU"] > progress.best_miou
         if better:
             progress.best_miou, progress.best_step = scores["mIoU"], progress.step
             save_weights(run, "best")
-        run.watch.log(progress.step, {"split": "validation", **scores, "shuffled/mIoU": shuffled})
+        control = {} if shuffled is None else {"shuffled/mIoU": shuffled}
+        run.watch.log(progress.step, {"split": "validation", **scores, **control})
         draw_panel(run)
     run.watch.say(
-        f"update {progress.step}: validation mIoU {scores['mIoU']:.1f}, oIoU {scores['oIoU'] or 0.0:.1f}, with "
-        f"shuffled expressions mIoU {shuffled:.1f}" + (" (best so far)" if better else "")
+        f"update {progress.step}: validation mIoU {scores['mIoU']:.1f}, oIoU {scores['oIoU'] or 0.0:.1f}"
+        + ("" if shuffled is None else f", with shuffled expressions mIoU {shuffled:.1f}")
+        + (" (best so far)" if better else "")
     )
-    if progress.step == run.num_updates and scores["mIoU"] - shuffled < COLLAPSE_MARGIN:
+    is_last = progress.step == run.num_updates
+    if is_last and shuffled is not None and scores["mIoU"] - shuffled < COLLAPSE_MARGIN:
         run.watch.say(
             f"[bold yellow]warning:[/] with shuffled expressions the model scores within {COLLAPSE_MARGIN:.0f} points "
             "of its own: it hardly reads the text. Train longer, or lower --text_learning_rate."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from .run_folder import RECIPE_FILE, check_same_settings, describe_settings, fin
 from .sampling import KeyedRows, MicroBatches, UpdateOrder
 from .setup import build_accelerator, build_network, check_batch, load_data, prepare_network
 from .stopping import ignore_in_worker
-from .watching import METRICS, TIMING, Watch, cut_lines, flat_settings
+from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, flat_settings
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Progress:
         losses: Loss of every update since the last line of metrics.jsonl.
         norms: Gradient norms that the divergence monitor looks back on.
         seconds: Wall-clock seconds by phase, over all starts of the run.
+        run_id: By which trackers know that a run goes on.
     """
 
     step: int = 0
@@ -51,6 +53,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     def add_seconds(self, phase: str, since: float) -> None:
         """Add the time since a `time.perf_counter()` to a phase."""
@@ -203,7 +206,11 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
         else:
             rewind_folder(run, checkpoint)
     run.accelerator.wait_for_everyone()
-    tracking = {} if checkpoint is None else {"tensorboard": {"purge_step": checkpoint.step + 1}}
+    tracking: dict[str, dict[str, Any]] = {
+        "wandb": {"id": run.progress.run_id, "resume": "allow", "dir": str(run.output_dir / LOGS)}
+    }
+    if checkpoint is not None:
+        tracking["tensorboard"] = {"purge_step": checkpoint.step + 1}
     run.accelerator.init_trackers("rrsis", config=flat_settings(run.settings), init_kwargs=tracking)
 
 

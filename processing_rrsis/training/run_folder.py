@@ -15,7 +15,7 @@ from datasets import Dataset
 from .arguments import TrainingArguments
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
 from .recipe import Recipe
-from .watching import METRICS, TIMING
+from .watching import LOGS, METRICS, TIMING
 
 RECIPE_FILE = "recipe.yaml"
 SAME_OPTIONS = ("seed", "data_seed", "freeze_batch_norm", "ema_decay", "max_samples")
@@ -30,6 +30,7 @@ RUN_FILES = (
     "contact_sheet.png",
     "curves.png",
     "panels",
+    LOGS,
     "best",
     "last",
 )

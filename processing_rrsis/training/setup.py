@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, GradientAccumulationPlugin, TorchDynamoPlugin
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, ProjectConfiguration, TorchDynamoPlugin
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -22,7 +22,7 @@ from .batch_norm import synchronise_batch_norm
 from .optimization import parameter_groups, poly_schedule
 from .recipe import Recipe
 from .starting_weights import build_model, build_processor, load_finetuned
-from .watching import check_trackers
+from .watching import LOGS, check_trackers
 
 MAX_DATA_PROCESSES = 4  # that make the embedded benchmark; more gain little on 5,000 scenes
 
@@ -40,7 +40,7 @@ def build_accelerator(args: TrainingArguments, recipe: Recipe) -> Accelerator:
         ),
         step_scheduler_with_optimizer=False,
         log_with=check_trackers(args.report_to) or None,
-        project_dir=args.run_dir,
+        project_config=ProjectConfiguration(project_dir=str(args.run_dir), logging_dir=str(args.run_dir / LOGS)),
         dynamo_plugin=TorchDynamoPlugin(backend="inductor") if args.compile else None,
     )
     if accelerator.device.type == "cpu":

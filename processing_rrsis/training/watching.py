@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
+METRICS, TIMING, LOGS = "metrics.jsonl", "timing.jsonl", "logs"
 TRACKERS = {
     "tensorboard": (is_tensorboard_available, "tensorboard"),
     "wandb": (is_wandb_available, "wandb"),

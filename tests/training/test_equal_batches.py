@@ -27,7 +27,8 @@ def recipe_of(model):
     return f"""
 based_on: {model}-synthetic
 config:
-  backbone_kwargs: {{embed_dim: 16, depths: [1, 1, 1, 1], num_heads: [1, 2, 4, 8], window_size: 5, drop_path_rate: 0.0}}
+  backbone_kwargs: {{embed_dim: 16, depths: [1, 1, 1, 1], num_heads: [1, 2, 4, 8], window_size: 5,
+                     drop_path_rate: 0.0}}
   text_config: {{hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64,
                 max_position_embeddings: 64, hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}}
   decoder_hidden_size: 16
