@@ -6,6 +6,7 @@ import argparse
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from transformers import HfArgumentParser
 
@@ -44,7 +45,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Keep the lines of the description, and say every default."""
 
 
-def option(default: object, text: str) -> object:
+def option(default: Any, text: str) -> Any:
     """A field of the command line with its help."""
     return field(default=default, metadata={"help": text})
 
@@ -127,7 +128,7 @@ class TrainingArguments:
 
 def parse_arguments(argv: list[str] | None, description: str) -> TrainingArguments:
     """The command line's options."""
-    parser = HfArgumentParser(TrainingArguments, description=description, formatter_class=HelpFormatter)
+    parser = HfArgumentParser(cast(Any, TrainingArguments), description=description, formatter_class=HelpFormatter)
     (arguments,) = parser.parse_args_into_dataclasses(argv)
     return arguments
 

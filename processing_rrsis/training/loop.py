@@ -253,7 +253,7 @@ def raise_divergence(run: Run, update: Update, problem: str) -> None:
             grad_norm=update.grad_norm,
             recent_grad_norms=run.progress.norms[-10:],
             learning_rate=run.schedule.get_last_lr()[0],
-            sample_ids=[rows[key.index]["sample_id"] for key in run.order.samples(step)],
+            sample_ids=[rows[key.row]["sample_id"] for key in run.order.samples(step)],
         )
     raise DivergenceError(
         f"Training diverged at update {step}: {problem}. {path} holds the ids of its samples. Lower --learning_rate, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
@@ -59,7 +60,7 @@ def draw_panel(run: Run) -> None:
     run.watch.log_image("validation", path, step=run.progress.step)
 
 
-def summarize(run: Run, **found: object) -> RunSummary:
+def summarize(run: Run, **found: Any) -> RunSummary:
     """What is known of the run; `found` are the results of its end."""
     return RunSummary(
         recipe=run.recipe,

@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -103,7 +103,7 @@ class Run:
     def network(self) -> PreTrainedModel:
         """The network without wrappers: the averaged one where weights are averaged."""
         if self.average is not None:
-            return self.average.module
+            return cast(PreTrainedModel, self.average.module)
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     def collator(self) -> ReferringCollator:
@@ -165,10 +165,10 @@ def prepare_run(args: TrainingArguments) -> Run:
     progress = Progress()
     progress.add_seconds("data", start)
     checkpoint = find_checkpoint(args, accelerator, watch.say)
-    processor, model = build_network(args, recipe, data["train"])
+    processor, network = build_network(args, recipe, data["train"])
     num_updates = recipe.updates(len(data["train"]))
     settings = describe_settings(args, recipe, data["train"], num_updates)
-    model, average, optimizer, schedule = prepare_network(args, recipe, accelerator, model, num_updates)
+    model, average, optimizer, schedule = prepare_network(args, recipe, accelerator, network, num_updates)
     run = Run(
         args=args,
         recipe=recipe,

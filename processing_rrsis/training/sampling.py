@@ -15,9 +15,9 @@ from torch.utils.data import Dataset, Sampler
 
 
 class SampleKey(NamedTuple):
-    """A sample in an epoch; augmentation draws anew in every epoch."""
+    """Row of the training split in an epoch; augmentation draws anew in every epoch."""
 
-    index: int
+    row: int
     epoch: int
 
 
@@ -111,13 +111,13 @@ class KeyedRows(Dataset):
         return len(self.split)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        return {**self.split[key.index], "epoch": key.epoch}
+        return {**self.split[key.row], "epoch": key.epoch}
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> list[dict[str, Any]]:
         """All rows of a batch in one call; PyTorch's loader asks for them so."""
         if not hasattr(self.split, "__getitems__"):
             return [self[key] for key in keys]
-        rows = self.split.__getitems__([key.index for key in keys])
+        rows = self.split.__getitems__([key.row for key in keys])
         return [{**row, "epoch": key.epoch} for row, key in zip(rows, keys, strict=True)]
 
 

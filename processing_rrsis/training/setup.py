@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -153,7 +153,7 @@ def prepare_network(
     return model, average, optimizer, schedule
 
 
-def average_floats(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def average_floats(decay: float) -> Callable[..., None]:
     """Exponential moving average of what is a quantity; integers, such as window indices, are copied.
 
     PyTorch's own rule averages those too and rounds down, 0.9·80 + 0.1·80 to 79.
@@ -161,7 +161,7 @@ def average_floats(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
     average = get_ema_multi_avg_fn(decay)
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
         if averaged[0].is_floating_point():
             average(averaged, current, num_averaged)
             return

@@ -1,11 +1,13 @@
 """The pipeline: everything a user may hand over, and what comes back."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import pipeline
 
+from processing_rrsis import mask_output_rrsis
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
 from .conftest import build_tiny_model, build_tiny_processor
@@ -105,6 +107,97 @@ def test_arrays_and_streams(pipe):
     assert [item["label"] for item in stream] == ["a ship", "a dam"]
 
 
+def test_datasets_are_read_row_by_row(pipe):
+    rows = [{"image": np.zeros((12, 34, 3), dtype=np.uint8), "expression": text} for text in ("a ship", "a dam", "it")]
+
+    class Numbered(torch.utils.data.Dataset):
+        read = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            Numbered.read += 1
+            return rows[index]
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(rows)
+
+    lazy = pipe(Numbered())
+    assert Numbered.read == 0
+    assert next(iter(lazy))["label"] == "a ship"
+    assert Numbered.read == 1
+    for dataset in (Numbered(), Stream(), datasets.Dataset.from_list([{**row, "image": None} for row in rows])):
+        if isinstance(dataset, datasets.Dataset):
+            dataset = dataset.with_transform(
+                lambda batch: {**batch, "image": [rows[0]["image"]] * len(batch["image"])}
+            )
+        for batch_size in (1, 2):
+            results = list(pipe(dataset, batch_size=batch_size, num_workers=0))
+            assert [item["label"] for item in results] == ["a ship", "a dam", "it"]
+    with pytest.raises(ValueError, match="rows; expected None here"):
+        pipe(Numbered(), text="a ship")
+
+
+def test_progress_counts_masks(pipe, capsys):
+    assert len(pipe(IMAGE, text=["a ship", "a dam"], progress=True)) == 2
+    assert "2/2" in capsys.readouterr().err
+    stream = pipe(({"image": IMAGE, "text": text} for text in ("a ship", "a dam", "it")), progress=True)
+    assert len(list(stream)) == 3
+    assert "3mask" in capsys.readouterr().err
+    pipe(IMAGE, text=["a ship", "a dam"])
+    assert not capsys.readouterr().err
+
+
+def test_polygons_drawn_again_are_the_mask(pipe, files):
+    features = pytest.importorskip("rasterio.features", reason="polygons need rasterio")
+    whole = pipe(str(files / "rgb.png"), text="a ship", output="polygons", threshold=0.0)
+    assert whole["polygons"] == {
+        "type": "MultiPolygon",
+        "coordinates": [[[[0, 0], [0, 41], [67, 41], [67, 0], [0, 0]]]],
+    }
+    nothing = pipe(str(files / "rgb.png"), text="a ship", output="polygons", threshold=1.0)
+    assert nothing["polygons"]["coordinates"] == []
+    middle = float(np.median(pipe(str(files / "rgb.png"), text="a ship", output="probability")["probability"]))
+    item = pipe(str(files / "rgb.png"), text="a ship", output="polygons", threshold=middle)
+    mask = np.asarray(item["mask"])
+    assert 0 < (mask == 255).sum() < mask.size
+    np.testing.assert_array_equal(features.rasterize([(item["polygons"], 255)], out_shape=mask.shape), mask)
+
+
+def test_polygons_keep_holes_and_part_corners():
+    features = pytest.importorskip("rasterio.features", reason="polygons need rasterio")
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[1:4, 1:4] = True
+    mask[2, 2] = False  # a hole
+    mask[4, 4] = True  # touches by a corner alone
+    polygons = mask_output_rrsis.mask_to_polygons(mask)["coordinates"]
+    assert sorted(len(rings) for rings in polygons) == [1, 2]
+    with_hole, corner = sorted(polygons, key=len, reverse=True)
+    assert {tuple(point) for point in with_hole[0]} == {(1, 1), (1, 4), (4, 4), (4, 1)}
+    assert {tuple(point) for point in with_hole[1]} == {(2, 2), (2, 3), (3, 3), (3, 2)}
+    assert {tuple(point) for point in corner[0]} == {(4, 4), (4, 5), (5, 5), (5, 4)}
+    noise = np.random.default_rng(0).random((40, 50)) > 0.5
+    drawn = features.rasterize([mask_output_rrsis.mask_to_polygons(noise)], out_shape=noise.shape)
+    np.testing.assert_array_equal(drawn.astype(bool), noise)
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 3\)"):
+        mask_output_rrsis.mask_to_polygons(np.zeros((2, 2, 3)))
+
+
+def test_polygons_without_rasterio_say_what_to_install(pipe, monkeypatch):
+    monkeypatch.setattr(mask_output_rrsis, "features", None)
+    with pytest.raises(ImportError, match="pip install rasterio"):
+        pipe(IMAGE, text="a ship", output="polygons")
+    assert pipe(IMAGE, text="a ship")["label"] == "a ship"
+
+
+def test_open_image_is_what_the_network_is_shown(pipe, files):
+    picture = pipe.open_image(files / "deep.png")
+    assert (picture.mode, picture.size) == ("RGB", (67, 41))
+    assert pipe(picture, text="a ship")["score"] == pipe(files / "deep.png", text="a ship")["score"]
+
+
 def test_one_image_is_prepared_once_for_all_expressions(pipe, monkeypatch):
     calls = []
     original = type(pipe.processor.image_processor).preprocess
@@ -129,12 +222,15 @@ IMAGE = Image.new("RGB", (8, 8))
         ((IMAGE,), {"text": ""}, ValueError, "text: expected an expression"),
         ((IMAGE,), {"text": []}, ValueError, "at least one expression"),
         ((IMAGE,), {"text": ["a ship", 3]}, TypeError, "expected a string, got int"),
+        ((IMAGE,), {"text": 5}, TypeError, r"expected a string or a list of strings, got int \(5\)"),
+        (([IMAGE],), {"text": b"a ship"}, TypeError, "got bytes"),
+        ((IMAGE,), {"text": {"a ship": 1}}, TypeError, "got dict"),
         (([IMAGE],), {"text": ["a ship", "a dam"]}, ValueError, "got 1 images and 2 expressions"),
         (([{"image": IMAGE}],), {}, ValueError, "text: expected an expression"),
         (([{"text": "a ship"}],), {}, ValueError, "image: expected a path"),
         (([{"image": IMAGE, "text": "a"}],), {"text": "b"}, ValueError, "rows bring their own"),
         ((IMAGE,), {"text": "a ship", "threshold": 40}, ValueError, r"in \[0, 1\], got 40"),
-        ((IMAGE,), {"text": "a ship", "output": "polygon"}, ValueError, "output: expected one of"),
+        ((IMAGE,), {"text": "a ship", "output": "polygon"}, ValueError, "output: expected one of.*polygons"),
         ((IMAGE,), {"text": "a ship", "tresh": 0.5}, TypeError, "'tresh'"),
         (("nowhere.png",), {"text": "a ship"}, FileNotFoundError, "nowhere.png"),
         ((np.full((4, 4, 3), np.nan),), {"text": "a ship"}, ValueError, "NaN"),

@@ -32,9 +32,9 @@ def test_an_epoch_takes_every_sample_once_and_leaves_out_the_rest():
     assert order.updates_per_epoch == 2
     epochs = [[*order.samples(first), *order.samples(first + 1)] for first in (1, 3)]
     for number, keys in enumerate(epochs):
-        assert len({key.index for key in keys}) == 8
+        assert len({key.row for key in keys}) == 8
         assert {key.epoch for key in keys} == {number}
-    assert [key.index for key in epochs[0]] != [key.index for key in epochs[1]]
+    assert [key.row for key in epochs[0]] != [key.row for key in epochs[1]]
 
 
 @pytest.mark.parametrize(("processes", "steps"), [(2, 1), (1, 2), (2, 2), (4, 1)])
