@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_ablate import AblateCommand, ablate
 from .cli_ablations import ablations
 from .cli_data_throughput import data_throughput
 from .cli_evaluate import evaluate
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
 )
 
+app.command(cls=AblateCommand)(ablate)
 app.command()(ablations)
 app.command(name="data-throughput")(data_throughput)
 app.command()(evaluate)

@@ -80,18 +80,9 @@ def make_card(run: Run, network: torch.nn.Module, summary: RunSummary, selection
         network,
         repo_id=str(run.output_dir / "best"),
         selection=selection,
-        starting_weights=starting_weights(run),
+        starting_weights=run.settings["starting_weights"],
         device=run.accelerator.device.type,
     )
-
-
-def starting_weights(run: Run) -> str:
-    """Where the run started, in words."""
-    args, recipe = run.args, run.recipe
-    if args.init_from is not None:
-        return args.init_from
-    vision, text = args.vision_weights or recipe.vision, args.text_weights or recipe.text
-    return "random" if args.from_scratch or vision is None else f"{vision}, {text}"
 
 
 def report(run: Run) -> None:

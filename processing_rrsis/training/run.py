@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +24,7 @@ from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments, resolve_recipe
 from .checkpoints import Checkpoint, checkpoint_folders, remove_partial
 from .recipe import Recipe, write_recipe
-from .run_folder import RECIPE_FILE, check_same_settings, describe_settings, find_checkpoint, keep_aside
+from .run_folder import RECIPE_FILE, check_same_settings, describe_settings, find_checkpoint, keep_aside, lock_folder
 from .sampling import KeyedRows, MicroBatches, UpdateOrder
 from .setup import build_accelerator, build_network, check_batch, load_data, prepare_network
 from .stopping import ignore_in_worker
@@ -78,6 +78,7 @@ class Run:
     num_updates: int
     eval_every: int
     settings: dict[str, Any]
+    lock: IO[str] | None = None
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -158,6 +159,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     watch = Watch(accelerator, args.run_dir, Console(highlight=False))
     check_batch(args, recipe, accelerator)
     set_seed(args.seed)
+    lock = lock_folder(args.run_dir) if accelerator.is_main_process else None
     start = time.perf_counter()
     with accelerator.main_process_first():
         data = load_data(args, recipe)
@@ -184,6 +186,7 @@ def prepare_run(args: TrainingArguments) -> Run:
         num_updates=num_updates,
         eval_every=recipe.evaluation_interval(len(data["train"])),
         settings=settings,
+        lock=lock,
         progress=progress,
     )
     open_folder(run, checkpoint)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -18,6 +19,7 @@ from .recipe import Recipe
 from .watching import LOGS, METRICS, TIMING
 
 RECIPE_FILE = "recipe.yaml"
+LOCK = ".lock"
 SAME_OPTIONS = ("seed", "data_seed", "freeze_batch_norm", "ema_decay", "max_samples")
 RUN_FILES = (
     METRICS,
@@ -45,8 +47,17 @@ def describe_settings(args: TrainingArguments, recipe: Recipe, train: Dataset, n
             digest.update(str(value).encode() + b"\0")
     values = {key: value for key, value in recipe.to_dict().items() if key not in ("source", "sources", "name")}
     values |= {key: getattr(args, key) for key in SAME_OPTIONS}
+    values["starting_weights"] = starting_weights(args, recipe)
     values |= {"num_updates": num_updates, "train_samples": len(train), "train_sha256": digest.hexdigest()[:16]}
     return json.loads(json.dumps(values))
+
+
+def starting_weights(args: TrainingArguments, recipe: Recipe) -> str:
+    """Where a run starts, in words."""
+    if args.init_from is not None:
+        return args.init_from
+    vision, text = args.vision_weights or recipe.vision, args.text_weights or recipe.text
+    return "random" if args.from_scratch or vision is None else f"{vision}, {text}"
 
 
 def find_checkpoint(
@@ -77,6 +88,30 @@ def check_same_settings(before: dict[str, Any], now: dict[str, Any], checkpoint:
             f"{checkpoint.folder} belongs to a run with other settings: {'; '.join(different)}. Give the options it "
             "was started with, another --output_dir, or --init_from for a new run on its weights."
         )
+
+
+def lock_folder(output_dir: Path) -> IO[str] | None:
+    """Keep other training processes out of a folder for as long as this one lives.
+
+    Returns:
+        The open lock file, to be kept; `None` where the file system has no locks.
+
+    Raises:
+        ValueError: If another process trains there.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    file = (output_dir / LOCK).open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(
+            f"Another process is training in {output_dir}. Wait for it, or choose another --output_dir."
+        ) from error
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def keep_aside(output_dir: Path, say: Callable[[str], None]) -> None:

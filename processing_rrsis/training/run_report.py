@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -166,8 +167,10 @@ def card_text(
 def write_metrics(summary: RunSummary, output_dir: Path) -> None:
     """metrics.json and curves.png."""
     text = json.dumps(summary.to_dict(), indent=2)
-    (output_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
     training_curves(output_dir / "metrics.jsonl", output_dir / "curves.png")
+    aside = output_dir / "metrics.json.new"
+    aside.write_text(text + "\n", encoding="utf-8")
+    os.replace(aside, output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
 
 
 def plain_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
+from processing_rrsis.training.run_folder import lock_folder
 
 from . import killed_runs
 from .killed_runs import command, digests, environment, kill_after, run, signal_all, start
@@ -52,7 +53,7 @@ def test_killed_while_saving_it_ends_with_the_same_bytes(whole):
     output = run(folder, 1, "--resume", "latest")
     assert "Going on from" in " ".join(output.split())
     assert digests(folder) == digests(whole)
-    assert not list(folder.rglob("*.partial")) + list(folder.glob(".*"))
+    assert [path.name for path in [*folder.rglob("*.partial"), *folder.glob(".*")]] == [".lock"]
 
 
 def test_sigterm_saves_and_exits_cleanly(whole):
@@ -69,6 +70,17 @@ def test_sigterm_saves_and_exits_cleanly(whole):
     assert find_damage(checkpoint.folder) is None
     run(folder, 1, "--resume", "latest")
     assert digests(folder) == digests(whole)
+
+
+def test_two_runs_do_not_share_a_folder(whole):
+    folder = whole.parent / "shared"
+    lock = lock_folder(folder)
+    try:
+        error = fail(folder)
+    finally:
+        lock.close()
+    assert "Another process is training in" in error
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_a_damaged_checkpoint_is_skipped(whole):

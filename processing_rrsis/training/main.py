@@ -1,0 +1,75 @@
+"""The training command, which `train_accelerate.py` and `python -m processing_rrsis.training` start."""
+
+from __future__ import annotations
+
+import warnings
+
+import transformers
+from rich.console import Console
+from rich.markup import escape
+
+from .arguments import parse_arguments
+from .checkpoints import CheckpointError
+from .divergence import DivergenceError
+from .loop import StoppedError, train
+from .outputs import report, save_weights
+from .run import prepare_run
+from .stopping import StopNow, StopRequest
+
+
+def main(argv: list[str] | None = None, *, description: str = "") -> None:
+    """Train, evaluate and write the run's folder.
+
+    Args:
+        argv: Options; those of the process if `None`.
+        description: What `--help` says before the options.
+
+    Raises:
+        ValueError: For options that don't fit each other, the data or the checkpoint.
+        OSError: If data or pretrained weights can't be had, or something can't be written.
+        CheckpointError: If a checkpoint is damaged, of another run, or can't be written.
+        DivergenceError: If the loss or its gradient are no longer of use.
+        StoppedError: If a stop signal came; a checkpoint has been saved.
+    """
+    # Step 1: options and recipe to data, network, optimizer, and the checkpoint to go on from
+    run = prepare_run(parse_arguments(argv, description=description))
+    if run.is_finished:
+        run.watch.say(f"The run in {run.output_dir} is finished; nothing to do.")
+        return
+    run.watch.say(run.describe())
+    # Step 2: updates, evaluations on the validation split, checkpoints
+    with StopRequest.listening() as request:
+        train(run, request)
+    save_weights(run, "last")
+    # Step 3: the test splits, once, with the weights that the validation split selected
+    report(run)
+    run.accelerator.end_training()
+
+
+def run_command(description: str) -> int:
+    """`main` as a command: what stops or fails is told in one line instead of a traceback.
+
+    Args:
+        description: What `--help` says before the options.
+
+    Returns:
+        The exit code: 0, also where a scheduler asked to stop; 130 after Ctrl-C; 1 for an error.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        main(description=description)
+    except StoppedError as stopped:
+        Console().print(f"[bold yellow]stopped:[/] {escape(str(stopped))}")
+        return stopped.exit_code
+    except StopNow as stopped:
+        Console().print(
+            f"[bold yellow]stopped:[/] by {stopped.signal_name} in an evaluation; the checkpoint before it is whole. "
+            "Go on with the same command and --resume latest."
+        )
+        return int(stopped.code or 0)
+    except (ValueError, OSError, CheckpointError, DivergenceError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}")
+        return 1
+    return 0
