@@ -172,6 +172,8 @@ class RRSISProcessor(ProcessorMixin):
         has_offsets = bool(getattr(self.tokenizer, "is_fast", False))
         encoding = self.tokenizer(expressions, return_offsets_mapping=has_offsets, **options)
         self._warn_of_truncation(expressions, encoding, limit=options["max_length"])
+        if self.alignment == "word":
+            _cut_without_separator(encoding)
         object_masks, position_masks = [], []
         for index, expression in enumerate(expressions):
             offsets = encoding["offset_mapping"][index] if has_offsets else None
@@ -244,6 +246,16 @@ class RRSISProcessor(ProcessorMixin):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle (data loader workers) without what was remembered."""
         return {**self.__dict__, "_parses": {}, "_warned": set()}
+
+
+def _cut_without_separator(encoding: Any) -> None:
+    """Let a truncated expression end with its own next word piece, not with [SEP], as the released code cuts it."""
+    for row, encoded in enumerate(encoding.encodings or ()):
+        if encoded.overflowing:
+            rest = encoded.overflowing[0]
+            first = next(index for index, special in enumerate(rest.special_tokens_mask) if not special)
+            last = max(index for index, attended in enumerate(encoding["attention_mask"][row]) if attended)
+            encoding["input_ids"][row][last] = rest.ids[first]
 
 
 def _check_expressions(text: Any, allow_empty_text: bool) -> list[str]:

@@ -178,7 +178,7 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         generators = []
-        for split, samples in self._without_missing(self.read_samples()).items():
+        for split, samples in self.without_missing(self.read_samples()).items():
             shards = [samples[start:stop] for start, stop in shard_ranges(len(samples))]
             if shards:
                 kwargs = {"split": split, "shards": shards}
@@ -189,7 +189,7 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
             )
         return generators
 
-    def _without_missing(self, splits: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
+    def without_missing(self, splits: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
         """Leave out samples with missing files, or refuse; both name the files."""
         there = set(self.archive.names())
         kept: dict[str, list[Sample]] = {}

@@ -60,16 +60,23 @@ _SIDES = {
 }
 _ABBREVIATED = {"horizontal": _pairs("ne/nw se/sw"), "vertical": _pairs("ne/se nw/sw")}
 _REFUSED = {
-    "horizontal": _words("starboard larboard"),
+    "horizontal": frozenset(),
     "vertical": _words(
-        "over under underneath beneath atop overhead up down high higher highest low lowest behind front back"
+        "over under underneath beneath atop overhead up down high higher highest low lowest behind front back "
+        "upstream downstream uphill downhill upstairs downstairs"
     ),
 }
 _REFUSED_EVERYWHERE = _words(
-    "letter letters word words text written reads logo number numbers numbered numeral digit digits clock mirrored"
+    "letter letters word words text written reads logo number numbers numbered numeral digit digits clock mirrored "
+    "starboard larboard"
 )
 _SAME_LETTERS = {"horizontal": frozenset("ahimotuvwxy"), "vertical": frozenset("bcdehikox")}
+_SHAPES_WITH_A_SENSE = _words("comma hook mark spiral")
+_NOT_READ = re.compile(  # numbered places, digits as shapes, initials of compass words
+    r"\b(?:rows?|columns?|col|quadrants?)\s+(?:\d+|[ivx]+)\b|\b\d+[\s-]+shaped?\b|\b[ns]\.\s?[ew]\b"
+)
 _ORDINALS = _words("first second third fourth fifth sixth seventh eighth ninth tenth last penultimate")
+_ORDINAL = re.compile(r"\b(?:" + "|".join(sorted(_ORDINALS)) + r"|\d+(?:st|nd|rd|th))\b")
 _FROM_A_SIDE = re.compile(
     r"\bfrom\s+(?:the\s+)?(?:very\s+|far\s+)?"
     r"(?:left|right|top|bottom|upper|lower|east|west|north|south|center|centre|middle)"
@@ -93,7 +100,12 @@ _PROXIMITY = _words(
     "next beside besides near above below under underneath beneath behind by before after along across against "
     "between opposite over through up down in on at where outside inside off around beyond"
 )
-_NEVER_A_SIDE = _words("angle angles angled triangle triangles triangular away now way")
+_NEVER_A_SIDE = _words(
+    "angle angles angled triangle triangles triangular away now way size sizes color colour colors colours choice "
+    "kind type shape shapes number amount order material answer"
+)
+_STOREYS = _words("deck decks level levels floor floors storey storeys story stories tier tiers roof terrace class")
+_FRAME = _words("image picture photo photograph frame scene map view")
 _LINKING = _words("is are was looks appears much slightly little bit even far somewhat")
 
 
@@ -110,7 +122,7 @@ class _Word:
 def mirror_expression(text: str, axis: str = "horizontal") -> MirroredExpression:
     """Rewrite an expression for the mirrored image, or refuse.
 
-    Mirroring twice gives the expression back.
+    Mirroring twice gives the expression back, "counter-clockwise" without its hyphen.
 
     Args:
         text: The expression.
@@ -130,6 +142,9 @@ def mirror_expression(text: str, axis: str = "horizontal") -> MirroredExpression
     """
     if axis not in AXES:
         raise ValueError(f"axis: expected one of {', '.join(AXES)}, got {axis!r}")
+    reason = _unread_count(text.lower())
+    if reason:
+        return MirroredExpression(text=None, reason=reason)
     words = [_Word(m.group(), m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
     changes: list[tuple[_Word, str]] = []
     for index, word in enumerate(words):
@@ -140,6 +155,20 @@ def mirror_expression(text: str, axis: str = "horizontal") -> MirroredExpression
         if other != word.lower:
             changes.append((word, other))
     return MirroredExpression(text=_rewrite(text, changes))
+
+
+def _unread_count(text: str) -> str:
+    """Why what the expression counts forbids mirroring; every ordinal must say from where it counts."""
+    match = _NOT_READ.search(text)
+    if match:
+        return f"{match.group()!r} is not read"
+    ordinals = list(_ORDINAL.finditer(text))
+    for number, ordinal in enumerate(ordinals):
+        end = ordinals[number + 1].start() if number + 1 < len(ordinals) else len(text)
+        is_fraction = ordinal.group() == "third" and re.search(r"\b(?:one|two)[\s-]+$", text[: ordinal.start()])
+        if not is_fraction and not _FROM_A_SIDE.search(text, ordinal.end(), end):
+            return f"{ordinal.group()!r} counts from a side that is not said"
+    return ""
 
 
 def _mirrored_word(words: Sequence[_Word], index: int, axis: str) -> str:
@@ -172,16 +201,29 @@ def _refusal(text: str, words: Sequence[_Word], index: int, axis: str) -> str:
         if word == "low" and _at(words, index + 1) == "vegetation":
             return ""
         return f"{word!r} is not read"
-    if len(word) == 1 and _at(words, index + 1) in ("shaped", "shape") and word not in _SAME_LETTERS[axis]:
-        return f"the mirrored shape is no {words[index].text}"
     if words[index].text in (("E", "W") if axis == "horizontal" else ("N", "S")):
         return f"{words[index].text!r} may be a direction"
-    if word in _ORDINALS and _at(words, index - 1) not in ("one", "two") and not _FROM_A_SIDE.search(text.lower()):
-        return f"{word!r} counts from a side that is not said"
+    if word == "port" and _at(words, index + 1) == "side":
+        return "'port side' is not read"
+    is_letter = len(word) == 1 and (words[index].text.isupper() or _at(words, index + 1) in ("shaped", "shape"))
+    if is_letter and word not in _SAME_LETTERS[axis] | {"a"}:
+        return f"the mirrored shape is no {words[index].text}"
+    if word in _SHAPES_WITH_A_SENSE and _at(words, index + 1) in ("shaped", "shape"):
+        return f"the mirrored shape is no {word}"
+    if _may_be_a_name(words, index, axis):
+        return f"{words[index].text!r} may be part of a name"
     if word not in _NO_MISSES and any(_one_edit_apart(word, side) for side in _NEAR_MISSES[axis]):
         return f"{word!r} may be a misspelt side"
     reader = _READERS[axis].get(word)
     return reader(words, index) if reader else ""
+
+
+def _may_be_a_name(words: Sequence[_Word], index: int, axis: str) -> bool:
+    """Whether a side is written with a capital before another capital: "East Road", "the Left Bank"."""
+    if index + 1 >= len(words) or _mirrored_word(words, index, axis) == words[index].lower:
+        return False
+    following = words[index + 1]
+    return words[index].text.istitle() and following.text.istitle() and following.lower not in _SIDES[axis]
 
 
 def _read_left_right(words: Sequence[_Word], index: int) -> str:
@@ -189,6 +231,8 @@ def _read_left_right(words: Sequence[_Word], index: int) -> str:
     word, before, after = words[index].lower, _at(words, index - 1), _at(words, index + 1)
     if after in _NEVER_A_SIDE or (after == "of" and _at(words, index + 2) == "way"):
         return f"{word!r} before {after!r} is no side"
+    if word == "left" and before in ("is", "was", "remains") and _at(words, index - 2) == "what":
+        return "'what is left' is no side"
     if before == "the" and after in _PROXIMITY and _at(words, index - 2) not in _PREPOSITIONS:
         return f"{word!r} before {after!r} may mean directly"
     joined = before in ("and", "or") and _at(words, index - 2) in ("left", "right", "the")
@@ -199,9 +243,13 @@ def _read_left_right(words: Sequence[_Word], index: int) -> str:
     return f"{word!r} between {before!r} and {after!r} may be no side"
 
 
-def _read_lower(words: Sequence[_Word], index: int) -> str:
-    """The word "lower" is a side unless it compares heights."""
-    before, after = _at(words, index - 1), _at(words, index + 1)
+def _read_upper_lower(words: Sequence[_Word], index: int) -> str:
+    """The words "upper" and "lower" are sides unless they name a storey or compare heights."""
+    word, before, after = words[index].lower, _at(words, index - 1), _at(words, index + 1)
+    if after in _STOREYS:
+        return f"'{word} {after}' is part of an object"
+    if word == "upper":
+        return ""
     if after == "than" or (before in _LINKING - {"far"} and after not in _PLACES | {"left", "right"}):
         return "'lower' may compare heights"
     return ""
@@ -212,6 +260,8 @@ def _read_top_bottom(words: Sequence[_Word], index: int) -> str:
     word, before, after = words[index].lower, _at(words, index - 1), _at(words, index + 1)
     if before == "on" and after == "of":
         return f"'on {word} of' is no side"
+    if after == "of" and not _FRAME & {_at(words, index + 2), _at(words, index + 3)}:
+        return f"'{word} of' may be a part of the object"
     sides = _PLACES | {"left", "right"}
     if before in _BEFORE_A_SIDE | {"image", "left", "right"} or after in sides or index == 0:
         return ""
@@ -227,7 +277,8 @@ def _read_above(words: Sequence[_Word], index: int) -> str:
 _READERS: dict[str, dict[str, Callable[[Sequence[_Word], int], str]]] = {
     "horizontal": {"left": _read_left_right, "right": _read_left_right},
     "vertical": {
-        "lower": _read_lower,
+        "lower": _read_upper_lower,
+        "upper": _read_upper_lower,
         "top": _read_top_bottom,
         "bottom": _read_top_bottom,
         "above": _read_above,

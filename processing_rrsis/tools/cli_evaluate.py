@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluation_task import EvaluationTask, Resolution, load_split
+from .evaluation_task import EvaluationTask, Resolution, find_comparability, load_split
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -175,7 +175,15 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
         results = {"expression": evaluate_model(network, data, collator, **options)}
     if not accelerator.is_main_process:
         return
-    document = describe(task, data, network, results, data_hash=content_hash(data), accelerator=accelerator)
+    document = describe(
+        task,
+        data,
+        network,
+        results,
+        data_hash=content_hash(data),
+        comparability=find_comparability(task),
+        accelerator=accelerator,
+    )
     print_results(task, results, document, Console(highlight=False))
     if output is not None:
         output.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

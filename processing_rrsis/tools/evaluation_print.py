@@ -6,6 +6,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
+from rich.markup import escape
 
 from ..metrics.evaluation_result import EvaluationResult
 from .evaluation_report import (
@@ -16,7 +17,7 @@ from .evaluation_report import (
     paper_table,
     result_values,
 )
-from .evaluation_task import EvaluationTask
+from .evaluation_task import Comparability, EvaluationTask
 from .published import PublishedTable, published_for
 from .report import group_table, overall_table, print_tables
 
@@ -30,6 +31,7 @@ def describe(
     results: dict[str, EvaluationResult],
     *,
     data_hash: str,
+    comparability: Comparability,
     accelerator: Accelerator,
 ) -> dict[str, Any]:
     """The JSON document; everything but `run` is the same for any batch size and number of processes.
@@ -53,6 +55,11 @@ def describe(
             "images": len(set(data["image_id"])) if "image_id" in data.column_names else None,
             "first_samples_only": task.num_samples is not None,
             "content_sha256": data_hash,
+            "published_samples": comparability.published_samples,
+            "is_demo": comparability.is_demo,
+            "allow_missing": task.allow_missing,
+            "left_out": list(comparability.left_out),
+            "not_like_published": comparability.reasons(len(data)),
             **({"seed": task.data_seed} if task.dataset == "synthetic" else {}),
         },
         "protocol": {
@@ -114,6 +121,9 @@ def print_results(
         if not table.table:
             scores = "; ".join(f"{row.method} {_listed(row.scores)}" for row in table.rows)
             console.print(f"{table.name}: {scores}. {' '.join(table.notes)}")
+    if same and document["data"]["not_like_published"]:
+        reasons = "; ".join(document["data"]["not_like_published"])
+        console.print(f"[bold yellow]not comparable with the published rows:[/] {escape(reasons)}.")
     if same and not result.resolution.startswith(PUBLISHED_SIZE):
         console.print(f"Published at {PUBLISHED_SIZE} px: not like for like, this model reads {result.resolution}.")
     others = sorted({table.name for table in tables if table.split != task.split})

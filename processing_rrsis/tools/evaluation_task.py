@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 INTERVAL_SEED = 0
+MARKER_FILE = "demo.json"  # of processing_rrsis.data.writing, which is not imported for a name
 NEEDED_COLUMNS = ("image", "mask", "expression")
 
 
@@ -86,6 +87,51 @@ def load_split(task: EvaluationTask, input_size_px: int) -> Any:
             f"{missing}, it has {data.column_names}"
         )
     return data if task.num_samples is None else data.select(range(min(task.num_samples, len(data))))
+
+
+@dataclass(frozen=True)
+class Comparability:
+    """What keeps a score from standing beside the published ones.
+
+    Attributes:
+        published_samples: References of the published split; `None` where nothing is published.
+        is_demo: Whether the files are a demo written by `rrsis prepare --demo`.
+        left_out: `sample_id`s that `--allow-missing` left out.
+    """
+
+    published_samples: int | None
+    is_demo: bool
+    left_out: tuple[str, ...]
+
+    def reasons(self, scored: int) -> list[str]:
+        """Sentences that say what is not like the published evaluation; none where it is."""
+        found = ["the pictures are a demo's, not the benchmark's"] if self.is_demo else []
+        if self.left_out:
+            names = ", ".join(self.left_out[:5]) + (", …" if len(self.left_out) > 5 else "")
+            found.append(f"--allow-missing left out {len(self.left_out):,} references ({names})")
+        if self.published_samples not in (None, scored):
+            found.append(f"{scored:,} of {self.published_samples:,} published references are scored")
+        return found
+
+
+def find_comparability(task: EvaluationTask) -> Comparability:
+    """Compare what is scored with what the papers scored; looks at names alone, on every run, cached or not."""
+    from ..data.benchmarks import BENCHMARKS
+    from ..data.checks import PUBLISHED_COUNTS
+    from ..data.file_benchmark import FileBenchmark
+
+    published = PUBLISHED_COUNTS.get(task.dataset, {}).get(task.split)
+    builder_class = BENCHMARKS.get(task.dataset)
+    if task.data_dir is None or builder_class is None or not issubclass(builder_class, FileBenchmark):
+        return Comparability(published, is_demo=False, left_out=())
+    builder = builder_class(data_dir=str(task.data_dir), **({"allow_missing": True} if task.allow_missing else {}))
+    is_demo = any(name.rsplit("/", 1)[-1] == MARKER_FILE for name in builder.archive.names())
+    left_out: list[str] = []
+    if task.allow_missing:
+        samples = {task.split: builder.read_samples().get(task.split, [])}
+        kept = {sample.sample_id for sample in builder.without_missing(samples)[task.split]}
+        left_out = [sample.sample_id for sample in samples[task.split] if sample.sample_id not in kept]
+    return Comparability(published, is_demo=is_demo, left_out=tuple(left_out))
 
 
 def _synthetic_options(task: EvaluationTask, input_size_px: int) -> dict[str, Any]:

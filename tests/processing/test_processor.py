@@ -114,6 +114,18 @@ def test_long_expressions_are_cut_with_one_warning_each(monkeypatch):
     assert "max_length=6" in messages[0]
 
 
+def test_word_alignment_cuts_as_the_released_code_does():
+    """Its last place holds the next word piece; "wordpiece" ends every expression with [SEP]."""
+    text = "the ship on the left of the red building"
+    word = build_tiny_processor(alignment="word", max_length=6)
+    whole = build_tiny_processor(alignment="word", max_length=20)(text=text)["input_ids"][0]
+    cut = word(text=[text, "the ship"])["input_ids"]
+    assert cut[0] == whole[:6]
+    assert cut[1][3] == word.tokenizer.sep_token_id
+    pieces = build_tiny_processor(max_length=6)(text=text)["input_ids"][0]
+    assert pieces == [*whole[:5], word.tokenizer.sep_token_id]
+
+
 def test_pieces_lost_by_truncation_fall_back_to_the_whole():
     processor = build_tiny_processor(max_length=5)
     inputs = processor(text="the large red ship on the left", return_tensors="pt")

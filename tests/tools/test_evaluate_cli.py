@@ -12,6 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
+from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.data.content_hash import content_hash
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.export import save_hub_folder
@@ -192,6 +193,28 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
     without = datasets.DatasetDict({"test": split.remove_columns("mask")})
     monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda *args, **options: without)
     assert "lacks ['mask']" in " ".join(run(*given).output.split())
+
+
+def test_what_is_not_like_the_papers_is_said_on_every_run(model_folder, tmp_path, monkeypatch):
+    """A demo with a missing image, twice: the second time the data comes from the cache."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    demo = tmp_path / "demo"
+    spec = DemoSpec("rrsisd", counts={"train": 1, "validation": 1, "test": 3}, image_size_px=64)
+    write_demo(spec, demo, progress=False)
+    image = sorted((demo / "images" / "rrsisd" / "JPEGImages").glob("*.jpg"))[-1]
+    image.unlink()
+    command = ["-m", model_folder, "-d", "rrsisd", "-s", "test", "--data-dir", demo, "--allow-missing"]
+    for number in range(2):
+        found = run(*command, "-o", tmp_path / f"{number}.json")
+        assert found.exit_code == 0, found.output
+        words = " ".join(found.output.split())
+        assert "not comparable with the published rows" in words
+        assert "the pictures are a demo's" in words
+        assert "--allow-missing left out 1 references" in words
+        assert "2 of 3,481 published references are scored" in words
+        data = json.loads((tmp_path / f"{number}.json").read_text())["data"]
+        assert (data["samples"], data["published_samples"], data["is_demo"]) == (2, 3481, True)
+        assert len(data["left_out"]) == 1
 
 
 def test_unknown_datasets_are_named(model_folder):
