@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
 from transformers import AutoModel, Pipeline
+from transformers.utils import logging
 
 from .image_loading_rrsis import load_image, to_rgb8
+from .mask_output_rrsis import check_polygons_available, mask_to_polygons
 
 TASK = "referring-image-segmentation"
-OUTPUTS = ("mask", "probability")
+OUTPUTS = ("mask", "probability", "polygons")
 
 
 class _SharedImage:
@@ -30,6 +33,19 @@ class _SharedImage:
         return self._prepared
 
 
+class _Rows(Dataset):
+    """Rows as transformers' pipelines read a dataset: lazily, by number, in several workers where asked to."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return _row_item(self.rows[index])
+
+
 class ReferringSegmentationPipeline(Pipeline):
     """Segment what an expression refers to.
 
@@ -41,6 +57,8 @@ class ReferringSegmentationPipeline(Pipeline):
         {'label': 'the ship on the left', 'score': 0.93, 'mask': <PIL.Image.Image mode=L size=800x800>}
         >>> pipe("harbor.jpg", text=["the ship on the left", "the large ship"], batch_size=2)  # a list of two
         >>> pipe([{"image": "a.png", "text": "the dam"}, {"image": "b.png", "text": "the bridge"}])
+        >>> for result in pipe(dataset, batch_size=8, progress=True):  # rows with "image" and "text" or "expression"
+        ...     result["mask"].save(...)
     """
 
     processor: Any
@@ -51,7 +69,9 @@ class ReferringSegmentationPipeline(Pipeline):
     _load_feature_extractor: Any = False
     _load_video_processor: Any = False
 
-    def __call__(self, inputs: Any = None, text: str | Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def __call__(  # type: ignore[override]
+        self, inputs: Any = None, text: str | Sequence[str] | None = None, *, progress: bool = False, **kwargs: Any
+    ) -> Any:
         """Segment.
 
         Args:
@@ -59,19 +79,24 @@ class ReferringSegmentationPipeline(Pipeline):
                 rows (`"expression"` is read where a row has no `"text"`).
             text: an expression; or a list: several expressions for one image, one each for a list of images. One
                 string with a list of images is asked of each image.
-            **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `output` (`"mask"`, or
-                `"probability"` to get the float32 map beside it), `batch_size`, `num_workers`.
+            progress: show a progress bar for lists, datasets and generators (transformers' own:
+                `transformers.utils.logging.disable_progress_bar()` hides it).
+            **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `output` (`"mask"`;
+                `"probability"` or `"polygons"` to get that beside it), `batch_size`, `num_workers`.
 
         Returns:
             For one image and one expression a dict; for several a list of dicts in order; for datasets and generators
-            an iterator of dicts. Keys: `label` (the expression), `score` (mean foreground probability inside the mask,
-            0.0 where the mask is empty), `mask` (PIL image "L", 0 and 255, of the image's own size) and, where asked
-            for, `probability` (float32 array (H, W) in [0, 1]).
+            an iterable of dicts, computed as it is read. Keys: `label` (the expression), `score` (mean foreground
+            probability inside the mask, 0.0 where the mask is empty), `mask` (PIL image "L", 0 and 255, of the
+            image's own size) and, where asked for, `probability` (float32 array (H, W) in [0, 1]) or `polygons` (the
+            mask's exact outlines, holes kept: `{"type": "MultiPolygon", "coordinates": ...}` in pixels [x, y] from
+            the image's upper left corner, y downwards; needs rasterio).
 
         Raises:
             ValueError: no image, no text, numbers that differ, a blank expression or an unreadable file.
             FileNotFoundError: a path where nothing is.
             TypeError: unknown options, or an expression that is no string.
+            ImportError: polygons without rasterio.
         """
         inputs = kwargs.pop("images", kwargs.pop("image", None)) if inputs is None else inputs
         if inputs is None:
@@ -81,17 +106,38 @@ class ReferringSegmentationPipeline(Pipeline):
         if _is_stream(inputs):
             if text is not None:
                 raise ValueError("text: a dataset or generator brings its own, in its rows; expected None here")
-            return super().__call__((_row_item(row) for row in inputs), **kwargs)
+            stream = _Rows(inputs) if _has_numbers(inputs) else (_row_item(row) for row in inputs)
+            return _with_bar(super().__call__(stream, **kwargs), inputs if progress else None)
         if not isinstance(inputs, list | tuple | Mapping) and isinstance(text, str):
             return super().__call__(_item(inputs, text), **kwargs)
-        return super().__call__(_pair(inputs, text), **kwargs)
+        items = _pair(inputs, text)
+        return list(_with_bar(super().__call__(_Rows(items), **kwargs), items if progress else None))
+
+    @staticmethod
+    def open_image(source: Any) -> Image.Image:
+        """Return an image as the network is shown it, at its own size.
+
+        Args:
+            source: what a call takes: path, URL, PIL image of any mode, array.
+
+        Returns:
+            8-bit RGB, EXIF rotation applied, deeper values stretched.
+
+        Raises:
+            ValueError, FileNotFoundError, TypeError: as a call.
+        """
+        return _open(source)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         unknown = sorted(set(kwargs) - {"threshold", "output"})
         if unknown:
-            raise TypeError(f"expected the options threshold, output, batch_size and num_workers, got {unknown}")
+            raise TypeError(
+                f"expected the options threshold, output, progress, batch_size and num_workers, got {unknown}"
+            )
         if kwargs.get("output", "mask") not in OUTPUTS:
             raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {kwargs['output']!r}")
+        if kwargs.get("output") == "polygons":
+            check_polygons_available()
         threshold = kwargs.get("threshold", 0.5)
         if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold!r}")
@@ -127,6 +173,8 @@ class ReferringSegmentationPipeline(Pipeline):
         }
         if output == "probability":
             result["probability"] = probability
+        if output == "polygons":
+            result["polygons"] = mask_to_polygons(mask)
         return result
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -188,6 +236,8 @@ def _pair(inputs: Any, text: str | Sequence[str] | None) -> list[dict[str, Any]]
         raise ValueError('text: expected an expression for the images, got None; pass text="the ship on the left"')
     if isinstance(text, str):
         return [_item(image, text) for image in images]
+    if isinstance(text, bytes | Mapping) or not isinstance(text, Iterable):
+        raise TypeError(f"text: expected a string or a list of strings, got {type(text).__name__} ({text!r})")
     texts = list(text)
     if not texts:
         raise ValueError("text: expected at least one expression, got an empty list")
@@ -217,4 +267,19 @@ def _is_stream(inputs: Any) -> bool:
     """Whether the input is a dataset or an iterator of rows."""
     if isinstance(inputs, str | bytes | list | tuple | Mapping | np.ndarray | torch.Tensor | Image.Image):
         return False
-    return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+    if hasattr(inputs, "__array__"):  # an image of another array library
+        return False
+    return hasattr(inputs, "__iter__") or _has_numbers(inputs)
+
+
+def _has_numbers(rows: Any) -> bool:
+    """Whether rows are read by number, as of a list, and not one after another."""
+    is_iterator = isinstance(rows, IterableDataset)
+    return hasattr(rows, "__getitem__") and hasattr(rows, "__len__") and not is_iterator
+
+
+def _with_bar(results: Iterable[Any], inputs: Any) -> Iterable[Any]:
+    """Count the results in a progress bar; `inputs` says how many come, None that no bar is wanted."""
+    if inputs is None:
+        return results
+    return logging.tqdm(results, total=len(inputs) if hasattr(inputs, "__len__") else None, unit="mask")

@@ -12,13 +12,15 @@ import typer
 from .cli_ablate import AblateCommand, ablate
 from .cli_ablations import ablations
 from .cli_data_throughput import data_throughput
+from .cli_demo import demo
 from .cli_evaluate import evaluate
 from .cli_parse_report import parse_report
 from .cli_prepare import prepare
+from .cli_publish import publish
 from .cli_recipes import recipes
+from .cli_segment import check_expression, segment
 
 if TYPE_CHECKING:
-    from PIL import Image
     from rich.text import Text
 
     from processing_rrsis.expression_rrsis import ParsedExpression
@@ -35,13 +37,13 @@ app = typer.Typer(
 app.command(cls=AblateCommand)(ablate)
 app.command()(ablations)
 app.command(name="data-throughput")(data_throughput)
+app.command()(demo)
 app.command()(evaluate)
 app.command(name="parse-report")(parse_report)
 app.command()(prepare)
 app.command()(recipes)
-
-OVERLAY_RGB = (255, 40, 40)
-OVERLAY_OPACITY = 0.45
+app.add_typer(publish)
+app.command()(segment)
 
 
 @app.callback()
@@ -58,57 +60,6 @@ def _plain_errors() -> Iterator[None]:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.secho(f"rrsis: {message}", fg="red", err=True)
         raise typer.Exit(1) from error
-
-
-@app.command()
-def segment(
-    image: Annotated[str, typer.Argument(help="Image file or http(s) URL: JPEG, PNG, TIFF; any size, gray, 16-bit.")],
-    expression: Annotated[str, typer.Argument(help="What to segment, in English, in quotes.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the mask goes (PNG, 0 and 255).")] = Path(
-        "mask.png"
-    ),
-    overlay: Annotated[Path | None, typer.Option(help="Also write the image with the mask painted in.")] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.")
-    ] = 0.5,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
-) -> None:
-    """Segment what an expression refers to in one image.
-
-    Example:
-        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
-    """
-    with _plain_errors():
-        _check_expression(expression)
-        _check_writable(output)
-        if overlay is not None:
-            _check_writable(overlay)
-        from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
-
-        picture = to_rgb8(load_image(image))
-        result = load_pipeline(model, trust_remote_code=trust_remote_code)(
-            picture, text=expression, threshold=threshold
-        )
-        result["mask"].save(output)
-        if overlay is not None:
-            paint_overlay(picture, result["mask"]).save(overlay)
-    typer.echo(_summary(result, output, overlay))
-
-
-def _check_expression(expression: str) -> None:
-    if not expression.strip():
-        raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before the model runs that the result has nowhere to go."""
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file name for the picture, got a folder; write {path}/mask.png")
-    if not path.parent.exists():
-        raise ValueError(f"{path}: expected an existing folder, {path.parent} does not exist; create it first")
-    if path.suffix.lower() not in (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp"):
-        raise ValueError(f"{path}: expected a picture's file name such as mask.png, got the ending {path.suffix!r}")
 
 
 def load_pipeline(model: str, trust_remote_code: bool = False) -> Any:
@@ -173,35 +124,6 @@ def _check_model_folder(model: str) -> None:
         )
 
 
-def paint_overlay(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """Return the picture with the mask in translucent red and its outline in full red.
-
-    Args:
-        picture: RGB.
-        mask: "L", 0 and 255, of the same size.
-    """
-    from PIL import Image, ImageChops, ImageFilter
-
-    colour = Image.new("RGB", picture.size, OVERLAY_RGB)
-    shade = mask.point(lambda value: round(value * OVERLAY_OPACITY))
-    outline = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
-    return Image.composite(colour, picture, ImageChops.lighter(shade, outline))
-
-
-def _summary(result: dict[str, Any], output: Path, overlay: Path | None) -> str:
-    mask = result["mask"]
-    area = mask.histogram()[255]
-    total = mask.width * mask.height
-    files = str(output) if overlay is None else f"{output}, {overlay}"
-    if area == 0:
-        hint = "try a lower --threshold"
-        return f'"{result["label"]}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
-    return (
-        f'"{result["label"]}": {area} of {total} px ({100 * area / total:.2f} %), '
-        f"confidence {result['score']:.2f} -> {files}"
-    )
-
-
 @app.command()
 def parse(
     expression: Annotated[str, typer.Argument(help="An expression, in quotes.")],
@@ -218,7 +140,7 @@ def parse(
         rrsis parse "the ship on the left of the red vehicle" --categories rrsisd
     """
     with _plain_errors():
-        _check_expression(expression)
+        check_expression(expression)
         from processing_rrsis.expression_rrsis import CATEGORY_SETS, ExpressionParser
 
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]

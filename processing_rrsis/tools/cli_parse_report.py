@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,13 +41,23 @@ def parse_report(
 
         if output is not None and not output.absolute().parent.is_dir():
             raise ValueError(f"--output: expected a file name in an existing folder, got {output}")
-        texts, labels = read_expressions(file, column=column)
+        try:
+            texts, labels = read_expressions(file, column=column)
+        except ValueError as error:
+            if isinstance(error.__cause__, json.JSONDecodeError):
+                raise _with_line(file, error.__cause__) from error
+            raise
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
         report = report_expressions(texts, names, labels=labels)
         if output is not None:
             output.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         console = Console(highlight=False, markup=False)
-        print_tables([report_table(report, title=f"{file.name}, categories {categories}")], console)
+        table = report_table(report, title=f"{file.name}, categories {categories}")
+        if not report.labelled:
+            table = replace(table, rows=tuple(row for row in table.rows if not row[0].startswith("target is")))
+        print_tables([table], console)
+        if not report.labelled:
+            console.print("no labels: without a column category, targets can't be compared.")
         if report.taggers_agree is None:
             console.print("NLTK's tagger data is not installed; the built-in tagger stands in for it.")
         console.print("unread words: " + _counted(report.unread_words))
@@ -58,6 +69,14 @@ def parse_report(
         ):
             if examples:
                 console.print("\n  ".join([heading, *examples]))
+
+
+def _with_line(file: Path, broken: json.JSONDecodeError) -> ValueError:
+    """Say in which line of a .jsonl file the JSON is broken; the error itself counts inside that line."""
+    number = file.read_text(encoding="utf-8-sig").splitlines().index(broken.doc) + 1
+    return ValueError(
+        f"{file}, line {number}: expected a JSON object, it can't be read: {broken.msg} at column {broken.colno}"
+    )
 
 
 def _counted(words: dict[str, int]) -> str:

@@ -27,9 +27,23 @@ class Expected(StrEnum):
 
 
 _CHECK, _DEMO = "Check a download", "Write a demo"
+_CHECK_OPTIONS = ("dataset", "allow_missing", "report", "expected")
+_DEMO_OPTIONS = (
+    "style",
+    "num_train",
+    "num_validation",
+    "num_test",
+    "full_size",
+    "image_size",
+    "expressions_per_image",
+    "seed",
+    "damage",
+    "overwrite",
+)
 
 
 def prepare(
+    context: typer.Context,
     data_dir: Annotated[
         Path | None, typer.Argument(help="Folder or zip as downloaded; nothing is unpacked.", show_default=False)
     ] = None,
@@ -95,7 +109,9 @@ def prepare(
     - a list is missing, damaged, or of another length than published;
     - a name leads out of the folder; a category does not exist;
     - an image or a mask is missing, truncated or unreadable;
-    - two splits name the same image.
+    - two splits name the same image, two references have the same numbers;
+    - 2 or more masks and over 5 % of a split are empty (values 0 and 1?);
+    - no reference is left, or none of a split.
 
     --allow-missing goes on where images or masks are missing, and names every
     reference that is left out. All other damage still stops.
@@ -129,6 +145,7 @@ def prepare(
                 "expected either the folder or zip to check (rrsis prepare DATA_DIR) or --demo with the folder to "
                 f"write, got {'both' if demo else 'neither'}"
             )
+        _refuse_other_mode(context, writes=demo is not None)
         if demo is not None:
             counts = {"train": num_train, "validation": num_validation, "test": num_test}
             spec = {
@@ -140,12 +157,44 @@ def prepare(
             }
             _write_demo(demo, spec, damage=damage or [], overwrite=overwrite, num_proc=num_proc)
             return
-        if report is not None and not report.absolute().parent.is_dir():
-            raise ValueError(f"--report: expected an existing folder, {report.parent} does not exist; create it first")
+        _check_paths(data_dir, report)
         exit_code = _check(
-            data_dir, dataset=dataset, expected=expected, allow_missing=allow_missing, report=report, num_proc=num_proc
+            data_dir,
+            dataset=None if dataset is None else dataset.value,
+            expected=None if expected is None else expected.value,
+            allow_missing=allow_missing,
+            report=report,
+            num_proc=num_proc,
         )
     raise typer.Exit(exit_code)
+
+
+def _refuse_other_mode(context: typer.Context, *, writes: bool) -> None:
+    """Refuse options that the chosen mode would ignore."""
+    others = _CHECK_OPTIONS if writes else _DEMO_OPTIONS
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in others
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    ]
+    if given:
+        mode, other = ("writing a demo", "checking a download") if writes else ("checking a download", "--demo")
+        raise ValueError(f"{', '.join(given)}: expected options of {mode}, these belong to {other}; leave them out")
+
+
+def _check_paths(data_dir: Path | None, report: Path | None) -> None:
+    """Refuse, before the long check, a report that can't be written and a table of one's own data."""
+    from ..data.own_table import TABLE_ENDINGS
+
+    if report is not None and report.is_dir():
+        raise ValueError(f"--report: expected a file to write, got the folder {report}; add a name: report.json")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise ValueError(f"--report: expected an existing folder, {report.parent} does not exist; create it first")
+    if data_dir is not None and data_dir.suffix.lower() in TABLE_ENDINGS and not data_dir.is_dir():
+        raise ValueError(
+            f"{data_dir}: expected the folder or zip of a published benchmark, got a table; own data are checked when "
+            f'they are read: load_benchmark("{data_dir}")'
+        )
 
 
 def _published_counts(style: Layout) -> dict[str, int]:

@@ -38,7 +38,7 @@ def print_report(report: CheckReport, console: Console, report_file: Path | None
 
 def counts_table(report: CheckReport) -> Table:
     """References per split: listed, expected, left out."""
-    title = f"{TITLES[report.dataset]} in {printable(report.source)}: {report.images} images"
+    title = f"{TITLES[report.dataset]} in {printable(report.source)}: {counted(report.images, 'image')}"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("split")
     for heading in ("references", f"expected ({_COUNTS_FROM[report.expected_from]})", "files missing"):
@@ -76,19 +76,25 @@ def verdict_lines(report: CheckReport, report_file: Path | None = None) -> list[
         shown = ", ".join(item_text(item) for item in report.left_out[:LEFT_OUT_NAMES])
         rest = len(report.left_out) - LEFT_OUT_NAMES
         more = f" and {rest} more" if rest > 0 else ""
-        lines.append(Text(f"left out: {len(report.left_out)} references: {shown}{more}", style="yellow"))
+        lines.append(Text(f"left out: {counted(len(report.left_out), 'reference')}: {shown}{more}", style="yellow"))
     where = f"all names are in {report_file}" if report_file else "--report FILE writes all names"
     if report.blocking:
         checks = ", ".join(f"{finding.check} ({len(finding.items)})" for finding in report.blocking)
         lines.append(Text(f"damaged, stopped: {checks}; {where}", style="bold red"))
         if not report.allow_missing and all(CHECKS[finding.check].leaves_out for finding in report.blocking):
-            lines.append(Text(f"--allow-missing goes on without these {len(report.left_out)} references"))
+            without = f"these {len(report.left_out)} references" if len(report.left_out) != 1 else "this reference"
+            lines.append(Text(f"--allow-missing goes on without {without}"))
         return lines
     kept = sum(report.counts.values()) - len(report.left_out)
     oddities = sum(len(finding.items) for finding in report.findings if finding.severity == "warning")
-    counted = f", {oddities} oddities counted above" if oddities else ""
-    lines.append(Text(f"ready: {kept} references can be built{counted}; {where}", style="bold green"))
+    odd = f", {counted(oddities, 'oddity', 'oddities')} counted above" if oddities else ""
+    lines.append(Text(f"ready: {counted(kept, 'reference')} can be built{odd}; {where}", style="bold green"))
     return lines
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun in singular or plural."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def item_text(item: FindingItem) -> str:

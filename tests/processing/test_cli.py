@@ -1,5 +1,6 @@
 """The command line: results, one-sentence errors, quick help."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from processing_rrsis.tools.cli import app, paint_overlay
+from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.tools.overlay import paint_overlay
 
 from .conftest import build_tiny_model, build_tiny_processor
 
@@ -72,6 +74,35 @@ def test_segment_says_when_nothing_is_found(model_folder, image_file, tmp_path):
     assert "nothing found" in result.output
 
 
+def test_segment_several_expressions_to_every_kind_of_file(model_folder, image_file, tmp_path):
+    features = pytest.importorskip("rasterio.features", reason="polygons need rasterio")
+    names = {"-o": "mask.png", "--overlay": "all.jpg", "--polygons": "all.geojson", "--probability": "p.tif"}
+    options = [part for option, name in names.items() for part in (option, str(tmp_path / name))]
+    arguments = [str(image_file), "a ship", "the dam on the left", "-m", str(model_folder), *options]
+    result = run(app, ["segment", *arguments, "--threshold", "0.45"])
+    assert result.exit_code == 0, result.output
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"mask-1.png", "mask-2.png", "p-1.tif", "p-2.tif", "all.jpg", "all.geojson"}
+    collection = json.loads((tmp_path / "all.geojson").read_text())
+    assert [item["properties"]["expression"] for item in collection["features"]] == ["a ship", "the dam on the left"]
+    for number, feature in enumerate(collection["features"], start=1):
+        mask = np.asarray(Image.open(tmp_path / f"mask-{number}.png"))
+        probability = np.asarray(Image.open(tmp_path / f"p-{number}.tif"))
+        assert probability.dtype == np.float32
+        np.testing.assert_array_equal(mask == 255, probability > 0.45)
+        drawn = features.rasterize([(feature["geometry"], 255)], out_shape=mask.shape)
+        np.testing.assert_array_equal(drawn, mask)
+        assert feature["properties"]["area_px"] == (mask == 255).sum()
+    lines = [line for line in result.output.splitlines() if line.startswith('"')]
+    assert len(lines) == 2
+    gray = [str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.png")]
+    assert run(app, ["segment", *gray, "--probability", str(tmp_path / "p.png")]).exit_code == 0
+    values = np.asarray(Image.open(tmp_path / "p.png"))
+    first = np.asarray(Image.open(tmp_path / "p-1.tif"))
+    assert values.dtype == np.uint8
+    assert np.abs(values / 255 - first).max() < 0.5 / 255 + 1e-4
+
+
 def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -100,6 +131,9 @@ def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
             "create it first",
         ),
         ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.xyz")], "'.xyz'"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.jpg")], "'.jpg'"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "--polygons", str(tmp_path / "m.shp")], "'.shp'"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "-o", "m.png", "--overlay", "m.png"], "one name twice"),
     ]
     for arguments, expected in cases:
         result = run(app, ["segment", *arguments])
@@ -123,7 +157,7 @@ def test_parse_shows_object_and_position():
         assert "expected" in result.output
 
 
-@pytest.mark.parametrize("command", [[], ["segment"], ["parse"]])
+@pytest.mark.parametrize("command", [[], ["segment"], ["demo"], ["parse"]])
 def test_help_teaches(command):
     result = run(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -148,3 +182,8 @@ def test_overlay_paints_inside_only():
     assert painted[0, 0].tolist() == [0, 0, 0]
     assert painted[5, 10].tolist() == [255, 40, 40]  # the outline
     assert painted[10, 10].tolist() == [115, 18, 18]  # 0.45 of the colour
+    second = Image.new("L", (20, 20), 0)
+    second.paste(255, (0, 0, 3, 3))
+    painted = np.asarray(paint_overlay(picture, [mask, second]))
+    assert painted[10, 10].tolist() == [115, 18, 18]
+    assert painted[1, 1].tolist() == [0, 72, 115]  # of the second colour

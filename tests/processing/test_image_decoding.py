@@ -139,6 +139,21 @@ def test_damaged_and_huge_tiffs_of_many_bands(write_tiff, tmp_path, monkeypatch)
         load_image(path)
 
 
+def test_a_cut_tiff_gives_one_message_every_time(write_tiff):
+    data = write_tiff(np.ones((5, 64, 64), dtype=np.uint8), compress="deflate").read_bytes()
+    messages = set()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"cut\.tif.*the file: ") as error:
+            decode_image(data[:100], name="cut.tif")
+        messages.add(str(error.value))
+    assert len(messages) == 1
+
+
+def test_a_home_of_nobody_is_no_file():
+    with pytest.raises(FileNotFoundError, match=r"'~nosuch/a\.png'.*unknown user"):
+        load_image("~nosuch/a.png")
+
+
 def test_without_rasterio_the_error_says_what_to_install(write_tiff, monkeypatch):
     path = write_tiff(np.ones((5, 8, 9), dtype=np.uint16))
     monkeypatch.setattr(image_loading_rrsis, "rasterio", None)

@@ -153,6 +153,7 @@ def test_folder_is_complete_and_tells_nothing_about_this_machine(folders):
         "tokenizer_config.json",
     } <= names
     assert {"README.md", "metrics.json", "modeling_fianet.py", "modeling_lavt.py", "pipeline_rrsis.py"} <= names
+    assert "mask_output_rrsis.py" in names
     assert {"processor_rrsis.py", "image_processing_rrsis.py", "expression_rrsis.py"} <= names
     assert not [path for path in folder.iterdir() if path.is_dir()]
     project = str(Path(__file__).resolve().parents[2])

@@ -1,0 +1,373 @@
+"""A demo in the browser: an image and expressions in, masks out.
+
+Runs as a Space of the Hub, with nothing but what `requirements.txt` beside it names. The variable `MODEL_ID` says
+which repository of the Hub (or which folder) the model comes from; `examples.json` in the folder `examples` says what
+to offer. `rrsis demo` runs the same app at home.
+"""
+
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
+
+TASK = "referring-image-segmentation"
+MAX_PIXELS = 8_000_000
+MAX_EXPRESSIONS = 6
+MAX_CHARACTERS = 300
+LAUNCH_OPTIONS: dict[str, Any] = {"max_file_size": "50mb", "footer_links": ["gradio", "settings"]}
+DISPLAY_SIDE_PX = 1024
+OPACITY = 0.45
+COLOURS = ("#ff2828", "#00a0ff", "#ffbe00", "#be46ff", "#00c878", "#ff6ebe")
+WORD_COLOURS = {"object": "#22c55e", "position": "#06b6d4"}
+BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+TABLE_HEADERS = ["", "expression", "score", "area, px", "area, %"]
+
+Words = list[tuple[str, str | None]]
+"""A text in pieces, each with what it was read as: "object", "position" or nothing."""
+
+
+class InputError(ValueError):
+    """Something a visitor can mend; its text is shown."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network said of one expression: `probability` float32 (H, W) in [0, 1], as large as the image."""
+
+    expression: str
+    probability: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that a new threshold needs. The folder of the masks is deleted with it."""
+
+    picture: Image.Image
+    answers: list[Answer]
+    folder: tempfile.TemporaryDirectory
+
+
+class ImageFile(gr.Image):
+    """An upload whose file is not opened before our own checks, so that a wrong one gets a message of ours."""
+
+    is_template = True  # for Gradio: shown as the class it derives from
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Return the path of the uploaded file."""
+        return None if payload is None else payload.path
+
+
+def load_model(name: str) -> Any:
+    """Return the pipeline of a repository of the Hub or of a folder, code from there included."""
+    import torch
+    from transformers import pipeline
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return pipeline(TASK, model=name, trust_remote_code=True, device=device)  # type: ignore[call-overload]  # our task
+
+
+def read_expressions(text: str | None) -> list[str]:
+    """Return the expressions, one a line, blank lines and repetitions dropped.
+
+    Raises:
+        InputError: none, too many, or one that is too long.
+    """
+    expressions = list(dict.fromkeys(line.strip() for line in (text or "").splitlines() if line.strip()))
+    if not expressions:
+        raise InputError('Type what to look for, such as "the ship on the left", one expression a line.')
+    if len(expressions) > MAX_EXPRESSIONS:
+        raise InputError(f"At most {MAX_EXPRESSIONS} expressions at once, these are {len(expressions)}.")
+    if max(map(len, expressions)) > MAX_CHARACTERS:
+        raise InputError(f"An expression has at most {MAX_CHARACTERS} characters.")
+    return expressions
+
+
+def open_picture(pipe: Any, path: str | None) -> Image.Image:
+    """Return the picture as the network is shown it: RGB, at its own size.
+
+    Raises:
+        InputError: no file, one that is no image, or one that is too large.
+    """
+    if path is None:
+        raise InputError("Upload an image first, or pick an example.")
+    name = Path(path).name
+    try:
+        with Image.open(path) as image:
+            size = image.size
+    except UnidentifiedImageError:
+        size = None  # text, or a TIFF that the pipeline reads by other means
+    except (Image.DecompressionBombError, OSError, ValueError) as error:
+        raise InputError(f"{name} can't be read as an image: {_without_folder(error, path)}.") from error
+    if size is not None:
+        _check_size(size, name)
+    try:
+        picture = pipe.open_image(path)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{name} can't be read as an image: use a JPEG, PNG or TIFF that opens elsewhere.") from error
+    _check_size(picture.size, name)
+    return picture
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(
+            f"{name} has {size[0]} × {size[1]} pixels, more than {MAX_PIXELS / 1e6:.0f} million: cut out the part "
+            "that the expression is about, or make it smaller."
+        )
+
+
+def _without_folder(error: Exception, path: str) -> str:
+    return str(error).replace(path, Path(path).name).rstrip(".")
+
+
+def read_words(pipe: Any, expressions: Sequence[str]) -> Words:
+    """Return the expressions, a line each, with the words that were read as object and as position."""
+    words: Words = []
+    for expression in expressions:
+        kinds: list[str | None] = [None] * len(expression)
+        parsed = pipe.processor.parse(expression)
+        for kind, spans in (("position", parsed.spatial_position), ("object", parsed.ground_object)):
+            for start, end in spans:
+                kinds[start:end] = [kind] * (end - start)
+        for kind, pairs in groupby(zip(kinds, expression, strict=True), key=lambda pair: pair[0]):
+            words.append(("".join(letter for _, letter in pairs), kind))
+        words.append(("\n", None))
+    return words[:-1]
+
+
+def reading_note(pipe: Any, expressions: Sequence[str]) -> str:
+    """Say what the marks mean for this model, and which expressions it did not read to their end."""
+    config = pipe.model.config
+    if getattr(config, "use_ground_object_branch", False) or getattr(config, "use_spatial_position_branch", False):
+        note = "The model is shown the object words and the position words apart, and the whole expression."
+        if pipe.processor.alignment != "word":
+            note += " Where it found none, the whole expression stands in for them."
+    else:
+        note = "This model reads the expression as a whole; the marks are not shown to it."
+    limit = pipe.processor.max_length
+    cut = [text for text in expressions if len(pipe.processor.tokenizer(text)["input_ids"]) > limit]
+    if cut:
+        note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + "; ".join(cut)
+    return note
+
+
+def find(pipe: Any, path: str | None, text: str | None) -> Answers:
+    """Run the network on every expression.
+
+    Raises:
+        InputError: the image or the text is of no use.
+    """
+    picture = open_picture(pipe, path)
+    expressions = read_expressions(text)
+    items = pipe(picture, text=expressions, output="probability")
+    answers = [Answer(item["label"], item["probability"]) for item in items]
+    return Answers(picture, answers, tempfile.TemporaryDirectory(prefix="masks-"))
+
+
+def show(found: Answers, threshold: float) -> tuple[Any, list[list[Any]], list[str]]:
+    """Draw the masks at a threshold, without the network.
+
+    Returns:
+        The picture with a mask per expression, the table's rows (number, expression, mean probability inside the mask,
+        its area in pixels and percent), and the masks' files at the image's own size, 0 and 255.
+    """
+    annotations, rows, files, colours = [], [], [], {}
+    shown = ImageOps.contain(found.picture, (DISPLAY_SIDE_PX, DISPLAY_SIDE_PX)) if _is_large(found) else found.picture
+    for number, answer in enumerate(found.answers, start=1):
+        mask = answer.probability > threshold
+        area = int(mask.sum())
+        score = round(float(answer.probability[mask].mean()), 3) if area else 0.0
+        rows.append([number, answer.expression, score, area, round(100 * area / mask.size, 2)])
+        picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+        file = Path(found.folder.name) / f"mask-{number}-{_slug(answer.expression)}.png"
+        picture.save(file)
+        files.append(str(file))
+        label = f"{number} {answer.expression}" if area else f"{number} {answer.expression} (nothing found)"
+        annotations.append((_shade(picture.resize(shown.size, Image.Resampling.NEAREST)), label))
+        colours[label] = COLOURS[(number - 1) % len(COLOURS)]
+    return gr.update(value=(shown, annotations), color_map=colours), rows, files
+
+
+def _is_large(found: Answers) -> bool:
+    return max(found.picture.size) > DISPLAY_SIDE_PX
+
+
+def _shade(mask: Image.Image) -> NDArray[np.float64]:
+    """Return how opaque the colour is, (H, W) in [0, 1]: half inside the mask, fully along its edge."""
+    edge = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
+    return np.maximum(np.asarray(mask) * (OPACITY / 255), np.asarray(edge) / 255)
+
+
+def _slug(expression: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", expression.lower()).strip("-")[:40] or "expression"
+
+
+def probability_pictures(found: Answers) -> list[tuple[Image.Image, str]]:
+    """Return a picture and a caption per expression, from dark blue (0) to yellow (1)."""
+    pictures = []
+    for number, answer in enumerate(found.answers, start=1):
+        gray = Image.fromarray(np.round(answer.probability * 255).astype(np.uint8))
+        if _is_large(found):
+            gray = ImageOps.contain(gray, (DISPLAY_SIDE_PX, DISPLAY_SIDE_PX))
+        colour = ImageOps.colorize(gray, black="#0d0887", mid="#cc4778", white="#f0f921")
+        pictures.append((colour, f"{number} {answer.expression}"))
+    return pictures
+
+
+def check_upload(pipe: Any, path: str | None) -> tuple[str | None, str]:
+    """Look at an upload at once: a wrong file is taken out again, a TIFF is turned into what browsers show.
+
+    Returns:
+        The file to show, and the message.
+    """
+    if path is None:
+        return None, ""
+    try:
+        picture = open_picture(pipe, path)
+    except InputError as problem:
+        gr.Warning(str(problem))
+        return None, f"⚠️ {problem}"
+    message = f"{picture.width} × {picture.height} px"
+    try:
+        with Image.open(path) as image:
+            if image.format in BROWSER_FORMATS:
+                return path, message
+    except UnidentifiedImageError:
+        pass
+    shown = Path(path).with_suffix(".png")
+    picture.save(shown)
+    return str(shown), message
+
+
+def segment(pipe: Any, path: str | None, text: str | None, threshold: float) -> tuple[Any, ...]:
+    """Answer the button: everything that is shown, or a message and the rest as it was."""
+    start = time.perf_counter()
+    try:
+        found = find(pipe, path, text)
+    except InputError as problem:
+        gr.Warning(str(problem))
+        return (*(gr.skip() for _ in range(7)), f"⚠️ {problem}")
+    expressions = [answer.expression for answer in found.answers]
+    drawn = show(found, threshold)
+    message = (
+        f"{len(expressions)} expression{'s' * (len(expressions) > 1)}, {found.picture.width} × "
+        f"{found.picture.height} px, {time.perf_counter() - start:.2f} s"
+    )
+    words, note = read_words(pipe, expressions), reading_note(pipe, expressions)
+    return found, *drawn, probability_pictures(found), words, note, message
+
+
+def read_examples(folder: Path) -> list[list[str]]:
+    """Return (image file, text) of each example that `examples.json` in a folder names; none without that file."""
+    listing = folder / "examples.json"
+    if not listing.is_file():
+        return []
+    entries = json.loads(listing.read_text(encoding="utf-8"))
+    return [[str(folder / entry["image"]), "\n".join(entry["expressions"])] for entry in entries]
+
+
+def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> gr.Blocks:
+    """Lay out the page.
+
+    Args:
+        pipe: the pipeline `referring-image-segmentation`.
+        name: what the model is called on the page.
+        examples: (image file, expressions one a line) each.
+    """
+
+    def with_pipe(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *values: function(pipe, *values)
+
+    with gr.Blocks(title="Referring segmentation", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+        gr.Markdown(
+            f"# Segment what an expression refers to\nModel: {name}. Upload an aerial image, say what to look for."
+        )
+        found = gr.State(None, time_to_live=1800)
+        with gr.Row():
+            with gr.Column():
+                image = ImageFile(
+                    type="filepath", label="Image", sources=["upload", "clipboard"], height=360, elem_id="image"
+                )
+                text = gr.Textbox(
+                    label="Expressions, one a line",
+                    placeholder="the ship on the left",
+                    lines=3,
+                    max_lines=6,
+                    elem_id="text",
+                )
+                threshold = gr.Slider(
+                    0.0, 1.0, value=0.5, step=0.01, label="Threshold: probability of foreground", elem_id="threshold"
+                )
+                button = gr.Button("Segment", variant="primary")
+                message = gr.Markdown(elem_id="message")
+                if examples:
+                    gr.Examples([list(row) for row in examples], inputs=[image, text])
+            with gr.Column():
+                overlay = gr.AnnotatedImage(label="Masks", height=420, elem_id="masks")
+                table = gr.Dataframe(
+                    headers=TABLE_HEADERS,
+                    column_widths=["6%", "46%", "14%", "18%", "16%"],
+                    wrap=True,
+                    elem_id="table",
+                    label="Score: mean probability inside the mask",
+                )
+                words = gr.HighlightedText(
+                    label="What was read", color_map=WORD_COLOURS, show_legend=True, elem_id="words"
+                )
+                note = gr.Markdown()
+                files = gr.File(
+                    label="Masks to download: PNG, 0 and 255",
+                    file_count="multiple",
+                    interactive=False,
+                    elem_id="files",
+                )
+                maps = gr.Gallery(label="Probability: dark blue 0, yellow 1", columns=3, height=220, elem_id="maps")
+        results = [overlay, table, files]
+        outputs = [found, *results, maps, words, note, message]
+        gr.on([button.click, text.submit], with_pipe(segment), [image, text, threshold], outputs)
+        threshold.input(
+            lambda kept, value: (gr.skip(),) * 3 if kept is None else show(kept, value),
+            inputs=[found, threshold],
+            outputs=results,
+            show_progress="hidden",
+            trigger_mode="always_last",
+        )
+        image.upload(with_pipe(check_upload), image, [image, message], show_progress="hidden")
+    return app
+
+
+def read_model_name() -> str:
+    """Return what the variable `MODEL_ID` says.
+
+    Raises:
+        SystemExit: it is not set.
+    """
+    name = os.environ.get("MODEL_ID")
+    if not name:
+        raise SystemExit(
+            "MODEL_ID: expected a repository such as user/name in this variable (set it in the Space's settings, or "
+            "publish with `rrsis publish space`), found none"
+        )
+    return name
+
+
+def main() -> None:
+    """Start the Space."""
+    name = read_model_name()
+    app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
+    app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
+
+
+if __name__ == "__main__":
+    main()

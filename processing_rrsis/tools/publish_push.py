@@ -1,0 +1,295 @@
+"""One push to the Hub: repository, one commit, and errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+REPO_KINDS = ("model", "dataset", "space")
+# Hub names: the pattern of huggingface_hub, with the owner in front made a must.
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
+_TOKEN = re.compile(r"hf_\w{8,}|(?<=Bearer )\S+")
+_WRITE_TOKEN = "a token of the role `write` ({endpoint}/settings/tokens); give it to `hf auth login`, or set HF_TOKEN"
+
+
+class PublishError(RuntimeError):
+    """The Hub was not reached or refused; the message says why and what to do. Nothing is published by halves."""
+
+
+@dataclass(frozen=True)
+class RepoFile:
+    """A file of a repository.
+
+    Args:
+        path: Its path in the repository.
+        source: The file on disk, or its bytes.
+    """
+
+    path: str
+    source: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+    def read(self) -> bytes:
+        """The file's content."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How to publish.
+
+    Args:
+        private: Create the repository as a private one; an existing public one is refused.
+        revision: Branch to publish to, made where it does not exist; `main` by default.
+        create_pr: Open a pull request and leave the branch as it is.
+        dry_run: Only list what would go up; nothing is asked of the Hub.
+        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
+    """
+
+    private: bool = False
+    revision: str | None = None
+    create_pr: bool = False
+    dry_run: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published, or would be.
+
+    Args:
+        repo_id: Repository.
+        repo_kind: `"model"`, `"dataset"` or `"space"`.
+        files: Path and size in bytes of every file.
+        left_out: Files of the folder that stay behind, with the reason.
+        removed: Files of earlier commits that this one removes.
+        url: Page of the repository, of the pull request where one was opened; empty for a dry run.
+        commit: Hash of the commit; load it for good with `revision=`.
+    """
+
+    repo_id: str
+    repo_kind: str
+    files: tuple[tuple[str, int], ...]
+    left_out: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    url: str = ""
+    commit: str = ""
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise a `ValueError` unless a name reads `user/name`."""
+    if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
+        raise ValueError(f"repository: expected user/name or organization/name, got {repo_id!r}")
+
+
+def size_in_bytes(limit: int | str) -> int:
+    """Bytes of `"5GB"`, `"300MB"`, `"40kB"` or a number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?", str(limit))
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f'size: expected such as "5GB" or "300MB", got {limit!r}')
+    return int(float(match[1]) * 10 ** {"": 0, "K": 3, "M": 6, "G": 9}[match[2].upper()])
+
+
+def push(
+    files: Sequence[RepoFile],
+    repo_id: str,
+    repo_kind: str,
+    options: PushOptions,
+    *,
+    message: str,
+    is_ours: Callable[[str], bool] = lambda path: False,
+    left_out: Sequence[str] = (),
+) -> Publication:
+    """Publish files in one commit: until it is made, the published revision stays as it was.
+
+    Large files are uploaded before the commit; those that arrived need not go up again when a broken push is repeated.
+
+    Args:
+        files: What goes up.
+        repo_id: `user/name`; created where it does not exist.
+        repo_kind: `"model"`, `"dataset"` or `"space"`.
+        options: How.
+        message: Title of the commit.
+        is_ours: Whether a path is one that an earlier push wrote: such files are removed by the same commit where they
+            are not among `files`. Others stay.
+        left_out: Files that stay behind, for the report.
+
+    Returns:
+        What was published; for a dry run what would be.
+
+    Raises:
+        ValueError: The name of the repository or of the revision can't be right.
+        PublishError: The Hub is not reached or refuses; nothing is published by halves.
+    """
+    check_repo_id(repo_id)
+    if options.revision is not None and _COMMIT_HASH.fullmatch(options.revision):
+        raise ValueError(f"revision: expected the name of a branch, got the commit {options.revision}")
+    listed = tuple((file.path, file.size) for file in files)
+    if options.dry_run:
+        return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out))
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    with hub_errors(repo_id, options.token):
+        api = HfApi(token=options.token)
+        _check_login(api, repo_id)
+        head, there = _open_repository(api, repo_id, repo_kind, options)
+        removed = sorted(path for path in there - {file.path for file in files} if is_ours(path))
+        done = api.create_commit(
+            repo_id=repo_id,
+            repo_type=repo_kind,
+            operations=[
+                *(CommitOperationAdd(file.path, file.source) for file in files),
+                *(CommitOperationDelete(path) for path in removed),
+            ],
+            commit_message=message,
+            revision=options.revision,
+            create_pr=options.create_pr,
+            parent_commit=head,  # the files to remove were read from it
+        )
+    page = done.pr_url if options.create_pr and done.pr_url else str(done.repo_url)
+    return Publication(repo_id, repo_kind, listed, tuple(left_out), tuple(removed), url=page, commit=done.oid)
+
+
+def _check_login(api: HfApi, repo_id: str) -> None:
+    """Find out who is asking before anything is uploaded, with a better message than the upload's."""
+    from huggingface_hub import get_token
+
+    if api.token is None and get_token() is None:
+        raise PublishError(
+            f"{repo_id}: not logged in to {api.endpoint}; publishing needs "
+            f"{_WRITE_TOKEN.format(endpoint=api.endpoint)}"
+        )
+    access = (api.whoami().get("auth") or {}).get("accessToken") or {}
+    if access.get("role") == "read":
+        raise PublishError(
+            f"{repo_id}: the token may only read (role `read`); publishing needs "
+            f"{_WRITE_TOKEN.format(endpoint=api.endpoint)}"
+        )
+
+
+def _open_repository(api: HfApi, repo_id: str, repo_kind: str, options: PushOptions) -> tuple[str | None, set[str]]:
+    """Make repository and branch where they don't exist; return the branch's head and the files there."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.repo_info(repo_id, repo_type=repo_kind)
+    except RepositoryNotFoundError:
+        if options.create_pr:
+            raise PublishError(
+                f"{repo_id}: a pull request needs an existing repository and there is none that this token can see; "
+                "check the name, or publish without --create-pr to create it"
+            ) from None
+        sdk: dict[str, Any] = {"space_sdk": "gradio"} if repo_kind == "space" else {}
+        api.create_repo(repo_id, repo_type=repo_kind, private=options.private, exist_ok=True, **sdk)
+        info = api.repo_info(repo_id, repo_type=repo_kind)
+    if options.private and not info.private:
+        raise PublishError(
+            f"{repo_id}: --private, but the repository exists and is public; make it private in its settings "
+            f"({api.endpoint}/{'' if repo_kind == 'model' else repo_kind + 's/'}{repo_id}/settings), choose another "
+            "name, or leave out --private"
+        )
+    branch = options.revision
+    if branch is not None and not branch.startswith("refs/"):
+        api.create_branch(repo_id, branch=branch, repo_type=repo_kind, exist_ok=True)
+    if branch is not None:
+        info = api.repo_info(repo_id, repo_type=repo_kind, revision=branch)
+    return info.sha, {sibling.rfilename for sibling in getattr(info, "siblings", None) or ()}
+
+
+@contextmanager
+def hub_errors(repo_id: str, token: str | None = None) -> Iterator[None]:
+    """Turn what the Hub's client raises into a `PublishError` that says what to do and holds no token.
+
+    Args:
+        repo_id: Repository, for the message.
+        token: Token in use; it is cut out of the message.
+    """
+    from huggingface_hub import constants, get_token
+
+    try:
+        yield
+    except PublishError:
+        raise
+    except Exception as error:
+        text = _explain(error, endpoint=constants.ENDPOINT)
+        if text is None:
+            raise
+        raise PublishError(f"{repo_id}: {_without_tokens(text, token or get_token())}") from None
+
+
+def _explain(error: Exception, endpoint: str) -> str | None:
+    """What went wrong and what to do; `None` for an error that is not the Hub's."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    for cause in _causes(error):
+        if isinstance(cause, OfflineModeIsEnabled):
+            return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it (and TRANSFORMERS_OFFLINE) to publish"
+        response = getattr(cause, "response", None)
+        if isinstance(cause, HfHubHTTPError) and response is not None:
+            return _explain_answer(response.status_code, cause.server_message or str(cause), endpoint)
+        if _is_network_error(cause):
+            return (
+                f"{endpoint} was not reached or the connection broke ({type(cause).__name__}: {cause}); what is "
+                "published is as before, or complete. Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, then "
+                "run the same command again: what arrived is not uploaded twice"
+            )
+    if isinstance(error, ValueError) and "README.md" in str(error):
+        return f"the Hub refuses the card: {error}"
+    return None
+
+
+def _explain_answer(status: int, message: str, endpoint: str) -> str:
+    """What an HTTP status means for whoever publishes."""
+    reason = " ".join(message.split())[:400]
+    if status == 401:
+        return (
+            f"the Hub does not know the token (401: {reason}); it may be mistyped, expired or revoked. Publishing "
+            f"needs {_WRITE_TOKEN.format(endpoint=endpoint)}"
+        )
+    if status == 403:
+        return (
+            f"no permission (403: {reason}). Publishing needs {_WRITE_TOKEN.format(endpoint=endpoint)}; a repository "
+            "of another user or organization needs membership there, or --create-pr to propose the change"
+        )
+    if status in (409, 412):
+        return f"somebody else pushed meanwhile ({status}: {reason}); look at their commit, then run again"
+    if status == 404:
+        return f"not found (404: {reason}); check the repository's name and the revision"
+    if status == 429 or status >= 500:
+        return f"the Hub is busy or down ({status}: {reason}); run the same command again later"
+    return f"the Hub refused ({status}: {reason})"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what caused it, and so on; once each."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _is_network_error(error: Any) -> bool:
+    """Whether the HTTP library did not get an answer; it is httpx or httpx2, as huggingface_hub chooses."""
+    names = {f"{cls.__module__.split('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
+    return isinstance(error, ConnectionError) or bool(names & {"httpx.TransportError", "httpx2.TransportError"})
+
+
+def _without_tokens(text: str, token: str | None) -> str:
+    """The text with every token cut out."""
+    if token:
+        text = text.replace(token, "(token)")
+    return _TOKEN.sub("(token)", text)

@@ -1,0 +1,127 @@
+"""The loopback Hub, tiny model folders as a run leaves them, and processes that talk to the Hub."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.tools.model_card import ModelCardFacts, render_model_card
+from tests.processing.conftest import build_tiny_model, build_tiny_processor
+
+from .loopback import WRITE_TOKEN, LoopbackHub
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SCORES = {"mIoU": 61.5, "oIoU": 59.25, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
+
+
+@pytest.fixture
+def hub():
+    server = LoopbackHub()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def online(hub, monkeypatch, tmp_path):
+    """This process talks to the loopback Hub, with a token that may write, and does not wait between retries."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    return hub
+
+
+def make_results(**scores):
+    """Results of a split as metrics.json holds them."""
+    overall = {**SCORES, **scores, "n": 40}
+    empty = {"by_kind": {}, "by_category": {}, "native": None, "absent": None}
+    return {"overall": overall, **empty, "threshold": 0.5, "resolution": "64×64 px (model input)", "seconds": 1.0}
+
+
+def write_run(folder, name, dataset="synthetic"):
+    """A run's folder with `best/` of a tiny random model, its card, metrics.json and contact sheet."""
+    model, processor = build_tiny_model(name), build_tiny_processor(categories=["ship", "dam"], max_length=16)
+    results = {"test": {"expression": make_results(), "shuffled": make_results(mIoU=5.0)}}
+    facts = ModelCardFacts(architecture=name, dataset=dataset, repo_id=str(folder / "best"), seed=0, results=results)
+    metrics = {"recipe": {"model": name, "dataset": dataset}, "seed": 0, "results": results}
+    folder.mkdir(parents=True)
+    save_hub_folder(model, processor, folder / "best", model_card=render_model_card(facts), metrics=metrics)
+    Image.new("RGB", (32, 16), "white").save(folder / "contact_sheet.png")
+    return folder / "best"
+
+
+def refusals(hub, text, repo_type):
+    """What the Hub has against a card; asked as `RepoCard.validate` does, which has its address built in."""
+    body = json.dumps({"content": text, "repoType": repo_type}).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{hub.url}/api/validate-yaml", data=body)) as answer:
+            return json.load(answer)["errors"]
+    except urllib.error.HTTPError as error:
+        return json.load(error)["errors"]
+
+
+@pytest.fixture(scope="session")
+def lavt_run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "lavt", "lavt").parent
+
+
+@pytest.fixture
+def best(lavt_run, tmp_path):
+    """A run's `best/` with a tiny LAVT, to be changed at will."""
+    shutil.copytree(lavt_run, tmp_path / "run")
+    card = tmp_path / "run" / "best" / "README.md"
+    card.write_text(card.read_text().replace(str(lavt_run), str(tmp_path / "run")))
+    return card.parent
+
+
+def run_publish(hub, home, *arguments, token=WRITE_TOKEN, **environment):
+    """`rrsis publish ...` in its own process, talking to the Hub."""
+    return subprocess.run(
+        [sys.executable, "-m", "processing_rrsis.tools.cli", "publish", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env={**hub.environment(home, token), "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
+        timeout=240,
+        check=False,
+    )
+
+
+def run_stranger(hub, home, script, *arguments, token=None):
+    """A script of this folder where our packages can't be imported; what it reports as JSON.
+
+    Set RRSIS_STRANGER_PATHS to folders, separated like PATH, that go first: another transformers, say.
+    """
+    homes = (Path(package.__file__).parents[1] for package in (transformers, torch))
+    more = [path for path in os.environ.get("RRSIS_STRANGER_PATHS", "").split(os.pathsep) if path]
+    paths = map(str, (*more, *homes, *map(sysconfig.get_path, ("purelib", "platlib"))))
+    # -I: no PYTHONPATH, no working directory; -S: no .pth file, so no editable install
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", HERE / script, os.pathsep.join(paths), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=hub.environment(home, token),
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert token is None or token not in run.stdout + run.stderr
+    line = next(line for line in run.stdout.splitlines() if line.startswith("REPORT "))
+    return json.loads(line.removeprefix("REPORT "))

@@ -1,0 +1,156 @@
+"""What is refused before a model goes to the Hub, with the file and the line."""
+
+import json
+
+import pytest
+
+from processing_rrsis.tools.publish import publish_model
+from processing_rrsis.tools.publish_checks import find_leaks
+from processing_rrsis.tools.publish_push import RepoFile
+
+from .loopback import USER
+
+REPO = f"{USER}/lavt"
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "finding"),
+    [
+        ("README.md", "## Limits", "In /scratch/me/run7.\n## Limits", r"README\.md:\d+: a path of this machine"),
+        ("README.md", "## Limits", "hf_abcdefghijklmnop\n## Limits", r"README\.md:\d+: looks like a token"),
+        ("config.json", "{", '{"vision": "/data/swin/base.pth",', r"config\.json:1: a path .* '/data/swin/base.pth'"),
+        ("metrics.json", "{", '{"host": "C:\\\\Users\\\\me",', r"metrics\.json:1: a path"),
+        ("modeling_lavt.py", '"""', '"""See /home/me/notes.txt ', r"modeling_lavt\.py:1: a path"),
+        ("tokenizer_config.json", "{", '{"api_key": "0123456789abcdef0123",', "json:1: looks like a token"),
+    ],
+)  # fmt: skip
+def test_secrets_and_paths_are_refused_with_file_and_line(online, best, file, old, new, finding):
+    edit(best / file, old, new)
+    with pytest.raises(ValueError, match=finding) as caught:
+        publish_model(best, REPO)
+    assert "hf_abc" not in str(caught.value)
+    assert "0123456789abcdef" not in str(caught.value)
+    assert not online.requests
+
+
+def test_the_token_in_use_is_found_whatever_it_looks_like(online, best):
+    edit(best / "metrics.json", "{", '{"note": "correct horse battery",')
+    with pytest.raises(ValueError, match=r"metrics\.json:1: looks like a token"):
+        publish_model(best, REPO, token="correct horse battery")
+    assert not online.requests
+
+
+@pytest.mark.parametrize(
+    ("file", "finding"),
+    [
+        ("config.json", r"config\.json: missing"),
+        ("model.safetensors", r"model\.safetensors: missing"),
+        ("processor_config.json", r"processor_config\.json: missing"),
+        ("tokenizer.json", r"tokenizer\.json: missing"),
+        ("README.md", r"README\.md: missing"),
+        ("modeling_lavt.py", r"points to modeling_lavt\.py, which is missing"),
+        ("pipeline_rrsis.py", r"points to pipeline_rrsis\.py, which is missing"),
+        ("loss_rrsis.py", r"loss_rrsis\.py: missing, and another file imports it"),
+    ],
+)
+def test_incomplete_folders_are_refused(online, best, file, finding):
+    (best / file).unlink()
+    with pytest.raises(ValueError, match=finding):
+        publish_model(best, REPO)
+    assert not online.requests
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "finding"),
+    [
+        ("config.json", '"custom_pipelines"', '"other"', "custom_pipelines is missing"),
+        ("config.json", '"modeling_lavt.LAVT', '"modeling_lavt.NotLAVT', "modeling_lavt.py has no class NotLAVT"),
+        ("config.json", '"AutoConfig": "', '"AutoConfig": "other/repo--', "loads code of another repository"),
+        ("processor_config.json", '"AutoProcessor"', '"Other"', "auto_map lacks AutoProcessor"),
+        ("config.json", "{", "{,", r"config\.json:1: expected JSON"),
+        ("loss_rrsis.py", "import torch\n", "import torch, processing_rrsis.data\n", r"\d+: imports processing_rrsis"),
+        ("README.md", "license: apache-2.0\n", "", "the metadata lacks `license`"),
+        ("README.md", "pipeline_tag: ", "pipeline_tag: [", "expected metadata that the Hub reads"),
+        ("README.md", "## Limits", "$limits", r"\$limits was not filled in"),
+        ("README.md", "value: 61.5", "value: about 60", "expected a number"),
+    ],
+)  # fmt: skip
+def test_folders_that_would_not_load_are_refused(online, best, file, old, new, finding):
+    edit(best / file, old, new)
+    with pytest.raises(ValueError, match=finding):
+        publish_model(best, REPO)
+    assert not online.requests
+
+
+def test_cut_weights_are_refused(online, best):
+    weights = (best / "model.safetensors").read_bytes()
+    (best / "model.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(ValueError, match="expected readable weights, got damaged or cut ones"):
+        publish_model(best, REPO)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "see https://huggingface.co/user/name/tree/main and 0/255, km/h, a/b/c",
+        "|P∧G| / |P∨G| (1 − t/T)^0.9 docs/danet_readings.md",
+        '"impl": "pipeline_rrsis.ReferringSegmentationPipeline"',
+        "the token limit = 22; token: [CLS]; [secret](https://a.b/c/d)",
+        "<image>/</image> and/or ./relative/path.png",
+    ],
+)
+def test_what_is_no_secret_and_no_path(line):
+    assert find_leaks([RepoFile("README.md", line.encode())]) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "file:///srv/x",
+        "~/runs/best",
+        "D:\\data",
+        "(/srv/data/rrsisd)",
+        "ghp_0123456789abcdefghijABCDEFGHIJ",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        "AKIAABCDEFGHIJKLMNOP",
+        "Authorization: Bearer abcdefghijklmnopqrst",
+    ],
+)
+def test_what_is_one(line):
+    (finding,) = find_leaks([RepoFile("README.md", f"fine\n{line}".encode())])
+    assert finding.startswith("README.md:2: ")
+
+
+def test_the_weights_own_metadata_is_read(best):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(best / "model.safetensors")
+    save_file(weights, best / "model.safetensors", metadata={"format": "pt", "made_by": "/home/me/run"})
+    with pytest.raises(ValueError, match=r"model\.safetensors \(metadata\)\.json:1: a path"):
+        publish_model(best, REPO, dry_run=True)
+
+
+def test_weights_that_no_code_reads_stay_behind(best):
+    (best / "optimizer.bin").write_bytes(b"\x80\x04")
+    (best / "checkpoints").mkdir()
+    held = publish_model(best, REPO, dry_run=True).left_out
+    assert [line.split(":")[0] for line in held] == ["checkpoints/", "optimizer.bin"]
+
+
+def test_every_problem_is_named_at_once(best):
+    (best / "tokenizer.json").unlink()
+    edit(best / "metrics.json", "{", '{"host": "/srv/me/x",')
+    (best / "config.json").write_text(json.dumps([]))
+    with pytest.raises(ValueError, match=r"not published, 3 problems:") as caught:
+        publish_model(best, REPO, dry_run=True)
+    assert [line.split(": ")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
+        "tokenizer.json",
+        "config.json:1",
+        "metrics.json:1",
+    ]

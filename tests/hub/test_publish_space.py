@@ -1,0 +1,112 @@
+"""Spaces: the metric with its page, and the demo of a model; their cards, and the cards of models."""
+
+import importlib.util
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard, SpaceCard
+from PIL import Image
+
+from processing_rrsis.tools.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
+from processing_rrsis.tools.publish_checks import check_card
+from processing_rrsis.tools.publish_space import metric_files, publish_metric, publish_space, space_files
+
+from .conftest import make_results, refusals, run_publish
+from .loopback import USER
+
+MODEL = f"{USER}/lavt"
+
+
+def test_the_demo_with_its_model_and_examples(online, tmp_path):
+    publish_space(MODEL, f"{USER}/demo", title="Find it")
+    folder = online.repository(f"{USER}/demo", "space").write(tmp_path / "space")
+    assert {path.name for path in folder.iterdir()} == {
+        ".gitattributes",
+        "README.md",
+        "app.py",
+        "requirements.txt",
+        "examples",
+    }
+    app = (folder / "app.py").read_text()
+    compile(app, "app.py", "exec")
+    asked = re.findall(r"os\.environ\.get\(\"MODEL_ID\".*?\)", app)
+    assert asked == [f'os.environ.get("MODEL_ID", "{MODEL}")']
+    assert eval(asked[0], {"os": os}) == os.environ.get("MODEL_ID", MODEL)
+    for example in json.loads((folder / "examples" / "examples.json").read_text()):
+        assert Image.open(folder / "examples" / example["image"]).mode == "RGB"
+        assert example["expressions"]
+    card = SpaceCard((folder / "README.md").read_text())
+    assert (card.data.title, card.data.sdk, card.data.app_file) == ("Find it", "gradio", "app.py")
+    assert card.data.models == [MODEL]
+
+
+def test_the_demos_older_examples_go_with_the_same_commit(online):
+    publish_space(MODEL, f"{USER}/demo")
+    published = online.repository(f"{USER}/demo", "space")
+    older = {**published.files(), "examples/old.png": published.files()["README.md"]}
+    published.commit("main", older, "by hand", parent=published.refs["main"])
+    assert publish_space(MODEL, f"{USER}/demo").removed == ("examples/old.png",)
+
+
+@pytest.mark.parametrize("kind", ["metric", "space"])
+def test_cards_of_spaces_are_what_the_hub_reads(hub, kind):
+    repo_id = f"{USER}/{kind}"
+    files = metric_files(repo_id) if kind == "metric" else space_files(MODEL, "Find it")
+    (text,) = (file.read().decode() for file in files if file.path == "README.md")
+    card = SpaceCard(text)
+    assert refusals(hub, text, "space") == []
+    assert refusals(hub, text.replace("sdk: gradio\n", ""), "space")
+    assert card.data.license == "apache-2.0"
+    assert card.data.colorFrom in ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+    assert len(card.data.get("short_description") or "") <= 60
+    assert not check_card(text, fields=("title", "emoji", "sdk", "sdk_version", "app_file"))
+
+
+def test_the_metrics_page_scores_two_masks(online, tmp_path):
+    """One pixel of two is right: IoU 50."""
+    gradio = pytest.importorskip("gradio")
+    publish_metric(f"{USER}/referring-iou")
+    folder = online.repository(f"{USER}/referring-iou", "space").write(tmp_path / "space")
+    card = (folder / "README.md").read_text()
+    assert f'evaluate.load("{USER}/referring-iou")' in card
+    assert "processing_rrsis/" not in card
+    spec = importlib.util.spec_from_file_location("metric_app", folder / "app.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    prediction, reference = np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8)
+    prediction[0], reference[0, 0] = 255, 255
+    scores = page.score(prediction, reference)
+    assert (scores["mIoU"], scores["oIoU"], scores["Pr@0.6"]) == (50.0, 50.0, 0.0)
+    with pytest.raises(gradio.Error, match="differ in size: \\(2, 2\\) and \\(3, 2\\)"):
+        page.score(prediction, np.zeros((2, 3), np.uint8))
+    with pytest.raises(gradio.Error, match="Two masks are needed"):
+        page.score(None, reference)
+    assert isinstance(page.build_app(), gradio.Interface)
+
+
+def test_the_command(hub, tmp_path):
+    done = run_publish(hub, tmp_path, "space", MODEL, f"{USER}/demo", "--preset", "refsegrs", "--private")
+    assert done.returncode == 0, done.stderr
+    assert hub.repository(f"{USER}/demo", "space").private
+    assert f"{hub.url}/spaces/{USER}/demo" in done.stdout
+    assert run_publish(hub, tmp_path, "space", "lavt", f"{USER}/demo").stderr.startswith("rrsis: repository: expected")
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("dataset", sorted(BENCHMARKS))
+def test_cards_of_models_are_what_the_hub_reads(hub, architecture, dataset):
+    results = {"test": {"expression": make_results()}}
+    for measured in ({}, results):
+        text = render_model_card(
+            ModelCardFacts(architecture=architecture, dataset=dataset, repo_id="a/b", results=measured)
+        )
+        card = ModelCard(text)
+        assert refusals(hub, text, "model") == []
+        assert not check_card(text)
+        found = {result.metric_name: result.metric_value for result in card.data.eval_results or ()}
+        assert found == ({name: make_results()["overall"][name] for name in found} if measured else {})
+        assert bool(found) == bool(measured)
+        assert ("Not measured." in text) == (not measured or len(BENCHMARKS[dataset].splits) > 1)
