@@ -4,6 +4,7 @@ Used by the image processor, the pipeline and the dataset builders. Travels to t
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ __all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_la
 
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
+_MEMORY_NAME = re.compile(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[\w./]*")
+"""The random name that rasterio gives to a file in memory."""
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -50,7 +53,12 @@ def load_image(source: Any) -> Any:
     name = str(source)
     if name.startswith(_URL_PREFIXES):
         return decode_image(_read_url(name), name=name)
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"image file {name!r}: expected an existing file, got '~' of an unknown user"
+        ) from error
     if not path.exists():
         raise FileNotFoundError(
             f"image file {name!r}: expected an existing file or an http(s) URL, found nothing there"
@@ -145,8 +153,9 @@ def _decode_bands(data: bytes, name: str) -> Image.Image:
             pixels = np.moveaxis(dataset.read(bands), 0, -1)  # (H, W, 1 or 3)
             valid = dataset.dataset_mask() > 0
     except rasterio.errors.RasterioError as error:
+        reason = _MEMORY_NAME.sub("the file", str(error))
         raise ValueError(
-            f"image file {name!r}: expected a complete TIFF, got a damaged one ({error}); fetch it again"
+            f"image file {name!r}: expected a complete TIFF, got a damaged one ({reason}); fetch it again"
         ) from error
     if pixels.dtype.kind not in "biuf":
         raise ValueError(f"image file {name!r}: expected integer or float pixels, got {pixels.dtype}")

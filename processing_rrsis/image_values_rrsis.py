@@ -188,8 +188,9 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
     """Convert one mask to labels at its own size.
 
     Args:
-        segmentation_map: PIL image (single band or palette indices) or array (H, W), (H, W, 1) or (1, H, W), with the
-            values {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels.
+        segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
+            {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
+            palette counts by its indices, but by its colours where those in use are black and white.
 
     Returns:
         uint8 (H, W): 0 background, 1 target, 255 ignored.
@@ -200,7 +201,10 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
     """
     if isinstance(segmentation_map, Image.Image):
         oriented = upright(segmentation_map)
-        array = np.asarray(oriented.convert("L") if oriented.mode == "LA" else oriented)
+        if oriented.mode == "P":
+            array = _palette_values(oriented)
+        else:
+            array = np.asarray(oriented.convert("L") if oriented.mode == "LA" else oriented)
     elif isinstance(segmentation_map, torch.Tensor):
         array = segmentation_map.detach().cpu().numpy()
     elif isinstance(segmentation_map, np.ndarray):
@@ -218,6 +222,24 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
             'convert a colour mask with mask.convert("L")'
         )
     return _read_labels(array)
+
+
+def _palette_values(image: Image.Image) -> np.ndarray:
+    """Return a palette image's gray values where it uses only black and white, else its indices.
+
+    Indices have no order in a palette that was made from the pixels: Pillow's quantisation may put white first.
+    """
+    indices = np.asarray(image)
+    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    if not used.size or used[-1] >= len(palette):
+        return indices
+    colours = palette[used]
+    gray = colours[:, 0]
+    two_tone = (colours == gray[:, None]).all() and np.isin(gray, (0, 255)).all()
+    if not two_tone or (used.size > 1 and (gray == gray[0]).all()):  # one colour for several indices says nothing
+        return indices
+    return palette[:, 0][indices]
 
 
 def _read_labels(array: np.ndarray) -> np.ndarray:

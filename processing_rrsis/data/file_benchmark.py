@@ -67,13 +67,14 @@ class Sample:
 
     Attributes:
         sample_id: Unique in its split.
-        image_id: Name of the image, without folder and extension.
+        image_id: Name of the image, without folder and extension; own data of equal names keep their folders.
         expression: The sentence.
         category: Name of the target's category, ``""`` where it is not known.
         image_name: Name of the image file.
         mask_name: Name of the mask file, ``""`` where the mask is no file.
         mask: The mask where it is no file, as `FileBenchmark.read_mask` of the benchmark understands it; None if
             it is missing.
+        place: Where it is listed, e.g. ``"line 3"``, for messages; ``""`` where the files' names say enough.
     """
 
     sample_id: str
@@ -83,11 +84,12 @@ class Sample:
     image_name: str
     mask_name: str = ""
     mask: Any = None
+    place: str = ""
 
 
 @dataclass
 class Oddities:
-    """Counts of what was repaired while rows were made, with the first few names."""
+    """Counts of what was repaired, or looks wrong, while rows were made, with the first few names."""
 
     names: dict[str, list[str]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -139,6 +141,8 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
     NAME: ClassVar[str] = ""
     LICENSE: ClassVar[str] = ""
     DOWNLOAD: ClassVar[str] = ""
+    MISSING: ClassVar[str] = "are missing in"
+    """What a message says of missing files, before the name of the source."""
     FILES: ClassVar[tuple[str, ...]] = ("",)
     """Beginnings of the names that decide the rows; an edit of any such file is noticed."""
 
@@ -193,25 +197,29 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
         """Leave out samples with missing files, or refuse; both name the files."""
         there = set(self.archive.names())
         kept: dict[str, list[Sample]] = {}
-        missing: dict[str, None] = {}
+        missing: dict[str, str] = {}
         for split, samples in splits.items():
             kept[split] = []
             for sample in samples:
                 lacks = [name for name in (sample.image_name, sample.mask_name) if name and name not in there]
                 if not sample.mask_name and sample.mask is None:
                     lacks.append(f"the mask of {sample.sample_id}")
-                missing.update(dict.fromkeys(lacks))
+                for name in lacks:
+                    missing.setdefault(name, f"{name} ({sample.place})" if sample.place else name)
                 if not lacks:
                     kept[split].append(sample)
         if missing:
             total = sum(map(len, splits.values()))
             left_out = total - sum(map(len, kept.values()))
             text = (
-                f"{self.NAME}: {len(missing)} files of {left_out} of {total} samples are missing in "
-                f"{self.archive.source}: {shorten_names(missing)}"
+                f"{self.NAME}: {len(missing)} files of {left_out} of {total} samples {self.MISSING} "
+                f"{self.archive.source}: {shorten_names(missing.values())}"
             )
             if not self.config.allow_missing:
-                raise MissingFilesError(f"{text}. Fetch them, or leave these samples out with allow_missing=True")
+                raise MissingFilesError(
+                    f"{text}. Fetch them, or leave these samples out with allow_missing=True "
+                    "(command line: --allow-missing)"
+                )
             logger.warning("%s; these samples are left out", text)
         return kept
 
@@ -227,6 +235,8 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
         name = self.archive.location(sample.image_name)
         picture = read_picture(self.archive.read(sample.image_name), name=name)
         mask, resized = fit_mask(self.read_mask(sample, picture, oddities), picture)
+        if not mask.any():
+            oddities.add("masks are empty (all background)", sample.sample_id)
         if resized:
             oddities.add("masks had another size than their image and were resized (nearest)", sample.sample_id)
         return {

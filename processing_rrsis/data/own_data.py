@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import datasets
@@ -69,17 +71,20 @@ class OwnData(FileBenchmark):
 
     Source: the user's. Licence: the user's.
     Format: columns ``image, mask, expression``, optionally ``category`` and ``split`` (train, validation, test; all
-    rows are ``train`` without it). Paths are relative to the table. ``image``: anything that
-    `image_loading_rrsis.load_image` opens. ``mask``, of the image upright as its EXIF says:
+    rows are ``train`` without it). Paths are relative to the table, or absolute. ``image``: a file of any kind that
+    `image_loading_rrsis.load_image` opens; URLs are refused. ``mask``, of the image upright as its EXIF says:
 
-    - an image file with the values 0 and 255, or 0 and 1;
-    - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list;
+    - an image file with the values 0 and 255, or 0 and 1; a palette in black and white counts by its colours, any
+      other by its indices;
+    - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list; of the image's
+      proportions;
     - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united.
 
     In a CSV, run lengths and polygons are JSON in a quoted cell. A mask of another size than its image is resized
-    (nearest), which a warning counts. Images are embedded as they are; a TIFF that Pillow can't open as 8-bit PNG.
-    Columns: ``image``, ``mask``, ``expression``, ``category`` (``""`` without one), ``image_id``, ``sample_id``
-    (image and line).
+    (nearest), which a warning counts, as it does empty masks. Polygons without a pixel in the image are an error.
+    Images are embedded as they are; a TIFF that Pillow can't open as 8-bit PNG.
+    Columns: ``image``, ``mask``, ``expression``, ``category`` (``""`` without one), ``image_id`` (the file's name
+    without extension; with its path as written where several files share that name), ``sample_id`` (image and line).
 
     Example:
         >>> OwnData(data_dir="mine.csv").read_samples()["train"][0].expression  # doctest: +SKIP
@@ -88,6 +93,7 @@ class OwnData(FileBenchmark):
 
     NAME = "own data"
     LICENSE = "the user's own"
+    MISSING = "don't exist, listed in"
     DOWNLOAD = "here the path of a .csv or .jsonl file with the columns image, mask, expression"
 
     archive: TableFiles
@@ -99,9 +105,10 @@ class OwnData(FileBenchmark):
     def read_samples(self) -> dict[str, list[Sample]]:
         """Return the rows of the table by split."""
         samples: dict[str, list[Sample]] = {split: [] for split in dict.fromkeys(SPLIT_ALIASES.values())}
+        image_ids = _image_ids(self.archive)
         for row in self.archive.rows:
             is_file = isinstance(row.mask, str)
-            image_id = Path(row.image).stem
+            image_id = image_ids[row.image]
             samples[row.split].append(
                 Sample(
                     sample_id=f"{image_id}_{row.line_number}",
@@ -110,7 +117,8 @@ class OwnData(FileBenchmark):
                     category=row.category,
                     image_name=row.image,
                     mask_name=str(row.mask) if is_file else "",
-                    mask=None if is_file else (row.line_number, row.mask),
+                    mask=None if is_file else row.mask,
+                    place=f"line {row.line_number}",
                 )
             )
         return samples
@@ -120,10 +128,63 @@ class OwnData(FileBenchmark):
         if sample.mask_name:
             name = self.archive.location(sample.mask_name)
             return read_mask(self.archive.read(sample.mask_name), name=name)
-        line_number, form = sample.mask
-        return decode_segmentation(
-            form, size=picture.size, source=f"{self.archive.source}, line {line_number}, 'mask'"
+        return _decode(sample.mask, picture, source=f"{self.archive.source}, {sample.place}, 'mask'")
+
+
+def _image_ids(files: TableFiles) -> dict[str, str]:
+    """Name every image, by its path as written: equal for paths that lead to one file, and only for these."""
+    leads_to = {
+        name: os.path.realpath(files.location(name)) for name in dict.fromkeys(row.image for row in files.rows)
+    }
+    first: dict[str, str] = {}  # file: the path it is first written with
+    for name, file in leads_to.items():
+        first.setdefault(file, name)
+    ids = {file: PurePath(name).stem for file, name in first.items()}
+    for longer in ({file: os.path.splitext(name)[0] for file, name in first.items()}, first):
+        taken = Counter(ids.values())
+        ids = {file: longer[file] if taken[image_id] > 1 else image_id for file, image_id in ids.items()}
+    return {name: ids[file] for name, file in leads_to.items()}
+
+
+def _decode(form: Any, picture: Picture, source: str) -> NDArray[np.uint8]:
+    """Decode run lengths and polygons, and refuse what can't be meant for this image.
+
+    Raises:
+        ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel or lie in
+            the unit square.
+    """
+    mask = decode_segmentation(form, size=picture.size, source=source)
+    if not _has_proportions(mask.shape, picture):
+        raise ValueError(
+            f"{source}: expected run lengths of the image's 'size' [height, width] {list(picture.size)}, or of these "
+            f"proportions, got {list(mask.shape)}; is it [width, height], or the mask of another image?"
         )
+    points = list(_coordinates(form))
+    height, width = picture.size
+    normalised = bool(points) and min(points) >= 0 and max(points) <= 1 and min(height, width) > 1
+    if points and (normalised or not mask.any()):
+        raise ValueError(
+            f"{source}: expected polygon points in pixels that cover a part of the {width}×{height} image, got points "
+            f"from {min(points):g} to {max(points):g}; do they lie between 0 and 1, outside the image, or on one line?"
+        )
+    return mask
+
+
+def _has_proportions(shape: tuple[int, ...], picture: Picture) -> bool:
+    """Tell whether a mask has its image's proportions but for rounding, upright or as the pixels are stored."""
+    height, width = picture.size
+    if shape == (width, height) != (height, width):
+        return picture.orientation > 4  # quarter turns; `fit_mask` turns such masks
+    return abs(shape[0] * width - shape[1] * height) <= max(height, width)
+
+
+def _coordinates(form: Any) -> Iterator[float]:
+    """Yield the numbers of all polygons."""
+    if isinstance(form, int | float):
+        yield form
+    elif not isinstance(form, Mapping):
+        for part in form:
+            yield from _coordinates(part)
 
 
 def load_own_data(

@@ -24,6 +24,7 @@ SPLIT_ALIASES: dict[str, str] = {
     "test": "test",
     "testing": "test",
 }
+OPTIONAL_COLUMNS: tuple[str, ...] = ("category", "split")
 MAX_CELL_CHARACTERS = 1 << 26
 """Longest CSV cell; the csv module's own limit of 128 KiB is too short for polygons and run lengths."""
 
@@ -53,8 +54,9 @@ def read_table(path: str | PathLike[str]) -> list[TableRow]:
     """Read a table.
 
     CSV: a header with the columns ``image, mask, expression`` and optionally ``category`` and ``split``, in any
-    order; others are ignored. JSONL: one object per line with these keys. A mask is a path, or run lengths or polygons
-    (in a CSV cell: as JSON). Splits may be called val, valid or dev. Blank lines are skipped.
+    order; others are ignored. JSONL: one object per line with these keys. Paths lead to files, not to URLs. A mask is
+    a path, or run lengths or polygons (in a CSV cell: as JSON). Splits may be called val, valid or dev. Blank lines
+    are skipped.
 
     Args:
         path: File ending in .csv, .jsonl or .ndjson, UTF-8.
@@ -64,7 +66,8 @@ def read_table(path: str | PathLike[str]) -> list[TableRow]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: For another ending, missing columns, or a line that can't be read; the message names file and line.
+        ValueError: For another ending, missing or repeated columns, or a line that can't be read; the message names
+            file and line.
     """
     file = Path(path).expanduser()
     if file.suffix.lower() not in TABLE_ENDINGS:
@@ -112,6 +115,11 @@ def _check_columns(header: list[str], file: Path) -> None:
     if missing:
         hint = " separated by commas" if len(header) == 1 else ""
         raise ValueError(f"{file}: expected the columns {list(NEEDED_COLUMNS)}{hint}, {missing} missing in {header}")
+    repeated = [name for name in (*NEEDED_COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
+    if repeated:
+        raise ValueError(
+            f"{file}: expected each column once, got {repeated} several times in {header}; rename or remove"
+        )
 
 
 def _json_lines(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -120,7 +128,7 @@ def _json_lines(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             entry = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits are no JSONDecodeError
             raise ValueError(f"{file}, line {number}: expected a JSON object, got {error}") from error
         if not isinstance(entry, dict):
             raise ValueError(f"{file}, line {number}: expected a JSON object, got {reprlib.repr(entry)}")
@@ -140,7 +148,7 @@ def _row_of(entry: Mapping[str, Any], source: str, line_number: int) -> TableRow
         raise ValueError(f"{source}: expected 'split' of train, validation or test, got {reprlib.repr(split)}")
     return TableRow(
         line_number=line_number,
-        image=entry["image"].strip(),
+        image=_path_of(entry["image"], source),
         mask=_mask_of(entry.get("mask"), source),
         expression=entry["expression"].strip(),
         category=(category or "").strip(),
@@ -153,15 +161,34 @@ def _mask_of(value: Any, source: str) -> str | dict[str, Any] | list[Any]:
     if isinstance(value, str) and value.strip()[:1] in ("{", "["):
         try:
             value = json.loads(value)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{source}: expected a path or JSON in 'mask', got {reprlib.repr(value)} ({error})"
             ) from error
     if isinstance(value, str) and value.strip():
-        return value.strip()
+        return _path_of(value, source)
     if isinstance(value, dict | list) and value:
         return value
     raise ValueError(
         f"{source}: expected 'mask' as a path, run lengths {{'size': [height, width], 'counts': …}} or a polygon "
         f"[[x, y], …], got {reprlib.repr(value)}"
     )
+
+
+def _path_of(text: str, source: str) -> str:
+    """Check that text can be the path of a file."""
+    path = text.strip()
+    if path.lower().startswith(("http://", "https://")):
+        raise ValueError(
+            f"{source}: expected the path of a file, got the URL {reprlib.repr(path)}; download it and name the file"
+        )
+    if "\0" in path:
+        raise ValueError(f"{source}: expected the path of a file, got {reprlib.repr(path)}, which holds a null")
+    try:
+        Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{source}: expected the path of a file, got {reprlib.repr(path)}: there is no such user; put './' before "
+            "a name that begins with '~'"
+        ) from error
+    return path

@@ -72,7 +72,8 @@ def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
     """Decode a mask file of two values to 0 and 255, (H, W), upright.
 
     Args:
-        data: Content of the file: values 0 and 255, 0 and 1, palette indices 0 and 1, or three equal bands of these.
+        data: Content of the file: values 0 and 255, 0 and 1, a palette in black and white, palette indices 0 and 1 of
+            other colours, or three equal bands of these.
         name: Its name, for messages.
 
     Raises:

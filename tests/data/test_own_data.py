@@ -118,6 +118,74 @@ def test_mask_files_of_other_kinds(folder):
         assert np.array_equal(mask, truth * 255)
 
 
+@pytest.mark.parametrize("kind", ["quantize 2", "quantize 4", "adaptive", "all white", "all black"])
+def test_palettes_in_black_and_white_count_by_colour(kind, folder):
+    """Pillow's quantisation puts white first: by its indices such a mask would be inverted."""
+    mask = np.zeros((30, 40), dtype=np.uint8)
+    mask[5:15, 10:30] = 255
+    mask = {"all white": np.full_like(mask, 255), "all black": np.zeros_like(mask)}.get(kind, mask)
+    colours = Image.fromarray(mask).convert("RGB")
+    image = {
+        "quantize 2": lambda: colours.quantize(2),
+        "quantize 4": lambda: colours.quantize(4),
+        "adaptive": lambda: colours.convert("P", palette=Image.Palette.ADAPTIVE, colors=2),
+    }.get(kind, lambda: colours.quantize(2))()
+    assert image.mode == "P"
+    image.save(folder / "palette.png")
+    assert np.array_equal(masks_of(load(folder, [row("../palette.png")])["train"])[0], mask)
+
+
+@pytest.mark.parametrize("colours", [[0, 0, 0, 128, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+def test_palettes_of_other_colours_count_by_index(colours, folder):
+    truth = pixels_of(1)[1]
+    palette = Image.fromarray(truth, mode="P")
+    palette.putpalette(colours)
+    palette.save(folder / "palette.png")
+    assert np.array_equal(masks_of(load(folder, [row("../palette.png")])["train"])[0], truth * 255)
+
+
+def test_empty_mask_files_are_counted(folder, caplog):
+    (folder / "empty.png").write_bytes(encode(np.zeros((30, 40), dtype=np.uint8), "PNG"))
+    with caplog.at_level(logging.WARNING, logger="processing_rrsis"):
+        (mask, _) = masks_of(load(folder, [row("../empty.png"), row()])["train"])
+    assert not mask.any()
+    assert "own data, train: 1 masks are empty (all background): roofs 1_1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [[50, 5], [60, 5], [60, 20]],
+        [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]],
+        [0, 0, 1, 0, 1, 1, 0, 1],
+        [[[0, 0], [0, 0], [0, 0]]],
+        [[5, 5], [5, 5], [5, 5]],
+    ],
+)
+def test_polygons_that_miss_the_image_are_refused(polygon, folder):
+    with pytest.raises(ValueError, match=r"mine\.jsonl, line 2, 'mask': .*40×30 image.*between 0 and 1"):
+        load(folder, [row(), row(polygon)])
+
+
+def test_run_lengths_need_the_proportions_of_the_image(folder):
+    whole, half = np.ones((30, 40), dtype=np.uint8), np.ones((15, 20), dtype=np.uint8)
+    assert all(mask.all() for mask in masks_of(load(folder, [row(runs_of(whole)), row(runs_of(half))])["train"]))
+    for shape in ((40, 30), (30, 20), (60, 40)):
+        with pytest.raises(ValueError, match=rf"line 1, 'mask'.*\[30, 40\].*got \[{shape[0]}, {shape[1]}\]"):
+            load(folder, [row(runs_of(np.ones(shape, dtype=np.uint8)))])
+
+
+def test_image_ids_tell_files_of_one_name_apart(folder):
+    names = ["city1/0.png", "city2/0.png", "city2/../city1/0.png", "1.png", "1.jpg", "city1/2.png"]
+    for city in ("city1", "city2"):
+        (folder / "tables" / city).mkdir()
+    for name in names:
+        (folder / "tables" / name).write_bytes((folder / "roofs 1.png").read_bytes())
+    rows = load(folder, [row(POLYGON, image=name) for name in names])["train"]
+    assert rows["image_id"][:] == ["city1/0", "city2/0", "city1/0", "1.png", "1.jpg", "2"]
+    assert rows["sample_id"][:2] == ["city1/0_1", "city2/0_2"]
+
+
 @pytest.mark.parametrize(
     ("array", "text"),
     [
@@ -164,7 +232,8 @@ def test_a_tiff_of_many_bands_becomes_a_png(folder):
 
 def test_missing_files_are_named(folder):
     lines = [row(), row(image="../none.png"), row("../no_mask.png")]
-    with pytest.raises(MissingFilesError, match=r"own data: 2 files of 2 of 3 .*none\.png, .*no_mask\.png"):
+    named = r"2 of 3 .*mine\.jsonl: \.\./none\.png \(line 2\), \.\./no_mask\.png \(line 3\)"
+    with pytest.raises(MissingFilesError, match=f"own data: 2 files of {named}.*--allow-missing"):
         load(folder, lines)
     assert len(load(folder, lines, allow_missing=True)["train"]) == 1
 
@@ -181,6 +250,13 @@ def test_missing_files_are_named(folder):
         (["image,mask,expression", "a,b, "], "line 2: expected text in 'expression', got ' '"),
         (["image,mask,expression", ",b,c"], "line 2: expected text in 'image'"),
         (["image,mask,expression,split", "a,b,c,holdout"], "line 2: expected 'split' of train.*'holdout'"),
+        (["image,mask,expression,Mask", "a,b,c,d"], r"mine\.csv: expected each column once, got \['mask'\]"),
+        (
+            ["image,mask,expression", "~nosuch/a.png,b,c"],
+            r"mine\.csv, line 2: .*'~nosuch/a\.png': there is no such user",
+        ),
+        (["image,mask,expression", "a,https://x.org/m.png,c"], r"mine\.csv, line 2: .*got the URL 'https://x\.org"),
+        (["image,mask,expression", f'a,"[{"9" * 5000}]",c'], r"mine\.csv, line 2: .*JSON in 'mask'"),
         (["image,mask,expression"], "at least one line"),
         ([""], "at least one line"),
     ],
@@ -198,6 +274,9 @@ def test_bad_csv_lines(lines, text, folder):
         ('{"image": "a", "expression": "b"}', "line 2: expected 'mask'.*got None"),
         ('{"image": "a", "expression": 3, "mask": "c"}', "line 2: expected text in 'expression', got 3"),
         ('{"image": "a", "expression": "b", "mask": "c", "category": 1}', "line 2: expected text in 'category'"),
+        ('{"image": "http://x.org/a.png", "expression": "b", "mask": "c"}', "line 2: .*got the URL 'http://x"),
+        ('{"image": "a\\u0000", "expression": "b", "mask": "c"}', "line 2: .*holds a null"),
+        (f'{{"image": {"9" * 5000}}}', r"mine\.jsonl, line 2: expected a JSON object.*digits"),
         ('{"image": "a", "expression": "b", "mask": 5}', "line 2: expected 'mask'.*got 5"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import evaluate
@@ -227,6 +228,36 @@ def test_evaluate_module_without_pixels_has_no_interval_of_the_overall_iou(load_
 def test_evaluate_module_refuses_impossible_intervals(load_module, options, message):
     with pytest.raises(ValueError, match=message):
         load_module("counts").compute(predictions=[1, 1], references=[1, 2], **options)
+
+
+@pytest.mark.parametrize("values", [[[0.4, 0.9]], [[-1.0, 1.0]], [[float("nan"), 1.0]], [[256, 1]], [[0, 7]]])
+def test_evaluate_module_checks_values_before_the_cast(load_module, values):
+    whole = [[[0, 1]]]
+    with pytest.raises(ValueError, match="Sample 0: Expected the prediction to be binary") as expected:
+        compute_referring_iou([values], whole)
+    shown = re.escape(str(expected.value).partition("got the values")[2].partition(". Threshold")[0])
+    with pytest.raises(ValueError, match=f"Sample 0: Expected the prediction to be binary.*got the values{shown}"):
+        load_module().compute(predictions=[values], references=whole)
+    with pytest.raises(ValueError, match="the reference to be binary"):
+        load_module().add_batch(predictions=whole, references=[values])
+    with pytest.raises(ValueError, match="the prediction to be binary"):
+        load_module().add(prediction=np.array(values), reference=whole[0])
+    metric = load_module()
+    metric.add(prediction=np.array([[0.0, 1.0]]), reference=np.array([[False, True]]))
+    assert metric.compute()["mIoU"] == 100.0
+
+
+@pytest.mark.parametrize("configuration", ["masks", "counts"])
+def test_evaluate_module_refuses_no_samples(load_module, configuration):
+    for inputs in ({"predictions": [], "references": []}, {}):
+        with pytest.raises(ValueError, match="at least one sample to score, got none"):
+            load_module(configuration).compute(**inputs)
+    metric = load_module(configuration)
+    metric.add_batch(predictions=[], references=[])
+    with pytest.raises(ValueError, match="at least one sample to score, got none"):
+        metric.compute()
+    with pytest.raises(ValueError, match="as many predictions as references, got 1 and 0"):
+        load_module(configuration).compute(predictions=[[[1]]], references=[])
 
 
 def test_evaluate_module_refuses_8_bit_masks_and_unknown_configurations(load_module):

@@ -139,6 +139,7 @@ def test_damaged_and_huge_tiffs_of_many_bands(write_tiff, tmp_path, monkeypatch)
         load_image(path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_cut_tiff_gives_one_message_every_time(write_tiff):
     data = write_tiff(np.ones((5, 64, 64), dtype=np.uint8), compress="deflate").read_bytes()
     messages = set()

@@ -45,6 +45,27 @@ _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _SCORE_NAMES = ("mIoU", "oIoU", *(f"Pr@{threshold}" for threshold in _THRESHOLDS))
 
 
+def _check_mask(mask: Any, name: str) -> None:
+    """Refuse what the cast to 8 bit would change without a word, such as probabilities."""
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise ValueError(
+            f"Expected {name} as one mask of shape (H, W), got shape {array.shape}. "
+            "Hand over a list of masks, also for a single one, and drop channel axes."
+        )
+    if array.size == 0:
+        raise ValueError(f"Expected {name} with at least one pixel, got shape {array.shape}.")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"Expected {name} as bool or numbers, got dtype {array.dtype}.")
+    if not ((array == 0) | (array == 1)).all():
+        values = np.unique(array)
+        shown = ", ".join(str(value) for value in values[:5]) + (", ..." if values.size > 5 else "")
+        raise ValueError(
+            f"Expected {name} to be binary (masks of 0 and 1), got the values {shown}. Threshold probabilities or "
+            "log-odds first, and hand over `mask > 127` for 8-bit masks."
+        )
+
+
 def _count_pixels(predictions: Sequence[Any], references: Sequence[Any]) -> Iterator[tuple[int, int]]:
     for index, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         predicted, wanted = np.asarray(prediction), np.asarray(reference)
@@ -52,8 +73,6 @@ def _count_pixels(predictions: Sequence[Any], references: Sequence[Any]) -> Iter
             raise ValueError(
                 f"Sample {index}: expected two masks of one shape (H, W), got {predicted.shape} and {wanted.shape}."
             )
-        if max(predicted.max(initial=0), wanted.max(initial=0)) > 1:
-            raise ValueError(f"Sample {index}: expected masks of 0 and 1. Hand over `mask > 127` for 8-bit masks.")
         yield int(((predicted == 1) & (wanted == 1)).sum()), int(((predicted == 1) | (wanted == 1)).sum())
 
 
@@ -100,6 +119,38 @@ class RRSISIoU(evaluate.Metric):
             features=datasets.Features(features),
         )
 
+    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
+        """Add one sample, as in `evaluate`; values that are not binary raise a ValueError."""
+        self._check([prediction], [reference])
+        super().add(prediction=prediction, reference=reference, **kwargs)
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
+        """Add samples, as in `evaluate`; values that are not binary raise a ValueError."""
+        self._check(predictions, references)
+        super().add_batch(predictions=predictions, references=references, **kwargs)
+
+    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, Any] | None:
+        """Score what was added and what is handed over, as in `evaluate`; no sample at all raises a ValueError."""
+        if self.writer is None and not any(len(given) for given in (predictions, references) if given is not None):
+            raise ValueError("Expected at least one sample to score, got none.")
+        return super().compute(predictions=predictions, references=references, **kwargs)
+
+    def _check(self, predictions: Any, references: Any) -> None:
+        """Check samples before `evaluate` casts them to the column's type."""
+        if predictions is None or references is None:
+            raise ValueError("Expected predictions and references, got only one or none of them.")
+        if len(predictions) != len(references):
+            raise ValueError(
+                f"Expected as many predictions as references, got {len(predictions)} and {len(references)}."
+            )
+        if self.config_name != "counts":
+            for index, pair in enumerate(zip(predictions, references, strict=True)):
+                for mask, name in zip(pair, ("the prediction", "the reference"), strict=True):
+                    try:
+                        _check_mask(mask, name)
+                    except ValueError as error:
+                        raise ValueError(f"Sample {index}: {error}") from error
+
     def _compute(
         self,
         predictions: Sequence[Any],
@@ -114,6 +165,8 @@ class RRSISIoU(evaluate.Metric):
             counts = [(int(i), int(u)) for i, u in zip(predictions, references, strict=True)]
         else:
             counts = list(_count_pixels(predictions, references))
+        if not counts:
+            raise ValueError("Expected at least one sample to score, got none.")
         for name, values in (("category", categories), ("image id", image_ids)):
             if values is not None and len(values) != len(counts):
                 raise ValueError(f"Expected one {name} per sample ({len(counts)}), got {len(values)}.")
