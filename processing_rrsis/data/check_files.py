@@ -106,21 +106,28 @@ def _examine_image(archive: Archive, task: ImageTask, facts: ImageFacts) -> Pict
     try:
         picture = read_picture(content, name=archive.location(task.name))
     except ValueError as error:
-        facts.problems.append((_kind_of_failure(content), task.name, _describe_failure(content, error)))
+        facts.problems.append((_kind_of_failure(content, error), task.name, _describe_failure(content, error)))
         return None
     facts.problems.extend((check, task.name, detail) for check, detail in _image_oddities(content, picture, task))
     return picture
 
 
-def _kind_of_failure(content: bytes) -> str:
-    """Tell a damaged image from a web page or another mix-up by how it begins."""
+def _kind_of_failure(content: bytes, error: ValueError) -> str:
+    """Tell a damaged image from one of too many pixels, a web page or another mix-up."""
+    if _has_too_many_pixels(error):
+        return "oversized-image"
     return "truncated-image" if content.startswith(_IMAGE_SIGNATURES) else "unreadable-image"
+
+
+def _has_too_many_pixels(error: ValueError) -> bool:
+    """Tell by the cause, or by the words where rasterio, which has no error of its own for it, read the header."""
+    return isinstance(error.__cause__, Image.DecompressionBombError) or "MAX_IMAGE_PIXELS" in str(error)
 
 
 def _describe_failure(content: bytes, error: ValueError) -> str:
     """Say in a few words why a file can't be decoded; the same words on every machine."""
-    if isinstance(error.__cause__, Image.DecompressionBombError):
-        return str(error.__cause__)
+    if _has_too_many_pixels(error):
+        return str(error.__cause__ or "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows")
     if content.startswith(_IMAGE_SIGNATURES):
         return f"{len(content)} bytes, which can't be decoded to the end"
     return f"{len(content)} bytes, beginning with {content[:14]!r}"

@@ -58,6 +58,11 @@ CHECKS: dict[str, Check] = {
         meaning="A category that the benchmark does not have: the lists are not the published ones.",
         action="Fetch instances.json and refs(unc).p again, both from one place.",
     ),
+    "duplicate-id": Check(
+        severity=ERROR,
+        meaning="References with the same ref_id and sent_id: results could not be told apart.",
+        action="Fetch refs(unc).p again.",
+    ),
     "missing-image": Check(
         severity=ERROR,
         meaning="An image that the lists name is not there.",
@@ -68,6 +73,11 @@ CHECKS: dict[str, Check] = {
         severity=ERROR,
         meaning="An image file begins as an image, then ends early or is damaged.",
         action="Fetch it again; or delete it, then --allow-missing can go on.",
+    ),
+    "oversized-image": Check(
+        severity=ERROR,
+        meaning="An image file claims more pixels than are decoded; no benchmark has such images.",
+        action="Fetching it again helps only if the copy is damaged. Delete it, then --allow-missing can go on.",
     ),
     "unreadable-image": Check(
         severity=ERROR,
@@ -84,6 +94,16 @@ CHECKS: dict[str, Check] = {
         severity=ERROR,
         meaning="A mask can't be decoded.",
         action="Fetch it again; or delete it (RRSIS-D: its annotation), then --allow-missing can go on.",
+    ),
+    "many-empty-masks": Check(
+        severity=ERROR,
+        meaning="So many masks of a split have no foreground that they were written in another way than published.",
+        action="Fetch the masks again; own masks: write 0 and 255.",
+    ),
+    "nothing-left": Check(
+        severity=ERROR,
+        meaning="No reference is left, or none of a split: images or masks of all of them are missing.",
+        action="Fetch images and masks; --allow-missing does not help.",
     ),
     "leak": Check(
         severity=ERROR,
@@ -103,7 +123,7 @@ CHECKS: dict[str, Check] = {
     "empty-mask": Check(
         severity=WARNING,
         meaning="A mask without foreground: the sample scores 0 whatever is predicted.",
-        action="Kept, as the published metric counts it. If many are empty, look at the masks' values.",
+        action="Kept, as the published metric counts it. Many of them in a split stop: many-empty-masks.",
     ),
     "mask-values": Check(
         severity=WARNING,

@@ -141,6 +141,9 @@ def _list_rrsisd(archive: Archive, categories: Collection[str]) -> Listing:
                 mask=None if annotation is None else MaskTask(label=label, source=annotation),
             )
         )
+    for reference in rrsisd_files.repeated_references(references):
+        name = f"{REFERENCES_FILE}: reference {reference.ref_id}"
+        listing.problems.append(("duplicate-id", name, f"sentence {reference.sent_id} again"))
     named = {reference.ann_id for reference in references}
     listing.problems.extend(
         ("extra-annotation", f"{INSTANCES_FILE}: annotation {number}", "")
@@ -164,7 +167,7 @@ def _read_rrsisd(
         if instances is None:
             load_plain_pickle(archive.read(REFERENCES_FILE), source=archive.location(REFERENCES_FILE))
             return None
-        references = rrsisd_files.read_references(archive, instances)
+        references = rrsisd_files.read_references(archive, instances, unique=False)
     except UnsafePickleError as error:
         listing.problems.append(("unsafe-pickle", REFERENCES_FILE, str(error)))
         return None

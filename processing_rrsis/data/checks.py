@@ -21,6 +21,7 @@ from .archives import Archive, open_archive
 from .check_files import ImageFacts, ImageTask, MaskTask, examine
 from .check_findings import CHECKS, CheckReport, Finding, FindingItem
 from .check_samples import ListedSample, Listing, Marker, list_samples, read_marker
+from .refsegrs import FOREGROUND_ABOVE
 from .rrsisd import spaced_category
 from .writing import PARTIAL_SUFFIX, SPLITS
 
@@ -33,6 +34,9 @@ PUBLISHED_COUNTS: dict[str, dict[str, int]] = {
 NOMINAL_SIZES_PX: dict[str, int] = {"rrsisd": 800, "refsegrs": 512}
 EXPECTATIONS: tuple[str, ...] = ("published", "demo", "none")
 CHUNK_SIZE = 8
+MAX_EMPTY_SHARE = 0.05
+MIN_EMPTY_MASKS = 2
+"""From both on, empty masks of a split are no oddity any more."""
 Problem = tuple[str, str, str]
 
 
@@ -87,7 +91,9 @@ def check_download(
             digests[facts.name] = facts.digest
     problems += find_leaks(listing.samples, digests)
     problems += find_duplicates(listing.samples, digests)
+    problems += find_many_empty_masks(listing.samples, problems)
     left_out, per_split = find_left_out(listing.samples, problems)
+    problems += find_nothing_left(listing, per_split)
     return CheckReport(
         dataset=name,
         source=str(archive.source),
@@ -129,6 +135,12 @@ def detect_dataset(archive: Archive) -> str:
     if any(archive.exists(name) for name in refsegrs_files.SPLIT_FILES.values()):
         folder = f"{refsegrs_files.RISBENCH_LAYOUT.image_folder}/"
         return "risbench" if any(name.startswith(folder) for name in archive.names()) else "refsegrs"
+    inner = [name for name in archive.names() if name.lower().endswith(".zip")]
+    if inner:
+        raise ValueError(
+            f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt "
+            f"(RefSegRS, RISBench) in it, got {inner[0]!r}, a zip inside; unpack the outer one and give the inner"
+        )
     raise ValueError(
         f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt (RefSegRS, "
         "RISBench) in it, found neither; point to the folder or zip as downloaded, or name it with --dataset to see "
@@ -274,6 +286,38 @@ def find_duplicates(samples: Iterable[ListedSample], digests: Mapping[str, bytes
             detail = f'"{sample.expression}" of {sample.split}; first as {first.label} of {first.split}'
             problems.append(("duplicate-expression", sample.image, detail))
     return problems
+
+
+def find_many_empty_masks(samples: Iterable[ListedSample], problems: Iterable[Problem]) -> list[Problem]:
+    """Find splits in which at least `MIN_EMPTY_MASKS` masks, and more than `MAX_EMPTY_SHARE` of them, are empty."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for check, name, _ in problems:
+        found[check].add(name)
+    masks: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        if sample.mask is not None:
+            masks[sample.split].add(sample.mask.label)
+    many: list[Problem] = []
+    for split, labels in masks.items():
+        empty = labels & found["empty-mask"]
+        if len(empty) < MIN_EMPTY_MASKS or len(empty) <= MAX_EMPTY_SHARE * len(labels):
+            continue
+        detail = f"{len(empty)} of {len(labels)} masks"
+        if empty & found["mask-values"]:
+            detail += f"; values 0/1? Foreground is a value above {FOREGROUND_ABOVE}: re-encode them as 0 and 255"
+        many.append(("many-empty-masks", split, detail))
+    return many
+
+
+def find_nothing_left(listing: Listing, left_out_per_split: Mapping[str, int]) -> list[Problem]:
+    """Find splits, or a whole download, of which no reference could be built."""
+    if listing.complete and not any(listing.counts.values()):
+        return [("nothing-left", "all splits", "the lists name no reference")]
+    return [
+        ("nothing-left", split, f"all {count} left out")
+        for split, count in listing.counts.items()
+        if count and left_out_per_split.get(split, 0) == count
+    ]
 
 
 def find_left_out(

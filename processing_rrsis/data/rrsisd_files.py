@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -114,12 +114,15 @@ def read_instances(archive: Archive) -> dict[str, Any]:
     return instances
 
 
-def read_references(archive: Archive, instances: Mapping[str, Any] | None = None) -> list[Reference]:
+def read_references(
+    archive: Archive, instances: Mapping[str, Any] | None = None, *, unique: bool = True
+) -> list[Reference]:
     """Read all references in the file's order.
 
     Args:
         archive: The opened download.
         instances: What `read_instances` returned; read from the archive by default.
+        unique: Whether to refuse references of the same numbers (`repeated_references` finds them).
 
     Returns:
         One `Reference` per sentence; the published file has one sentence per entry.
@@ -127,7 +130,8 @@ def read_references(archive: Archive, instances: Mapping[str, Any] | None = None
     Raises:
         FileNotFoundError: If a file is missing.
         UnsafePickleError: If the pickle holds more than plain values.
-        ValueError: If an entry lacks a field or has a value of another kind; the message names entry and field.
+        ValueError: If an entry lacks a field or has a value of another kind; the message names entry and field. If
+            two references have the same numbers.
     """
     source = archive.location(REFERENCES_FILE)
     entries = load_plain_pickle(archive.read(REFERENCES_FILE), source=source)
@@ -137,7 +141,25 @@ def read_references(archive: Archive, instances: Mapping[str, Any] | None = None
     references: list[Reference] = []
     for number, entry in enumerate(entries):
         references.extend(_references_of(entry, categories, source=f"{source}, entry {number}"))
+    repeated = repeated_references(references) if unique else []
+    if repeated:
+        raise ValueError(
+            f"{source}: expected every reference once, got {len(repeated)} again, such as ref_id "
+            f"{repeated[0].ref_id} with sent_id {repeated[0].sent_id}; fetch the file again"
+        )
     return references
+
+
+def repeated_references(references: Iterable[Reference]) -> list[Reference]:
+    """Return the references whose numbers (``ref_id`` and ``sent_id``) an earlier one has."""
+    seen: set[tuple[int, int]] = set()
+    repeated = []
+    for reference in references:
+        key = (reference.ref_id, reference.sent_id)
+        if key in seen:
+            repeated.append(reference)
+        seen.add(key)
+    return repeated
 
 
 def read_annotations(archive: Archive, instances: Mapping[str, Any] | None = None) -> dict[int, Annotation]:

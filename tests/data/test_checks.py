@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis.data.check_files import box_iou
+from processing_rrsis.data import check_files
+from processing_rrsis.data.check_files import MaskTask, box_iou
 from processing_rrsis.data.check_findings import CHECKS, ERROR, NOTE, SEVERITIES
-from processing_rrsis.data.checks import PUBLISHED_COUNTS, check_download
+from processing_rrsis.data.check_samples import ListedSample
+from processing_rrsis.data.checks import PUBLISHED_COUNTS, check_download, find_many_empty_masks
 from processing_rrsis.data.damage import DAMAGE_KINDS, check_damage_kinds
 from processing_rrsis.data.demo import DemoSpec, write_demo
 from processing_rrsis.data.refsegrs import RefSegRS
@@ -86,6 +88,15 @@ def test_severities_follow_the_rule():
         "unknown-category",
         "leak",
         "wrong-count",
+    }
+    assert stops - set(DAMAGE_KINDS) == {
+        "unsafe-pickle",
+        "unreadable-list",
+        "unsafe-name",
+        "duplicate-id",
+        "oversized-image",
+        "many-empty-masks",
+        "nothing-left",
     }
     order = [SEVERITIES.index(kind.severity) for kind in CHECKS.values()]
     assert order == sorted(order)
@@ -271,6 +282,121 @@ def test_mask_values_are_shown(tmp_path):
         ("mask-values", "masks/3.tif"): "3 px with 1",
         ("empty-mask", "masks/3.tif"): "no value above 50, largest 1",
     }
+
+
+def write_masks(root, split_lines, convert):
+    """Write the masks of a split of RefSegRS anew, and return their names."""
+    names = [f"masks/{line.split()[0]}.tif" for line in split_lines]
+    for name in names:
+        with Image.open(root / name) as stored:
+            values = np.asarray(stored)
+        convert(values).save(root / name)
+    return names
+
+
+def zero_and_one(values):
+    return Image.fromarray((values > 50).astype(np.uint8))
+
+
+def palette_of_voc(values):
+    image = zero_and_one(values).convert("P")
+    image.putpalette([0, 0, 0, 128, 0, 0])  # class 1 is dark red: gray value 38
+    return image
+
+
+@pytest.mark.parametrize("convert", [zero_and_one, palette_of_voc])
+def test_masks_of_zero_and_one_stop_with_a_hint(convert, tmp_path):
+    make_demo(tmp_path / "demo", style="refsegrs")
+    lines = (tmp_path / "demo" / "output_phrase_train.txt").read_text().splitlines()
+    names = write_masks(tmp_path / "demo", lines[:1], convert)
+    assert check(tmp_path / "demo").exit_code == 0  # one is an oddity
+    names += write_masks(tmp_path / "demo", lines[1:], convert)
+    report = check(tmp_path / "demo", allow_missing=True)
+    assert report.exit_code == 1
+    (blocking,) = report.blocking
+    assert (blocking.check, blocking.names) == ("many-empty-masks", ("train",))
+    assert blocking.items[0].detail.startswith("6 of 6 masks; values 0/1? Foreground is a value above 50: re-encode")
+    assert found(report)["empty-mask"] == tuple(sorted(names))
+
+
+def sample_of(number, split="train"):
+    image, mask = f"images/{number}.tif", f"masks/{number}.tif"
+    return ListedSample(label=mask, split=split, image=image, expression="", mask=MaskTask(label=mask, source=mask))
+
+
+@pytest.mark.parametrize(("masks", "empty", "stops"), [(2, 1, False), (39, 2, True), (40, 2, False), (40, 3, True)])
+def test_empty_masks_stop_from_a_share_on(masks, empty, stops):
+    """More than 5 % of a split and at least two; all-black masks have no odd values, so no hint at an encoding."""
+    samples = [sample_of(number) for number in range(masks)]
+    problems = [("empty-mask", sample.label, "") for sample in samples[:empty]]
+    expected = [("many-empty-masks", "train", f"{empty} of {masks} masks")] if stops else []
+    assert find_many_empty_masks(samples * 2, problems) == expected  # two expressions about a mask are one mask
+
+
+@pytest.mark.parametrize("splits", [("val",), ("train", "val", "test")])
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_split_without_references_left_stops(splits, allow_missing, tmp_path):
+    make_demo(tmp_path / "demo", style="refsegrs")
+    for split in splits:
+        for line in (tmp_path / "demo" / f"output_phrase_{split}.txt").read_text().splitlines():
+            (tmp_path / "demo" / "images" / f"{line.split()[0]}.tif").unlink()
+    report = check(tmp_path / "demo", allow_missing=allow_missing)
+    assert report.exit_code == 1
+    names = {"val": "validation"}
+    assert found(report)["nothing-left"] == tuple(sorted(names.get(split, split) for split in splits))
+
+
+def test_lists_without_a_reference_stop(tmp_path):
+    make_demo(tmp_path / "demo")
+    (tmp_path / "demo" / REFERENCES).write_bytes(pickle.dumps([], protocol=2))
+    report = check(tmp_path / "demo", expected="none")
+    assert found(report)["nothing-left"] == ("all splits",)
+    assert report.exit_code == 1
+
+
+def test_references_of_the_same_numbers_are_named(tmp_path):
+    path = make_demo(tmp_path / "demo").written.directory / REFERENCES
+    entries = pickle.loads(path.read_bytes())
+    entries[4]["ref_id"] = entries[1]["ref_id"]
+    path.write_bytes(pickle.dumps(entries, protocol=2))
+    assert found(check(tmp_path / "demo")) == {}  # sentences of one reference, told apart by their own numbers
+    entries[4]["sentences"][0]["sent_id"] = entries[1]["sentences"][0]["sent_id"]
+    path.write_bytes(pickle.dumps(entries, protocol=2))
+    report = check(tmp_path / "demo")
+    assert found(report) == {"duplicate-id": (f"{REFERENCES}: reference 2",)}
+    assert report.exit_code == 1
+    data = RRSISD(data_dir=tmp_path / "demo", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=r"got 1 again, such as ref_id 2 with sent_id"):
+        data.download_and_prepare()
+
+
+@pytest.mark.parametrize("style", ["rrsisd", "refsegrs"])
+def test_an_image_of_too_many_pixels_has_its_own_words(style, tmp_path, monkeypatch):
+    make_demo(tmp_path / "demo", style=style)
+    name = "images/rrsisd/JPEGImages/00003.jpg" if style == "rrsisd" else "images/3.tif"
+    Image.new("RGB", (60, 60)).save(tmp_path / "demo" / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1700)  # an error from twice as many on: 3600, and not 40 x 40
+    report = check(tmp_path / "demo")
+    assert found(report)["oversized-image"] == (name,)
+    assert "truncated-image" not in found(report)
+    assert report.exit_code == 1
+    assert "3600 pixels" in next(f for f in report.findings if f.check == "oversized-image").items[0].detail
+
+
+@pytest.mark.parametrize("cause", [Image.DecompressionBombError("big"), None])
+def test_too_many_pixels_are_told_from_damage(cause):
+    """Rasterio's reader raises its error without a cause."""
+    error = ValueError("cut it, or raise PIL.Image.MAX_IMAGE_PIXELS" if cause is None else "some text")
+    error.__cause__ = cause
+    assert check_files._kind_of_failure(b"II*\x00", error) == "oversized-image"
+    assert check_files._kind_of_failure(b"II*\x00", ValueError("damaged")) == "truncated-image"
+
+
+def test_a_zip_in_a_zip_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("download/RefSegRS.zip", b"PK")
+    with pytest.raises(ValueError, match=r"got 'RefSegRS\.zip', a zip inside; unpack the outer one"):
+        check(tmp_path / "outer.zip")
 
 
 def test_box_iou_by_hand():

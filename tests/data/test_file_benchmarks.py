@@ -194,6 +194,19 @@ def test_a_mask_of_another_size_is_resized_and_counted(tmp_path, cache_dir, capl
     assert "RRSIS-D, train: 1 masks had another size than their image and were resized (nearest): 101_1" in caplog.text
 
 
+def test_empty_masks_are_counted(tmp_path, cache_dir, caplog):
+    files = {"rrsisd": rrsisd_files(), "refsegrs": phrase_files()}
+    instances = json.loads(files["rrsisd"]["rrsisd/instances.json"])
+    instances["annotations"][0]["segmentation"] = runs_of(np.zeros((30, 40), dtype=np.uint8))
+    files["rrsisd"]["rrsisd/instances.json"] = json.dumps(instances).encode()
+    files["refsegrs"]["masks/2.tif"] = encode(np.zeros((30, 40), dtype=np.uint8), "TIFF")
+    with caplog.at_level(logging.WARNING, logger="processing_rrsis"):
+        for name, content in files.items():
+            load_benchmark(name, data_dir=write_folder(content, tmp_path / name), cache_dir=cache_dir)
+    assert "RRSIS-D, train: 1 masks are empty (all background): 101_1" in caplog.text
+    assert "RefSegRS, train: 1 masks are empty (all background): train_00002" in caplog.text
+
+
 @pytest.mark.parametrize("num_proc", [None, 2])
 def test_a_damaged_image_is_named(num_proc, tmp_path, cache_dir):
     files = rrsisd_files()

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from processing_rrsis.data import safe_pickle
 from processing_rrsis.data.safe_pickle import UnsafePickleError, load_plain_pickle
 
 PLAIN = {
-    "refs": [{"ref_id": 1, "sentences": [{"raw": "Größe ×", "tokens": ["a", "b"]}], "box": (1, 2.5, None, True)}],
-    "numbers": [0, -1, 255, 256, 65536, 2**40, -(2**70), float("inf")],
-    5: (),
+    "refs": [{"ref_id": 1, "sentences": [{"raw": "Größe ×", "tokens": ["a", "b"]}], "box": [1, 2.5, None, True]}],
+    "numbers": [0, -1, 255, 256, 65536, 2**40, -(2**63), float("inf")],
+    5: {},
     None: [[]],
 }
 
@@ -41,9 +42,15 @@ def test_plain_values_come_back(protocol):
     assert load_plain_pickle(pickle.dumps(PLAIN, protocol), "x.p") == PLAIN
 
 
-def test_bytes_and_sets_of_newer_protocols():
+def test_bytes_of_newer_protocols():
     assert load_plain_pickle(pickle.dumps([b"ab"], 3), "x.p") == [b"ab"]
-    assert load_plain_pickle(pickle.dumps([{1, 2}], 4), "x.p") == [{1, 2}]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_references_of_the_length_published_come_back(protocol):
+    sentence = {"tokens": ["a", "ship"], "raw": "A ship", "sent_id": 7, "sent": "a ship"}
+    entries = [{"ref_id": number, "sentences": [dict(sentence)], "split": "val"} for number in range(3000)]
+    assert load_plain_pickle(pickle.dumps(entries, protocol), "x.p") == entries
 
 
 def test_text_of_python_2_is_utf8_or_else_latin1():
@@ -54,13 +61,21 @@ def test_text_of_python_2_is_utf8_or_else_latin1():
     assert load_plain_pickle(python2(b"caf\xe9"), "x.p") == ["café"]
 
 
-def test_shared_and_recursive_values():
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_shared_values_stay_shared_and_none_holds_itself(protocol):
     shared = ["a"]
     values = [shared, shared]
-    values.append(values)
-    loaded = load_plain_pickle(pickle.dumps(values), "x.p")
+    loaded = load_plain_pickle(pickle.dumps(values, protocol), "x.p")
+    assert loaded == values
     assert loaded[0] is loaded[1]
-    assert loaded[2] is loaded
+    values.append(values)
+    with pytest.raises(UnsafePickleError, match="holds itself"):
+        load_plain_pickle(pickle.dumps(values, protocol), "x.p")
+    first, second = {}, []
+    first["second"] = second
+    second.append(first)
+    with pytest.raises(UnsafePickleError, match="holds itself"):
+        load_plain_pickle(pickle.dumps([first], protocol), "x.p")
 
 
 def hostile():
@@ -81,7 +96,8 @@ def hostile():
     yield "a persistent object|PERSID", b"Pid\n."
     yield "a persistent object|PERSID", b"\x80\x02X\x01\x00\x00\x00aQ."
     yield "EXT1", b"\x80\x02\x82\x01."
-    yield "REDUCE", b"N)R."
+    yield "REDUCE", b"N]R."
+    yield "EMPTY_SET", pickle.dumps([{1, 2}], protocol=4)
     yield "BUILD", b"}}b."
     yield "NEXT_BUFFER", b"\x80\x05\x97."
 
@@ -110,9 +126,28 @@ def test_the_second_wall_stands_alone():
         unpickler.load()
 
 
+@pytest.mark.parametrize("data", [b"Pid\n.", b"\x80\x02X\x01\x00\x00\x00aQ."])
+def test_the_second_wall_refuses_persistent_objects_alone(data):
+    with pytest.raises(UnsafePickleError, match="a persistent object"):
+        safe_pickle._PlainUnpickler(io.BytesIO(data)).load()
+
+
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no pickle", b"\x80\x02]", pickle.dumps(PLAIN)[:-20], b"\x80\x63.", b".", b"a.", b"\x80\x02h\x05."],
+    [
+        b"",
+        b"no pickle",
+        b"\x80\x02]",
+        pickle.dumps(PLAIN)[:-20],
+        b"\x80\x63.",
+        b".",
+        b"a.",
+        b"\x80\x02h\x05.",
+        b"(a.",
+        b"]e.",
+        b"NNa.",
+        b"](q\x00.",
+    ],
 )
 def test_damaged_pickles(data):
     with pytest.raises(ValueError, match=r"refs\.p: expected .*damaged"):
@@ -123,12 +158,6 @@ def test_bombs():
     huge_slot = b"\x80\x02]r" + struct.pack("<I", 2**31) + b"."
     with pytest.raises(UnsafePickleError, match="memory for 2147483648 stored values"):
         load_plain_pickle(huge_slot, "x.p")
-    doubling = b"\x80\x02K\x01\x85q\x00"  # (1,), then 60 times t = (t, t), then {t: 1}
-    for level in range(60):
-        slot = struct.pack("B", level)
-        doubling += b"0h" + slot + b"h" + slot + b"\x86q" + struct.pack("B", level + 1)
-    with pytest.raises(UnsafePickleError, match="more values"):
-        load_plain_pickle(b"\x80\x02}" + doubling[2:] + b"K\x01s.", "x.p")
     with pytest.raises(ValueError, match="damaged"):
         load_plain_pickle(b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"abc.", "x.p")
 
@@ -142,7 +171,70 @@ def test_limits(monkeypatch):
         load_plain_pickle(pickle.dumps(list(range(1000))), "x.p")
 
 
-def test_deep_nesting_is_no_harm():
-    depth = 50_000
-    loaded = load_plain_pickle(b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".", "x.p")
-    assert len(loaded) == 1
+def doubled_tuple(levels):
+    """{t: None}, t a pair of the same pair, `levels` times."""
+    data = b"\x80\x02}K\x01\x85q\x00"
+    for level in range(levels):
+        data += b"0h" + bytes([level]) + b"h" + bytes([level]) + b"\x86q" + bytes([level + 1])
+    return data + b"Ns."
+
+
+HANGING = {
+    "nested 400,000 deep": b"\x80\x02})" + b"\x85" * 400_000 + b"Ns.",
+    "doubled 40 times, stored late": b"\x80\x02}K\x01\x85q\x00"
+    + b"".join(b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86N0q" + bytes([n + 1]) for n in range(40))
+    + b"Ns.",
+    "doubled 30 times": doubled_tuple(30),
+    "doubled 60 times": doubled_tuple(60),
+    "protocol 0": b"(dp0\n(((ttI1\ntI1\ns.",
+    "frozen set": b"\x80\x04}(K\x01\x91Ns.",
+}
+
+
+@pytest.mark.parametrize("data", HANGING.values(), ids=HANGING)
+def test_keys_that_take_for_ever_are_refused_at_once(data):
+    start = time.monotonic()
+    with pytest.raises(UnsafePickleError, match=r"TUPLE|FROZENSET"):
+        load_plain_pickle(data, "x.p")
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_numbers_that_share_a_hash_are_refused(protocol):
+    keys = {number * (2**61 - 1): None for number in range(6)}  # all of hash 0
+    data = pickle.dumps(keys | {2**63: None}, protocol)
+    assert load_plain_pickle(pickle.dumps({2**63 - 1: -(2**63)}, protocol), "x.p") == {2**63 - 1: -(2**63)}
+    with pytest.raises(UnsafePickleError, match="beyond 64 bits"):
+        load_plain_pickle(data, "x.p")
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_depth_is_bounded():
+    deepest = nested(safe_pickle.MAX_DEPTH)
+    assert load_plain_pickle(pickle.dumps(deepest), "x.p") == deepest
+    dictionaries = {"a": {"a": nested(safe_pickle.MAX_DEPTH - 1)}}
+    for hostile_value in ([deepest], {"a": deepest}, dictionaries):
+        with pytest.raises(UnsafePickleError, match="nested more than 32 deep"):
+            load_plain_pickle(pickle.dumps(hostile_value), "x.p")
+    with pytest.raises(UnsafePickleError, match="nested more than 32 deep"):
+        load_plain_pickle(b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "x.p")
+
+
+def test_depth_that_grows_after_a_value_was_used_is_refused():
+    late = b"\x80\x02]]q\x00ah\x00]a."  # [[]] and then a list into the inner one
+    with pytest.raises(UnsafePickleError, match="after it was used"):
+        load_plain_pickle(late, "x.p")
+
+
+def test_shared_values_are_counted_every_time():
+    value = []
+    for _ in range(30):
+        value = [value, value]
+    with pytest.raises(UnsafePickleError, match="more values"):
+        load_plain_pickle(pickle.dumps(value), "x.p")

@@ -64,6 +64,7 @@ def test_files(tmp_path, ending):
     result = CliRunner().invoke(app, ["parse-report", str(path), "-o", str(tmp_path / "report.json")])
     assert result.exit_code == 0, result.output
     assert '"wordpiece"' in result.output
+    assert ("no labels" in result.output) == (ending == "txt")
     assert json.loads((tmp_path / "report.json").read_text())["position_found"] == 4
 
 
@@ -73,6 +74,8 @@ def test_own_categories(tmp_path):
     result = CliRunner().invoke(app, ["parse-report", str(path), "--categories", "pier, silo"])
     assert result.exit_code == 0
     assert "place words unread" not in result.output
+    assert "no labels: without a column category" in result.output
+    assert "target is the labelled category" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,7 @@ def test_own_categories(tmp_path):
         ("a.csv", b"text\na ship\n", "row 1: expected a text in the column 'expression', got ['text']"),
         ("a.jsonl", b"{", "it can't be read"),
         ("a.jsonl", b"[1]", "got list"),
+        ("a.jsonl", b'{"expression": "a ship"}\n\n{x\n', "a.jsonl, line 3: expected a JSON object, it can't be read"),
         ("a.txt", b"\xff\xfe", "expected UTF-8 text"),
     ],
 )

@@ -1,5 +1,6 @@
 """`rrsis prepare` as people call it: writes demos, reports, ends with an exit code."""
 
+import inspect
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 from processing_rrsis.data.check_findings import CHECKS, CheckReport, Finding, FindingItem
 from processing_rrsis.data.damage import DAMAGE_KINDS
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.prepare_report import FIRST_NAMES, printable, verdict_lines
+from processing_rrsis.tools.prepare_report import FIRST_NAMES, counted, printable, verdict_lines
 
 SMALL = ["--num-train", "6", "--num-validation", "2", "--num-test", "3", "--image-size", "40"]
 
@@ -61,10 +62,10 @@ def test_allow_missing_says_what_is_left_out(tmp_path):
     (damage,) = json.loads(prepare("--demo", tmp_path / "demo", *SMALL, "--damage", "missing-image").stdout)
     stopped = prepare(tmp_path / "demo")
     assert stopped.exit_code == 1
-    assert "--allow-missing goes on without these 1 references" in stopped.output
+    assert "--allow-missing goes on without this reference" in stopped.output
     result = prepare(tmp_path / "demo", "--allow-missing")
     assert result.exit_code == 0
-    assert f"left out: 1 references: {damage['names'][0]}: reference" in result.output
+    assert f"left out: 1 reference: {damage['names'][0]}: reference" in result.output
     assert "ready: 10 references can be built" in result.output
 
 
@@ -77,6 +78,14 @@ def test_allow_missing_says_what_is_left_out(tmp_path):
         (["--demo", "d", "--damage", "rust"], "got ['rust']"),
         (["--demo", "d", "--style", "risbench", "--full-size"], "--full-size: published counts are known of"),
         ([".", "--report", "no/such/report.json"], "--report: expected an existing folder"),
+        ([".", "--report", "."], "--report: expected a file to write, got the folder ."),
+        ([".", "--damage", "leak"], "--damage: expected options of checking a download, these belong to --demo"),
+        ([".", "--num-train", "60", "--seed", "0"], "--num-train, --seed: expected options of checking a download"),
+        (
+            ["--demo", "d", "--report", "x.json", "--allow-missing"],
+            "--allow-missing, --report: expected options of writing a demo, these belong to checking a download",
+        ),
+        (["my.csv"], 'own data are checked when they are read: load_benchmark("my.csv")'),
     ],
 )
 def test_errors_are_one_sentence(arguments, message, tmp_path, monkeypatch):
@@ -85,6 +94,22 @@ def test_errors_are_one_sentence(arguments, message, tmp_path, monkeypatch):
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_every_option_belongs_to_a_mode():
+    """No option is ignored in silence: all but those of both modes are refused in the other one."""
+    from processing_rrsis.tools import cli_prepare
+
+    options = set(inspect.signature(cli_prepare.prepare).parameters)
+    both = {"context", "data_dir", "demo", "num_proc"}
+    assert {*cli_prepare._CHECK_OPTIONS, *cli_prepare._DEMO_OPTIONS} == options - both
+
+
+def test_values_of_options_are_shown_plainly(tmp_path):
+    prepare("--demo", tmp_path / "demo", *SMALL)
+    result = prepare(tmp_path / "demo", "--dataset", "refsegrs")
+    assert result.exit_code == 1
+    assert "demo.json says that this folder is 'rrsisd', got 'refsegrs'" in result.stderr
 
 
 def test_an_existing_folder_is_kept(tmp_path):
@@ -99,6 +124,14 @@ def test_an_existing_folder_is_kept(tmp_path):
 def test_help_names_every_kind_of_damage():
     text = prepare("--help").output
     assert [kind for kind in DAMAGE_KINDS if kind not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 oddities"), (1, "1 oddity"), (2, "2 oddities")], ids=["none", "one", "two"]
+)
+def test_numbers_and_nouns_agree(number, text):
+    assert counted(number, "oddity", "oddities") == text
+    assert counted(number, "reference") == f"{number} reference{'' if number == 1 else 's'}"
 
 
 def test_names_from_a_download_cannot_steer_the_terminal():
