@@ -64,30 +64,33 @@ def publish_dataset(
     options = PushOptions(private, revision, create_pr, dry_run, token)
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         builder = _make_builder(dataset, data_dir, cache_dir=Path(folder) / "cache", **builder_options)
-        parquet = Path(folder) / "parquet"
-        size = size_in_bytes(max_file_size)
-        builder.download_and_prepare(str(parquet), file_format="parquet", max_shard_size=size, num_proc=num_proc)
-        files = name_parquet_files(parquet)
-        counts = {str(name): int(info.num_examples) for name, info in builder.info.splits.items()}
-        card = render_dataset_card(
-            dataset,
-            repo_id,
-            counts,
-            tuple(builder.info.features),
-            license_id=license_id,
-            settings=_settings(dataset, builder.config),
-        )
-        files.append(RepoFile(CARD, card.encode()))
+        files = build_parquet(builder, Path(folder) / "parquet", max_file_size, num_proc)
+        card = _render_card(dataset, repo_id, builder, license_id)
+        files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
         if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token)]:
             raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
+        message = f"Publish {DATASETS[dataset].pretty_name} with rrsis"
         return push(
-            sorted(files, key=lambda file: file.path),
-            repo_id,
-            "dataset",
-            options,
-            message=f"Publish {DATASETS[dataset].pretty_name} with rrsis",
-            is_ours=lambda path: bool(_OURS.fullmatch(path)),
+            files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
         )
+
+
+def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc: int | None) -> list[RepoFile]:
+    """Write a builder's rows as Parquet with all bytes in it; return the files under their names in a repository."""
+    size = size_in_bytes(max_file_size)
+    builder.download_and_prepare(str(folder), file_format="parquet", max_shard_size=size, num_proc=num_proc)
+    return name_parquet_files(folder)
+
+
+def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | None) -> str:
+    return render_dataset_card(
+        dataset,
+        repo_id,
+        {str(name): int(info.num_examples) for name, info in builder.info.splits.items()},
+        tuple(builder.info.features),
+        license_id=license_id,
+        settings=_settings(dataset, builder.config),
+    )
 
 
 def _check_right(dataset: str, i_have_the_right_to: bool, license_id: str | None) -> None:

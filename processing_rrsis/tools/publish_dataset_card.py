@@ -39,9 +39,10 @@ class DatasetFacts:
         source: Where the files come from.
         license: Identifier of the licence for the metadata.
         licence_text: The licence in words, and what follows from it.
-        license_name: Name of the licence where the identifier is `other`.
         limits: One sentence each.
         citation: Markdown.
+        license_name: Name of the licence where the identifier is `other`.
+        conversion: What was done to the files, with `$version` for that of rrsis.
     """
 
     pretty_name: str
@@ -53,6 +54,11 @@ class DatasetFacts:
     limits: tuple[str, ...]
     citation: str
     license_name: str | None = None
+    conversion: str = (
+        "Converted by rrsis $version: images byte for byte (a TIFF that Pillow can't open as 8-bit PNG), masks as PNG "
+        "of their image's size, resized by nearest neighbour where they differ. Nothing was cleaned, relabelled or "
+        "moved between splits."
+    )
 
 
 DATASETS: dict[str, DatasetFacts] = {
@@ -104,7 +110,8 @@ DATASETS: dict[str, DatasetFacts] = {
         "shows whether a model reads.",
         content="Square images. `test_compositional` names pairs of category and attribute that no other split has; "
         "in `test_absent` the object is not there and the mask is empty.",
-        source="Rendered by rrsis; the same seed gives the same data.",
+        source="It is rendered; the same seed and version give the same data.",
+        conversion="Rendered by rrsis $version.",
         license="apache-2.0",
         licence_text="Apache-2.0; everything in it was made by this project's code.",
         limits=("Rendered scenes: what a model scores here says little about photographs.",),
@@ -161,7 +168,7 @@ def render_dataset_card(
         columns="\n".join(f"| `{column}` | {_COLUMNS[column]} |" for column in columns),
         content=facts.content + made_with,
         source=facts.source,
-        rrsis_version=importlib.metadata.version("rrsis"),
+        conversion=Template(facts.conversion).substitute(version=importlib.metadata.version("rrsis")),
         licence=text,
         limits="\n".join(f"- {limit}" for limit in facts.limits),
         citation=facts.citation,

@@ -111,6 +111,7 @@ class TrainingArguments:
     log_every: int = option(20, "Updates between lines of metrics.jsonl.")
     report_to: str = option("none", "Trackers beside metrics.jsonl: tensorboard, wandb, joined with commas.")
     panel_samples: int = option(8, "Validation samples drawn at every evaluation in panels/; 0 for none.")
+    push_to_hub: str | None = option(None, "Publish best/ at the end: user/name on the Hub; see `rrsis publish`.")
     # The machine
     num_workers: int = option(1, "Processes that load data, per training process.")
     cpu_threads: int | None = option(

@@ -8,12 +8,13 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 
+from ..tools.publish_push import PublishError
 from .arguments import parse_arguments
 from .checkpoints import CheckpointError
 from .divergence import DivergenceError
 from .loop import StoppedError, train
 from .outputs import report, save_weights
-from .run import prepare_run
+from .run import Run, prepare_run
 from .stopping import StopNow, StopRequest
 
 
@@ -30,11 +31,13 @@ def main(argv: list[str] | None = None, *, description: str = "") -> None:
         CheckpointError: If a checkpoint is damaged, of another run, or can't be written.
         DivergenceError: If the loss or its gradient are no longer of use.
         StoppedError: If a stop signal came; a checkpoint has been saved.
+        PublishError: If the finished run can't be published; the same command with --resume latest tries again.
     """
     # Step 1: options and recipe to data, network, optimizer, and the checkpoint to go on from
     run = prepare_run(parse_arguments(argv, description=description))
     if run.is_finished:
         run.watch.say(f"The run in {run.output_dir} is finished; nothing to do.")
+        push(run)
         return
     run.watch.say(run.describe())
     # Step 2: updates, evaluations on the validation split, checkpoints
@@ -44,6 +47,16 @@ def main(argv: list[str] | None = None, *, description: str = "") -> None:
     # Step 3: the test splits, once, with the weights that the validation split selected
     report(run)
     run.accelerator.end_training()
+    push(run)
+
+
+def push(run: Run) -> None:
+    """Publish the selected weights where `--push_to_hub` says so."""
+    if run.args.push_to_hub is not None and run.accelerator.is_main_process:
+        from ..tools.publish import publish_model
+
+        published = publish_model(run.output_dir / "best", run.args.push_to_hub)
+        run.watch.say(f"Published: {published.url}")
 
 
 def run_command(description: str) -> int:
@@ -69,7 +82,7 @@ def run_command(description: str) -> int:
             "Go on with the same command and --resume latest."
         )
         return int(stopped.code or 0)
-    except (ValueError, OSError, CheckpointError, DivergenceError) as error:
+    except (ValueError, OSError, CheckpointError, DivergenceError, PublishError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}")
         return 1
     return 0

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoModel
 
 from processing_rrsis.tools.publish import complete_card, publish_model
 from processing_rrsis.tools.publish_push import PublishError, size_in_bytes
+from processing_rrsis.training.main import push
 
 from .conftest import run_publish, write_run
 from .loopback import READ_TOKEN, USER, WRITE_TOKEN
@@ -48,6 +50,22 @@ def test_what_is_published(online, best):
     assert "(contact_sheet.png)" in limits
     assert "Scenes rendered by this project." in limits
     assert {result.metric_name: result.metric_value for result in ModelCard(card).data.eval_results}["mIoU"] == 61.5
+
+
+def test_training_pushes_what_it_selected(online, best):
+    lines = []
+    run = SimpleNamespace(
+        args=SimpleNamespace(push_to_hub=REPO),
+        accelerator=SimpleNamespace(is_main_process=True),
+        output_dir=best.parent,
+        watch=SimpleNamespace(say=lines.append),
+    )
+    push(run)
+    assert lines == [f"Published: {online.url}/{REPO}"]
+    assert "model.safetensors" in online.repository(REPO).files()
+    run.args.push_to_hub = None
+    push(run)
+    assert len(lines) == 1
 
 
 def test_the_card_is_completed_once():
