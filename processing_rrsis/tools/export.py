@@ -52,7 +52,7 @@ def save_hub_folder(
     """
     target = Path(output_dir).expanduser().resolve()
     aside, backup = target.with_name(f".{target.name}.tmp-{os.getpid()}"), target.with_name(f".{target.name}.old")
-    _recover(target, backup)
+    recover_folder(target)
     _check_replaceable(target)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -68,8 +68,9 @@ def save_hub_folder(
     return target
 
 
-def _recover(target: Path, backup: Path) -> None:
-    """Undo what a crash between the two renames left, or finish what one after them left."""
+def recover_folder(target: Path) -> None:
+    """Undo what a crash between the two renames of `save_hub_folder` left, or finish what one after them left."""
+    backup = target.with_name(f".{target.name}.old")
     if backup.exists():
         if target.exists():
             shutil.rmtree(backup, ignore_errors=True)

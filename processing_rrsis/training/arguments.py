@@ -37,6 +37,7 @@ AT_LEAST_ONE = (
     "gradient_accumulation_steps",
     "checkpoint_every",
     "keep_checkpoints",
+    "cpu_threads",
 )
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 
@@ -86,8 +87,10 @@ class TrainingArguments:
         None, "Samples per update, over all processes and accumulation steps: the learning rate belongs to it."
     )
     gradient_accumulation_steps: int = option(1, "Forward passes per update.")
-    learning_rate: float | None = option(None, "AdamW's learning rate; never scaled by the number of processes.")
-    text_learning_rate: float | None = option(None, "Learning rate of the text encoder.")
+    learning_rate: float | None = option(
+        None, "AdamW's learning rate of all but the text encoder; never scaled by the number of processes."
+    )
+    text_learning_rate: float | None = option(None, "Learning rate of the text encoder; --learning_rate leaves it.")
     warmup_steps: int | None = option(None, "Updates of linear warm-up.")
     augmentation: str | None = option(
         None, "none, or flip, vflip and boxes joined with '+', such as flip+boxes; mirrors the words too."
@@ -141,8 +144,8 @@ def check_arguments(arguments: TrainingArguments) -> None:
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}.")
     for name in ("num_workers", "panel_samples", "seed", "data_seed"):
-        if getattr(arguments, name) < 0:
-            raise ValueError(f"--{name} must be at least 0, got {getattr(arguments, name)}.")
+        if not 0 <= getattr(arguments, name) < 2**32:
+            raise ValueError(f"--{name} must be at least 0 and below 2^32, got {getattr(arguments, name)}.")
     for name, low in (("learning_rate", 1e-9), ("text_learning_rate", 1e-9), ("warmup_steps", 0)):
         value = getattr(arguments, name)
         if value is not None and not low <= value < math.inf:
@@ -159,6 +162,7 @@ def check_arguments(arguments: TrainingArguments) -> None:
         ("from_scratch", "vision_weights"),
         ("init_from", "vision_weights"),
         ("init_from", "text_weights"),
+        ("init_from", "ablation"),
     ):
         if getattr(arguments, first) and getattr(arguments, second):
             raise ValueError(f"--{first} and --{second} exclude each other; give one of them.")

@@ -137,6 +137,11 @@ def resolve_resume(resume: str, output_dir: Path, say: Callable[[str], None]) ->
             f"--resume: expected none, latest or the folder of a checkpoint (step-00001200), got {resume!r}. "
             f"{output_dir / FOLDER} has: {known}."
         )
+    if folder.resolve().parent != (output_dir / FOLDER).resolve():
+        raise CheckpointError(
+            f"--resume: {folder} is of another run than {output_dir}. Copy that whole run's folder to go on in a new "
+            "place, or start a new run on its weights with --init_from."
+        )
     damage = find_damage(folder)
     if damage is not None:
         raise CheckpointError(f"--resume: {folder} is damaged: {damage}. Use another, or --resume latest.")

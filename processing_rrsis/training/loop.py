@@ -11,6 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +60,14 @@ class Update:
         grad_norm: Before clipping; `None` where a loss scale overflowed and the update was left out.
         stop_signal: Largest signal number that a process has got; 0 for none.
         waiting: Seconds that this process waited for data.
+        learning_rate: With which the update was made; that of the first parameter group.
     """
 
     loss: float
     grad_norm: float | None
     stop_signal: int
     waiting: float
+    learning_rate: float
 
 
 def train(run: Run, request: StopRequest) -> None:
@@ -78,11 +81,10 @@ def train(run: Run, request: StopRequest) -> None:
     progress = run.progress
     monitor = DivergenceMonitor(progress.norms)
     checkpoint_every = run.args.checkpoint_every or run.eval_every
-    with run.watch.progress() as bar:
+    with run.watch.progress() as bar, open_batches(run) as batches:
         task = bar.add_task("training", total=run.num_updates, completed=progress.step)
         if progress.step and is_evaluation_due(run):
             evaluate(run, request, bar)
-        batches = iter(run.loader())
         meter = Meter(time.perf_counter())
         while progress.step < run.num_updates:
             start = time.perf_counter()
@@ -108,6 +110,21 @@ def train(run: Run, request: StopRequest) -> None:
             if evaluation_due:
                 evaluate(run, request, bar)
                 meter = Meter(time.perf_counter())
+
+
+@contextmanager
+def open_batches(run: Run) -> Iterator[Iterator[dict[str, Any]]]:
+    """The micro-batches that are left. Their workers end with the block, also where it ends with an error.
+
+    They ignore SIGTERM, by which Python would end them at exit, and would then be waited for without end.
+    """
+    batches = iter(run.loader())
+    try:
+        yield batches
+    finally:
+        shut_down = getattr(batches, "_shutdown_workers", None)
+        if shut_down is not None:
+            shut_down()
 
 
 def is_evaluation_due(run: Run) -> bool:
@@ -140,6 +157,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
             run.optimizer.step()
             run.optimizer.zero_grad()
         loss += part.detach().float()
+    learning_rate = float(run.schedule.get_last_lr()[0])
     if accelerator.optimizer_step_was_skipped:
         grad_norm = None
     else:
@@ -149,7 +167,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
     total = accelerator.reduce(loss / run.num_parts, reduction="sum")
     stop = torch.tensor(float(request.signal_number), device=accelerator.device)
     stop = accelerator.gather(stop[None]).max() if accelerator.num_processes > 1 else stop
-    return Update(float(total), grad_norm, int(stop), waiting)
+    return Update(float(total), grad_norm, int(stop), waiting, learning_rate)
 
 
 def count_labels(run: Run, micro_batches: list[dict[str, Any]]) -> torch.Tensor | None:
@@ -166,7 +184,7 @@ def log_update(run: Run, update: Update, meter: Meter) -> str:
     progress = run.progress
     loss = sum(progress.losses) / len(progress.losses)
     progress.losses.clear()
-    rate = run.schedule.get_last_lr()[0]
+    rate = update.learning_rate
     seconds = max(time.perf_counter() - meter.started, 1e-9)
     timing = {
         "images_per_second": meter.updates * run.recipe.batch_size / seconds,
@@ -252,7 +270,7 @@ def raise_divergence(run: Run, update: Update, problem: str) -> None:
             loss=update.loss,
             grad_norm=update.grad_norm,
             recent_grad_norms=run.progress.norms[-10:],
-            learning_rate=run.schedule.get_last_lr()[0],
+            learning_rate=update.learning_rate,
             sample_ids=[rows[key.row]["sample_id"] for key in run.order.samples(step)],
         )
     raise DivergenceError(

@@ -33,20 +33,22 @@ def main(argv: list[str] | None = None, *, description: str = "") -> None:
         StoppedError: If a stop signal came; a checkpoint has been saved.
         PublishError: If the finished run can't be published; the same command with --resume latest tries again.
     """
-    # Step 1: options and recipe to data, network, optimizer, and the checkpoint to go on from
-    run = prepare_run(parse_arguments(argv, description=description))
-    if run.is_finished:
-        run.watch.say(f"The run in {run.output_dir} is finished; nothing to do.")
-        push(run)
-        return
-    run.watch.say(run.describe())
-    # Step 2: updates, evaluations on the validation split, checkpoints
+    arguments = parse_arguments(argv, description=description)
     with StopRequest.listening() as request:
-        train(run, request)
-    save_weights(run, "last")
-    # Step 3: the test splits, once, with the weights that the validation split selected
-    report(run)
-    run.accelerator.end_training()
+        # Step 1: options and recipe to data, network, optimizer, and the checkpoint to go on from
+        with request.immediately():
+            run = prepare_run(arguments)
+        if not run.is_finished:
+            run.watch.say(run.describe())
+            # Step 2: updates, evaluations on the validation split, checkpoints
+            train(run, request)
+            # Step 3: the test splits, once, with the weights that the validation split selected
+            with request.immediately():
+                save_weights(run, "last")
+                report(run)
+                run.accelerator.end_training()
+        else:
+            run.watch.say(f"The run in {run.output_dir} is finished; nothing to do.")
     push(run)
 
 
@@ -78,8 +80,8 @@ def run_command(description: str) -> int:
         return stopped.exit_code
     except StopNow as stopped:
         Console().print(
-            f"[bold yellow]stopped:[/] by {stopped.signal_name} in an evaluation; the checkpoint before it is whole. "
-            "Go on with the same command and --resume latest."
+            f"[bold yellow]stopped:[/] by {stopped.signal_name}; what has been saved is whole. Go on with the same "
+            "command and --resume latest."
         )
         return int(stopped.code or 0)
     except (ValueError, OSError, CheckpointError, DivergenceError, PublishError) as error:

@@ -21,14 +21,32 @@ from transformers import PreTrainedModel
 from ..data.augmentation import Augmentation
 from ..data.collate import ReferringCollator
 from ..processor_rrsis import RRSISProcessor
+from ..tools.export import recover_folder
 from .arguments import TrainingArguments, resolve_recipe
 from .checkpoints import Checkpoint, checkpoint_folders, remove_partial
 from .recipe import Recipe, write_recipe
-from .run_folder import RECIPE_FILE, check_same_settings, describe_settings, find_checkpoint, keep_aside, lock_folder
+from .run_folder import (
+    END_FILES,
+    RECIPE_FILE,
+    check_same_settings,
+    describe_settings,
+    find_checkpoint,
+    keep_aside,
+    lock_folder,
+    write_options,
+)
 from .sampling import KeyedRows, MicroBatches, UpdateOrder
-from .setup import build_accelerator, build_network, check_batch, load_data, prepare_network
+from .setup import (
+    build_accelerator,
+    build_network,
+    check_batch,
+    load_data,
+    load_start,
+    prepare_network,
+    recipe_of_start,
+)
 from .stopping import ignore_in_worker
-from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, flat_settings
+from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, start_trackers
 
 
 @dataclass
@@ -161,15 +179,23 @@ def prepare_run(args: TrainingArguments) -> Run:
     set_seed(args.seed)
     lock = lock_folder(args.run_dir) if accelerator.is_main_process else None
     start = time.perf_counter()
+    finetuned = load_start(args, recipe)
+    if finetuned is not None:
+        recipe = recipe_of_start(recipe, finetuned)
     with accelerator.main_process_first():
         data = load_data(args, recipe)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = Progress()
     progress.add_seconds("data", start)
     checkpoint = find_checkpoint(args, accelerator, watch.say)
-    processor, network = build_network(args, recipe, data["train"])
+    processor, network = build_network(args, recipe, data["train"], finetuned)
     num_updates = recipe.updates(len(data["train"]))
-    settings = describe_settings(args, recipe, data["train"], num_updates)
+    if recipe.warmup_steps >= num_updates:
+        watch.say(
+            f"[bold yellow]warning:[/] the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "
+            f"{num_updates}: the learning rate is never reached. Lower --warmup_steps."
+        )
+    settings = describe_settings(args, recipe, data, num_updates, accelerator)
     model, average, optimizer, schedule = prepare_network(args, recipe, accelerator, network, num_updates)
     run = Run(
         args=args,
@@ -199,6 +225,8 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
         load_checkpoint(run, checkpoint)
     if run.accelerator.is_main_process and not run.is_finished:
         run.output_dir.mkdir(parents=True, exist_ok=True)
+        for name in ("best", "last"):
+            recover_folder(run.output_dir / name)
         for name in remove_partial(run.output_dir):
             run.watch.say(f"Removed {name}, which a stopped run had not finished.")
         if checkpoint is None:
@@ -206,6 +234,7 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
             if run.args.resume == "latest":
                 run.watch.say(f"No checkpoint in {run.output_dir} to go on from: starting at the first update.")
             write_recipe(run.recipe, run.output_dir / RECIPE_FILE)
+            write_options(run.args, run.output_dir)
         else:
             rewind_folder(run, checkpoint)
     run.accelerator.wait_for_everyone()
@@ -214,7 +243,7 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
     }
     if checkpoint is not None:
         tracking["tensorboard"] = {"purge_step": checkpoint.step + 1}
-    run.accelerator.init_trackers("rrsis", config=flat_settings(run.settings), init_kwargs=tracking)
+    start_trackers(run.accelerator, run.settings, tracking)
 
 
 def load_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
@@ -227,6 +256,8 @@ def load_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
 
 def rewind_folder(run: Run, checkpoint: Checkpoint) -> None:
     """Take out of the folder what comes after a checkpoint: it will be written again."""
+    for name in END_FILES:
+        (run.output_dir / name).unlink(missing_ok=True)
     for name in (METRICS, TIMING):
         cut_lines(run.output_dir / name, checkpoint.step, run.progress.evaluated_step)
     for later in checkpoint_folders(run.output_dir):

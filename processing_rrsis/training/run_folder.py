@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import IO, Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from datasets import Dataset
+from datasets import DatasetDict
 
+from ..data.content_hash import content_hash
 from .arguments import TrainingArguments
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
 from .recipe import Recipe
@@ -20,11 +20,23 @@ from .watching import LOGS, METRICS, TIMING
 
 RECIPE_FILE = "recipe.yaml"
 LOCK = ".lock"
-SAME_OPTIONS = ("seed", "data_seed", "freeze_batch_norm", "ema_decay", "max_samples")
+OPTIONS_FILE = "options.json"
+HASHED_SPLITS = ("train", "validation")
+END_FILES = ("metrics.json", "timing.json", "divergence.json")
+"""Written at the end of a run; `metrics.json`, the last, says that it has finished."""
+SAME_OPTIONS = (
+    "seed",
+    "data_seed",
+    "gradient_accumulation_steps",
+    "freeze_batch_norm",
+    "ema_decay",
+    "max_samples",
+)
 RUN_FILES = (
     METRICS,
     TIMING,
     RECIPE_FILE,
+    OPTIONS_FILE,
     FOLDER,
     "metrics.json",
     "timing.json",
@@ -39,17 +51,28 @@ RUN_FILES = (
 """What a run writes into its folder."""
 
 
-def describe_settings(args: TrainingArguments, recipe: Recipe, train: Dataset, num_updates: int) -> dict[str, Any]:
-    """What must be the same for a run that goes on; plain values."""
-    digest = hashlib.sha256()
-    for name in ("sample_id", "expression"):
-        for value in train[name]:
-            digest.update(str(value).encode() + b"\0")
+def describe_settings(
+    args: TrainingArguments, recipe: Recipe, data: DatasetDict, num_updates: int, accelerator: Accelerator
+) -> dict[str, Any]:
+    """What must be the same for a run that goes on; plain values, the same on every process."""
     values = {key: value for key, value in recipe.to_dict().items() if key not in ("source", "sources", "name")}
     values |= {key: getattr(args, key) for key in SAME_OPTIONS}
     values["starting_weights"] = starting_weights(args, recipe)
-    values |= {"num_updates": num_updates, "train_samples": len(train), "train_sha256": digest.hexdigest()[:16]}
+    values |= {
+        "precision": accelerator.mixed_precision,
+        "num_updates": num_updates,
+        "train_samples": len(data["train"]),
+    }
+    hashes = [content_hash(data[split])[:16] if accelerator.is_main_process else "" for split in HASHED_SPLITS]
+    broadcast_object_list(hashes)
+    values |= {f"{split}_sha256": value for split, value in zip(HASHED_SPLITS, hashes, strict=True)}
     return json.loads(json.dumps(values))
+
+
+def write_options(args: TrainingArguments, output_dir: Path) -> None:
+    """Save the options that a run was started with, those that a recipe has no field for included."""
+    text = json.dumps(vars(args), indent=2)
+    (output_dir / OPTIONS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def starting_weights(args: TrainingArguments, recipe: Recipe) -> str:
@@ -99,11 +122,13 @@ def lock_folder(output_dir: Path) -> IO[str] | None:
     Raises:
         ValueError: If another process trains there.
     """
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"--output_dir: expected a folder, {output_dir} is a file.")
     output_dir.mkdir(parents=True, exist_ok=True)
-    file = (output_dir / LOCK).open("w", encoding="utf-8")
+    file = (output_dir / LOCK).open("a", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which data loader workers would inherit
+    except (BlockingIOError, PermissionError) as error:
         file.close()
         raise ValueError(
             f"Another process is training in {output_dir}. Wait for it, or choose another --output_dir."
@@ -119,6 +144,11 @@ def keep_aside(output_dir: Path, say: Callable[[str], None]) -> None:
     left = [name for name in RUN_FILES if (output_dir / name).exists()]
     if not left:
         return
+    if not any((output_dir / name).exists() for name in (RECIPE_FILE, METRICS)):
+        raise ValueError(
+            f"--output_dir: {output_dir} holds {', '.join(left)}, and no {RECIPE_FILE} or {METRICS} says that this is "
+            "an earlier run's. Choose another folder."
+        )
     numbers = [int(path.name) for path in (output_dir / "previous").glob("[0-9]*") if path.name.isdigit()]
     target = output_dir / "previous" / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,16 @@ from transformers import PreTrainedModel
 
 from ..data import load_benchmark
 from ..data.synthetic import SPLITS
+from ..expression_rrsis import CATEGORY_SETS
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments
 from .batch_norm import synchronise_batch_norm
 from .optimization import parameter_groups, poly_schedule
 from .recipe import Recipe
-from .starting_weights import build_model, build_processor, load_finetuned
+from .starting_weights import build_model, build_processor, data_categories, load_finetuned
 from .watching import LOGS, check_trackers
 
+Finetuned = tuple[RRSISProcessor, PreTrainedModel]
 MAX_DATA_PROCESSES = 4  # that make the embedded benchmark; more gain little on 5,000 scenes
 
 
@@ -104,24 +107,70 @@ def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
     return data
 
 
-def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset) -> tuple[RRSISProcessor, PreTrainedModel]:
+def load_start(args: TrainingArguments, recipe: Recipe) -> Finetuned | None:
+    """Processor and network of `--init_from`; `None` without it.
+
+    Raises:
+        ValueError: If it is of another architecture, lies where the run will write, or can't be there.
+        OSError: If the Hub has nothing of that name.
+    """
+    if args.init_from is None:
+        return None
+    folder = Path(args.init_from).expanduser()
+    if folder.exists() and folder.resolve().is_relative_to(args.run_dir.resolve()):
+        raise ValueError(
+            f"--init_from {args.init_from} lies in --output_dir {args.output_dir}, where the new run will write. "
+            "Choose another --output_dir."
+        )
+    if not folder.exists() and (args.init_from.count("/") != 1 or args.init_from[0] in "./~"):
+        raise ValueError(f"--init_from: expected a model folder or user/name on the Hub, got {args.init_from!r}.")
+    model, processor = load_finetuned(args.init_from)
+    if model.config.model_type != f"rrsis_{recipe.model}":
+        raise ValueError(
+            f"--init_from {args.init_from} is a {model.config.model_type}, the run's --model is {recipe.model}."
+        )
+    return processor, model
+
+
+def recipe_of_start(recipe: Recipe, finetuned: Finetuned) -> Recipe:
+    """The recipe with what a finished model decides: its configuration, the size of its input, its token limit."""
+    processor, model = finetuned
+    values = model.config.to_dict()
+    config = {
+        name: {key: values[name].get(key) for key in value} if isinstance(value, dict) else values.get(name)
+        for name, value in recipe.config.items()
+    }
+    size = processor.image_processor.size["height"]
+    changes = {"config": config, "image_size_px": size, "max_length": processor.max_length}
+    return recipe.changed("the model of --init_from", **changes)
+
+
+def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finetuned: Finetuned | None) -> Finetuned:
     """Processor and network with the weights that the run starts from."""
-    if args.init_from is not None:
-        model, processor = load_finetuned(args.init_from)
-        if model.config.model_type != f"rrsis_{recipe.model}":
-            raise ValueError(
-                f"--init_from {args.init_from} is a {model.config.model_type}, the run's --model is {recipe.model}."
-            )
+    categories = data_categories(train)
+    if finetuned is not None:
+        before, model = finetuned
+        known: str | list[str] = recipe.dataset if recipe.dataset in CATEGORY_SETS else categories
+        processor = RRSISProcessor(
+            before.image_processor,
+            before.tokenizer,
+            categories=known or before.categories,
+            alignment=before.alignment,
+            max_length=before.max_length,
+        )
         return processor, model
     processor = build_processor(
         recipe,
         text=args.text_weights,
-        categories=sorted({name for name in train["category"] if name}) if "category" in train.column_names else None,
+        categories=categories,
         train_expressions=train["expression"] if args.from_scratch else None,
     )
-    model = build_model(
-        recipe, processor, vision=args.vision_weights, text=args.text_weights, from_scratch=args.from_scratch
-    )
+    try:
+        model = build_model(
+            recipe, processor, vision=args.vision_weights, text=args.text_weights, from_scratch=args.from_scratch
+        )
+    except (TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"The recipe's config can't be built ({error}); compare it with `rrsis recipes`.") from error
     return processor, model
 
 
@@ -156,14 +205,15 @@ def prepare_network(
 def average_floats(decay: float) -> Callable[..., None]:
     """Exponential moving average of what is a quantity; integers, such as window indices, are copied.
 
-    PyTorch's own rule averages those too and rounds down, 0.9·80 + 0.1·80 to 79.
+    PyTorch's own rule averages those too and rounds down, 0.9·80 + 0.1·80 to 79. After n updates the decay is at most
+    (1 + n) / (10 + n), as TensorFlow's is: else 0.999 would keep a third of the first weights for 1,000 updates.
     """
-    average = get_ema_multi_avg_fn(decay)
 
     @torch.no_grad()
     def update(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
         if averaged[0].is_floating_point():
-            average(averaged, current, num_averaged)
+            done = int(num_averaged)
+            get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))(averaged, current, num_averaged)
             return
         for one, other in zip(averaged, current, strict=True):
             one.copy_(other)

@@ -98,6 +98,20 @@ class Watch:
             self.console.print(text)
 
 
+def start_trackers(
+    accelerator: Accelerator, settings: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Start the trackers of `--report_to`.
+
+    Raises:
+        ValueError: If one can't be started, for want of a key for example.
+    """
+    try:
+        accelerator.init_trackers("rrsis", config=flat_settings(settings), init_kwargs=dict(options))
+    except Exception as error:  # each tracker has errors of its own
+        raise ValueError(f"--report_to: the tracker could not be started: {error}") from error
+
+
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
     """Append one JSON object as a line, in one write."""
     with path.open("a", encoding="utf-8") as file:

@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from processing_rrsis.tools.optimization import parameter_groups, poly_schedule
 
 from modeling_rrsis.convert.conversion import MODELS, translate
 from modeling_rrsis.convert.sizes import read_sizes
 from modeling_rrsis.loss_rrsis import dice_loss, weighted_cross_entropy
+from processing_rrsis.training.optimization import parameter_groups, poly_schedule
 
 from .parity import (
     GOLDEN,

@@ -138,11 +138,20 @@ def kill_after(process: subprocess.Popen, folder: Path, *, seconds: float | None
         if seconds is not None and begun is not None and time.monotonic() - begun >= seconds:
             break
         time.sleep(0.0005)
-    saving = is_saving(folder)
+    saving, ended = is_saving(folder), process.poll() is not None
     signal_all(process, signal.SIGKILL)
     process.wait()
     newest = sorted(path.name for path in (folder / "checkpoints").glob("step-*[0-9]"))[-1:]
-    return ("while saving" if saving else "between saves") + f", newest checkpoint {''.join(newest) or 'none'}"
+    moment = (
+        "after its end"
+        if ended
+        else "while saving"
+        if saving
+        else "in the last test"
+        if (folder / "last").exists()
+        else "between saves"
+    )
+    return moment + f", newest checkpoint {''.join(newest) or 'none'}"
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -170,7 +179,7 @@ def main() -> int:
         for number in range(options.runs):
             processes = 1 + number % 2
             folder = root / f"killed{number}"
-            seconds = None if number % 3 == 0 else moments.uniform(0, 6)
+            seconds = None if number % 3 == 0 else moments.uniform(0, 4)
             process = start(folder, processes)
             what = kill_after(process, folder, seconds=seconds, skip=moments.randrange(5))
             run(folder, processes, "--resume", "latest")

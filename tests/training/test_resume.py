@@ -11,6 +11,7 @@ import time
 import pytest
 
 from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
+from processing_rrsis.training.recipe import get_recipe
 from processing_rrsis.training.run_folder import lock_folder
 
 from . import killed_runs
@@ -92,6 +93,78 @@ def test_a_damaged_checkpoint_is_skipped(whole):
     assert "skipping the checkpoint" in output
     assert "step-00000009, update 9 of 12" in output
     assert digests(folder) == digests(whole)
+
+
+def test_killed_between_the_renames_of_best_it_goes_on(whole):
+    """In the final report: `best/` is called `.best.old` for a moment."""
+    folder = whole.parent / "renamed"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    (folder / "best").rename(folder / ".best.old")
+    run(folder, 1, "--resume", "latest")
+    assert digests(folder) == digests(whole)
+    assert not (folder / ".best.old").exists()
+
+
+def test_an_older_checkpoint_makes_a_finished_run_unfinished(whole):
+    folder = whole.parent / "older"
+    shutil.copytree(whole, folder)
+    process = start(folder, 1, "--resume", str(folder / "checkpoints" / "step-00000009"))
+    while (folder / "metrics.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    kill_after(process, folder, seconds=0.0)
+    assert not (folder / "metrics.json").exists()
+    output = " ".join(run(folder, 1, "--resume", "latest").split())
+    assert "is finished" not in output
+    assert digests(folder) == digests(whole)
+
+
+def test_an_error_ends_the_process_and_its_workers(whole):
+    """Workers ignore SIGTERM, by which Python would end them."""
+    folder = whole.parent / "broken"
+    script = (
+        "import runpy, sys\n"
+        "from processing_rrsis.training import loop\n"
+        "def fail(*arguments): raise RuntimeError('out of memory')\n"
+        "loop.train_update = fail\n"
+        f"sys.argv = {command(folder, 1)[1:]!r}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment(folder),
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "out of memory" in done.stderr
+
+
+def test_a_checkpoint_of_another_run_is_refused(whole):
+    error = fail(whole.parent / "elsewhere", "--resume", str(whole / "checkpoints" / "step-00000012"))
+    assert "is of another run" in error
+
+
+def test_a_foreign_folder_is_left_alone(whole):
+    folder = whole.parent / "foreign"
+    (folder / "logs").mkdir(parents=True)
+    assert "holds logs" in fail(folder)
+    assert (folder / "logs").is_dir()
+
+
+def test_a_new_run_on_a_runs_own_weights_needs_another_folder(whole):
+    assert "Choose another --output_dir" in fail(whole, "--init_from", str(whole / "best"))
+
+
+def test_a_finetuned_model_decides_its_recipe(whole):
+    folder = whole.parent / "tuned"
+    run(folder, 1, "--init_from", str(whole / "best"), "--max_steps", "2")
+    recipe = get_recipe(str(folder / "recipe.yaml"))
+    config = json.loads((whole / "best" / "config.json").read_text())
+    assert recipe.config["decoder_hidden_size"] == config["decoder_hidden_size"] == 16
+    assert json.loads((folder / "metrics.json").read_text())["settings"]["starting_weights"] == str(whole / "best")
 
 
 def test_a_finished_run_is_left_alone(whole):
