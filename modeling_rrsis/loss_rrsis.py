@@ -29,11 +29,11 @@ class BatchPart(NamedTuple):
 
     Attributes:
         num_parts: Number of parts, processes × accumulation steps.
-        label_counts: Background and target pixels of the whole batch, float (2,); `None` where there is one part.
+        pixel_counts: Background and target pixels of the whole batch, float (2,); `None` where there is one part.
     """
 
     num_parts: int = 1
-    label_counts: Tensor | None = None
+    pixel_counts: Tensor | None = None
 
 
 WHOLE_BATCH = BatchPart()
@@ -91,8 +91,8 @@ def weighted_cross_entropy(
     weight = (background + (foreground - background) * target) * valid
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     total = weight.sum()
-    if part.label_counts is not None:
-        counts = part.label_counts.to(dtype=loss.dtype, device=loss.device)
+    if part.pixel_counts is not None:
+        counts = part.pixel_counts.to(dtype=loss.dtype, device=loss.device)
         total = (background * counts[0] + foreground * counts[1]) / part.num_parts
     return (loss * weight).sum() / total.clamp(min=torch.finfo(logits.dtype).tiny)
 

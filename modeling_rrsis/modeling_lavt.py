@@ -285,7 +285,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | Sequence[int] | None = None,
         return_dict: bool | None = None,
-        label_counts: Tensor | None = None,
+        pixel_counts: Tensor | None = None,
         num_parts: int = 1,
         **kwargs: Any,
     ) -> ReferringSegmentationOutput | tuple[Tensor, ...]:
@@ -301,8 +301,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             output_attentions: Return the weights of the pixel–word attention of the four stages.
             output_hidden_states: Return the outputs of the four stages, or of those with the given indices.
             return_dict: Return a [`ReferringSegmentationOutput`] (default) instead of a tuple.
-            label_counts: Background and target pixels of a whole batch of which this is a part, float (2,); see
-                [`BatchPart`].
+            pixel_counts: Background and target pixels of a whole batch of which this is a part, float (2,); see
+                [`BatchPart`]. (Not "label": `Trainer` takes every such argument for one that must come.)
             num_parts: Number of equal parts of that batch; the loss of the whole is the mean over them.
             kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
 
@@ -329,7 +329,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             check_labels(logits, labels)
             self.check_first_labels(labels)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            losses = self.compute_loss(wide, labels, stages, text, BatchPart(num_parts, label_counts))
+            losses = self.compute_loss(wide, labels, stages, text, BatchPart(num_parts, pixel_counts))
         loss = losses.pop("loss", None)
         if output_attentions is None:
             output_attentions = self.config.output_attentions

@@ -13,6 +13,8 @@ them; the full papers were not read. Where those leave something open, the class
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,7 +45,7 @@ class ScaleAwareGate(nn.Module):
         return self.local_norm(self.local(stage)) * activation + shared
 
 
-class MultiScaleModule(nn.Module):
+class MultiScaleModule(nn.Module, ABC):
     """What the modules have in common: a share of the scales for every stage, taken in through scale-aware gates.
 
     Subclasses set `gates` and implement [`shares`].
@@ -51,9 +53,9 @@ class MultiScaleModule(nn.Module):
 
     gates: nn.ModuleList
 
+    @abstractmethod
     def shares(self, features: list[Tensor], context: TextFeatures) -> list[Tensor]:
         """Each stage's share (B, C_i, h', w') of the maps (B, C_i, h_i, w_i) of all, in any height and width."""
-        raise NotImplementedError
 
     def forward(self, features: list[Tensor], context: TextFeatures) -> list[Tensor]:
         """Stage maps (B, C_i, h_i, w_i), finest first, and the words of the expression to maps of the same shapes."""
@@ -61,7 +63,7 @@ class MultiScaleModule(nn.Module):
         return [gate(stage, share) for gate, stage, share in zip(self.gates, features, shares, strict=True)]
 
 
-class MultiScaleLayer(nn.Module):
+class MultiScaleLayer(nn.Module, ABC):
     """Transformer layer, LayerNorm first: attention and a feed-forward layer with GELU, both residual.
 
     Args:
@@ -79,9 +81,9 @@ class MultiScaleLayer(nn.Module):
         self.expand = nn.Linear(channels, hidden)
         self.reduce = nn.Linear(hidden, channels)
 
+    @abstractmethod
     def attend(self, tokens: Tensor, context: TextFeatures, size: tuple[int, int]) -> Tensor:
         """Attention from tokens (B, N, C), a map of `size` (height, width)."""
-        raise NotImplementedError
 
     def forward(self, tokens: Tensor, context: TextFeatures, size: tuple[int, int]) -> Tensor:
         """(B, N, C) to (B, N, C)."""
@@ -115,9 +117,9 @@ class JointScales(MultiScaleModule):
         self.layers = nn.ModuleList([self.build_layer(config, width) for _ in range(config.num_tmem_layers)])
         self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
 
+    @abstractmethod
     def build_layer(self, config: FIANetConfig, channels: int) -> MultiScaleLayer:
         """One layer on tokens (B, N, channels)."""
-        raise NotImplementedError
 
     def shares(self, features: list[Tensor], context: TextFeatures) -> list[Tensor]:
         """Shares (B, C_i, h_4, w_4)."""

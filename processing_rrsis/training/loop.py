@@ -139,7 +139,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
     start = time.perf_counter()
     micro_batches = [next(batches) for _ in range(run.args.gradient_accumulation_steps)]
     waiting = time.perf_counter() - start
-    label_counts = count_labels(run, micro_batches)
+    pixel_counts = count_labels(run, micro_batches)
     run.model.train()
     if run.args.freeze_batch_norm:
         freeze_batch_norm(run.model)
@@ -149,7 +149,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
         torch.manual_seed(update_seed(run.args.seed, step, number, accelerator.process_index))
         inputs = send_to_device(batch, accelerator.device, non_blocking=True)
         with accelerator.accumulate(run.model):
-            part = run.model(**inputs, label_counts=label_counts, num_parts=run.num_parts).loss
+            part = run.model(**inputs, pixel_counts=pixel_counts, num_parts=run.num_parts).loss
             accelerator.backward(part)
             if accelerator.sync_gradients:
                 limit = run.recipe.max_grad_norm or math.inf

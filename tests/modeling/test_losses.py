@@ -153,7 +153,7 @@ def labelled_batch():
 def test_the_mean_over_parts_is_the_loss_of_the_batch(loss, num_parts):
     logits, labels = labelled_batch()
     counts = torch.tensor([(labels == value).sum() for value in (0, 1)], dtype=torch.float64)
-    part = BatchPart(num_parts=num_parts, label_counts=counts)
+    part = BatchPart(num_parts=num_parts, pixel_counts=counts)
     parts = [loss(*one, part=part) for one in zip(logits.chunk(num_parts), labels.chunk(num_parts), strict=True)]
     torch.testing.assert_close(torch.stack(parts).mean(), loss(logits, labels))
 
