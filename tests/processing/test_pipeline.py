@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import pipeline
+from transformers.utils import logging
 
 from processing_rrsis import mask_output_rrsis
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
@@ -140,6 +141,17 @@ def test_datasets_are_read_row_by_row(pipe):
         pipe(Numbered(), text="a ship")
 
 
+@pytest.fixture
+def progress_bars():
+    """transformers' bars, which other tests' commands may have switched off."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    yield
+    if not enabled:
+        logging.disable_progress_bar()
+
+
+@pytest.mark.usefixtures("progress_bars")
 def test_progress_counts_masks(pipe, capsys):
     assert len(pipe(IMAGE, text=["a ship", "a dam"], progress=True)) == 2
     assert "2/2" in capsys.readouterr().err
