@@ -68,6 +68,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ACCELERATE_USE_CPU": "true",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
+        "COLUMNS": "400",  # a path of a temporary folder is not to be wrapped
     }
 
 
