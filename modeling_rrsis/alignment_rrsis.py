@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MASKED = -1e4  # added to the logits of padding words; as published, and within float16
+INSTANCE_NORM_EPS = 1e-5  # PyTorch's
 
 
 class TextFeatures(NamedTuple):
@@ -22,7 +23,7 @@ class TextFeatures(NamedTuple):
     mask: Tensor
 
 
-def instance_norm(tokens: Tensor, eps: float = 1e-5) -> Tensor:
+def instance_norm(tokens: Tensor, eps: float = INSTANCE_NORM_EPS) -> Tensor:
     """InstanceNorm without parameters over the pixels of (B, N, C), in float32 at least; zero where N is 1."""
     wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     centred = wide - wide.mean(1, keepdim=True)
@@ -46,6 +47,11 @@ class PointwiseConv(nn.Linear):
 
 class PixelWordAttention(nn.Module):
     """Cross-attention with pixels as queries and words as keys and values.
+
+    An expression has about 20 words and a stage up to 14,400 pixels, so what can be done on the words' side is done
+    there: the InstanceNorm of the queries scales the keys, and the output projection and its InstanceNorm are applied
+    to the values. The numbers are those of the published order up to rounding; the pixels are multiplied by one
+    C×C matrix instead of two and never normalised themselves.
 
     Args:
         channels: Width C of the pixels, the keys and the values.
@@ -77,14 +83,53 @@ class PixelWordAttention(nn.Module):
         """Attend from pixels (B, N, C) to the words of `text`; returns (B, N, C) and the weights (B, heads, N, L)."""
         mask = text.mask.to(pixels.dtype).unsqueeze(-1)
         # Projections have biases, so padding is zeroed after them; a fully masked row then gives zeros.
+        key, value = self.key(text.words) * mask, self.value(text.words) * mask
+        if self.use_norm:
+            query, spread = self._centred_query(pixels)
+            key = (key * spread).to(query.dtype)
+        else:
+            query = self.query(pixels)
         heads = (self.num_heads, -1)
-        query = self.project_query(pixels).unflatten(-1, heads).transpose(1, 2)
-        key = (self.key(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
-        value = (self.value(text.words) * mask).unflatten(-1, heads).transpose(1, 2)
-        scores = (query * self.scale) @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
+        query, key = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key * self.scale))
+        scores = query @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
         weights = scores.softmax(-1).to(value.dtype)
-        out = self.output((weights @ value).transpose(1, 2).flatten(2))
-        return (instance_norm(out) if self.use_norm else out), weights
+        # What a word gives to a pixel that attends to it alone, by head (B, heads, L, C); a pixel's weights sum to 1.
+        given = torch.einsum("blhd,chd->bhlc", value.unflatten(-1, heads), self.output.weight.unflatten(-1, heads))
+        given = given + self.output.bias / self.num_heads
+        if self.use_norm:
+            return _mix_normalised(weights, given).to(given.dtype), weights
+        return _flat_heads(weights) @ given.flatten(1, 2), weights
+
+    def _centred_query(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries minus their mean over the pixels (B, N, C), and one over their deviation, float32 (B, 1, C)."""
+        projection = self.query.weight.t().to(pixels.dtype).expand(len(pixels), -1, -1)
+        bias = self.query.bias
+        mean = pixels.mean(1, keepdim=True) @ projection + bias
+        query = torch.baddbmm(bias - mean, pixels, projection)
+        variance = query.to(torch.promote_types(query.dtype, torch.float32)).square().mean(1, keepdim=True)
+        return query, torch.rsqrt(variance + INSTANCE_NORM_EPS)
+
+
+def _flat_heads(weights: Tensor) -> Tensor:
+    """Attention weights (B, heads, N, L) to (B, N, heads · L)."""
+    return weights.transpose(1, 2).flatten(2)
+
+
+def _mix_normalised(weights: Tensor, given: Tensor) -> Tensor:
+    """InstanceNorm over the pixels of weights (B, heads, N, L) times what the words give (B, heads, L, C): (B, N, C).
+
+    The variance of a channel follows from the covariance of the weights, a matrix of words by words. Weights and words
+    are both centred first: each pixel's weights sum to 1, so what all words have in common reaches every pixel alike.
+    """
+    dtype = torch.promote_types(weights.dtype, torch.float32)
+    with torch.autocast(weights.device.type, enabled=False):
+        weights, given = weights.to(dtype), given.to(dtype)
+        average = weights.mean(2, keepdim=True)
+        centred = _flat_heads(weights - average)
+        given = (given - average @ given).flatten(1, 2)
+        covariance = centred.transpose(1, 2) @ centred / centred.shape[1]
+        variance = (given * (covariance @ given)).sum(1, keepdim=True).clamp(min=0)
+        return centred @ (given * torch.rsqrt(variance + INSTANCE_NORM_EPS))
 
 
 class PixelWordFusion(nn.Module):

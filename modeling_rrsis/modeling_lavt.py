@@ -22,6 +22,7 @@ from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextF
 from .configuration_rrsis import LAVTConfig
 from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
+from .upsampling_rrsis import conv_of_upsampled
 
 MIN_IMAGE_SIZE = 32
 
@@ -93,23 +94,43 @@ class LAVTStageFusion(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two times 3×3 convolution without bias, BatchNorm and ReLU: (B, C_in, h, w) to (B, C_out, h, w)."""
+    """A step of the decoder: upsample, concatenate with the finer stage, two times 3×3 convolution, BatchNorm, ReLU.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    Args:
+        top_channels: Width of the coarser map.
+        stage_channels: Width of the finer stage.
+        out_channels: Width of the output.
+    """
+
+    def __init__(self, top_channels: int, stage_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(top_channels + stage_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both convolutions."""
-        x = self.norm1(self.conv1(x)).relu()
-        return self.norm2(self.conv2(x)).relu()
+    def forward(self, top: Tensor, stage: Tensor) -> Tensor:
+        """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
+        x = self.norm1(self.convolve_both(top, stage)).relu_()
+        return self.norm2(self.conv2(x)).relu_()
+
+    def convolve_both(self, top: Tensor, stage: Tensor) -> Tensor:
+        """First convolution of the upsampled map and the stage, concatenated: (B, C_out, h, w).
+
+        On a CPU, where a convolution costs what its multiplications cost, the coarser map's share is computed at its
+        own resolution; in half precision the interpolation would lose digits there.
+        """
+        size = (stage.shape[-2], stage.shape[-1])
+        is_wide = stage.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        if stage.device.type != "cpu" or not is_wide or torch.compiler.is_exporting():
+            top = F.interpolate(top, size=size, mode="bilinear", align_corners=True)
+            return self.conv1(torch.cat([top, stage], dim=1))
+        kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
+        return conv_of_upsampled(top, kernels[0], size=size).add_(F.conv2d(stage, kernels[1], padding=1))
 
 
 class SegmentationDecoder(nn.Module):
-    """Top-down decoder: upsample, concatenate with the next finer stage, [`ConvBlock`]; three times.
+    """Top-down decoder: a [`ConvBlock`] for each of the three finer stages.
 
     Args:
         channels: Widths of the four stages, finest first.
@@ -119,14 +140,13 @@ class SegmentationDecoder(nn.Module):
     def __init__(self, channels: list[int], hidden_size: int) -> None:
         super().__init__()
         tops = [hidden_size, hidden_size, channels[3]]
-        self.blocks = nn.ModuleList([ConvBlock(tops[i] + channels[i], hidden_size) for i in range(3)])
+        self.blocks = nn.ModuleList([ConvBlock(tops[i], channels[i], hidden_size) for i in range(3)])
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Stage maps (B, C_i, h_i, w_i), finest first, to (B, hidden_size, h_1, w_1)."""
         x = features[3]
         for i in (2, 1, 0):
-            x = F.interpolate(x, size=features[i].shape[-2:], mode="bilinear", align_corners=True)
-            x = self.blocks[i](torch.cat([x, features[i]], dim=1))
+            x = self.blocks[i](x, features[i])
         return x
 
 

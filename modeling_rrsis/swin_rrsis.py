@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import timm
@@ -23,14 +24,13 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 
 from .configuration_rrsis import LAVTConfig
+from .windows_rrsis import pad_to_multiple, planned_window_attention, round_up, shift_mask, window_attention
 
 
 class SwinVisionEncoder(nn.Module):
     """timm's Swin Transformer, stage by stage, for any image size.
 
-    Windows keep their size on small maps, and maps are padded at the right and the bottom before the cyclic shift, as
-    in the published detection and segmentation Swin; timm shifts first, which gives other numbers where a map is no
-    multiple of the window. The padding is attended to in unshifted windows, as published.
+    The blocks' attention is that of the published detection and segmentation Swin, see `windows_rrsis`.
     """
 
     _gradient_checkpointing_func: Callable[..., Tensor]  # transformers sets it
@@ -55,34 +55,26 @@ class SwinVisionEncoder(nn.Module):
         layer = cast(SwinTransformerStage, self.layers[stage])
         if stage > 0:
             feature_map = layer.downsample(pad_to_multiple(feature_map, (2, 2)))
-        shift_mask = None
+        is_planned = feature_map.device.type == "cpu" and not torch.compiler.is_compiling()
+        mask = None
         for block in cast(list[SwinTransformerBlock], layer.blocks):
-            if any(block.shift_size) and shift_mask is None:
-                shift_mask = self._shift_mask(block, feature_map)
-            mask = shift_mask if any(block.shift_size) else None
-            if self.gradient_checkpointing and self.training:
-                feature_map = self._gradient_checkpointing_func(self._block, block, feature_map, mask)
+            attend: Callable[[Tensor], Tensor]
+            if is_planned:
+                attend = partial(planned_window_attention, block)
             else:
-                feature_map = self._block(block, feature_map, mask)
+                if any(block.shift_size) and mask is None:
+                    mask = shift_mask(block, feature_map)
+                attend = partial(window_attention, block, mask=mask if any(block.shift_size) else None)
+            if self.gradient_checkpointing and self.training:
+                feature_map = self._gradient_checkpointing_func(self._block, block, feature_map, attend)
+            else:
+                feature_map = self._block(block, feature_map, attend)
         return feature_map
 
     @staticmethod
-    def _shift_mask(block: SwinTransformerBlock, feature_map: Tensor) -> Tensor:
-        """−100 between pixels of a shifted window that were not neighbours: (windows, 1, area, area)."""
-        regions = []
-        for size, window, shift in zip(feature_map.shape[1:3], block.window_size, block.shift_size, strict=True):
-            padded = round_up(size, window)
-            position = torch.arange(padded, device=feature_map.device)
-            regions.append((position >= padded - window).long() + (position >= padded - shift).long())
-        region = regions[0][:, None] * 3 + regions[1][None, :]
-        windows = partition_windows(region[None, :, :, None], block.window_size).flatten(1)
-        different = windows[:, None, :] != windows[:, :, None]
-        return (different.to(feature_map.dtype) * -100.0).unsqueeze(1)
-
-    @staticmethod
-    def _block(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _block(block: SwinTransformerBlock, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """One Swin block on (B, h, w, C)."""
-        x = x + block.drop_path1(window_attention(block, block.norm1(x), mask))
+        x = x + block.drop_path1(attend(block.norm1(x)))
         return x + block.drop_path2(block.mlp(block.norm2(x)))
 
 
@@ -98,62 +90,6 @@ def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:
         config.backbone, pretrained=pretrained, num_classes=0, strict_img_size=False, always_partition=True, **kwargs
     )
     return cast(SwinTransformer, swin)
-
-
-def round_up(size: int, unit: int) -> int:
-    """Smallest multiple of the unit that is at least the size.
-
-    Written so that a compiler that keeps the size symbolic sees the multiple: with `size + (-size % unit)` it spends
-    minutes on the sizes of the windows.
-    """
-    return (size + unit - 1) // unit * unit
-
-
-def pad_to_multiple(x: Tensor, unit: tuple[int, int]) -> Tensor:
-    """Pad (B, h, w, C) with zeros at the bottom and the right to multiples of the unit."""
-    height, width = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, round_up(width, unit[1]) - width, 0, round_up(height, unit[0]) - height))
-
-
-def partition_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """(B, h, w, C), h and w multiples of the window, to (B · windows, area, C)."""
-    batch, height, width, channels = x.shape
-    x = x.view(batch, height // window[0], window[0], width // window[1], window[1], channels)
-    return x.transpose(2, 3).reshape(-1, window[0] * window[1], channels)
-
-
-def merge_windows(windows: Tensor, window: tuple[int, int], height: int, width: int) -> Tensor:
-    """Inverse of [`partition_windows`]: (B · windows, area, C) to (B, height, width, C)."""
-    channels = windows.shape[-1]
-    x = windows.view(-1, height // window[0], width // window[1], window[0], window[1], channels)
-    return x.transpose(2, 3).reshape(-1, height, width, channels)
-
-
-def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
-    """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C)."""
-    attention = block.attn
-    height, width = x.shape[1:3]
-    window = attention.window_size
-    x = pad_to_multiple(x, window)
-    padded_height, padded_width = x.shape[1:3]
-    if mask is not None:
-        x = torch.roll(x, shifts=(-block.shift_size[0], -block.shift_size[1]), dims=(1, 2))
-    windows = partition_windows(x, window)
-    query, key, value = (
-        attention.qkv(windows).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    )
-    area = window[0] * window[1]
-    bias = attention.relative_position_bias_table[cast(Tensor, attention.relative_position_index).flatten()]
-    bias = bias.view(area, area, -1).permute(2, 0, 1).to(query.dtype)
-    if mask is not None:  # (windows, heads, area, area), repeated over the batch
-        bias = (bias + mask.to(bias.dtype)).repeat(query.shape[0] // mask.shape[0], 1, 1, 1)
-    weights = ((query * attention.scale) @ key.transpose(-1, -2) + bias).softmax(-1).to(value.dtype)
-    out = (attention.attn_drop(weights) @ value).transpose(1, 2).flatten(2)
-    out = attention.proj_drop(attention.proj(out))
-    x = merge_windows(out, window, padded_height, padded_width)
-    if mask is not None:
-        x = torch.roll(x, shifts=(block.shift_size[0], block.shift_size[1]), dims=(1, 2))
-    return x[:, :height, :width]
 
 
 def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:

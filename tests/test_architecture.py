@@ -15,9 +15,11 @@ MODELING_ARROWS: dict[str, set[str]] = {
     "configuration_rrsis": set(),
     "loss_rrsis": set(),
     "alignment_rrsis": set(),
-    "swin_rrsis": {"configuration_rrsis"},
+    "windows_rrsis": set(),
+    "upsampling_rrsis": set(),
+    "swin_rrsis": {"configuration_rrsis", "windows_rrsis"},
     "multi_scale_rrsis": {"configuration_rrsis", "alignment_rrsis"},
-    "modeling_lavt": {*LAYERS, "swin_rrsis"},
+    "modeling_lavt": {*LAYERS, "swin_rrsis", "upsampling_rrsis"},
     "modeling_danet": {*LAYERS, "modeling_lavt"},
     "modeling_fianet": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
 }

@@ -1,0 +1,87 @@
+"""A 3×3 convolution of an upsampled map, with most of the work done before the upsampling.
+
+Convolution and bilinear upsampling are linear, and a 1×1 convolution commutes with the latter. So each of the nine
+taps is applied at the lower resolution, a quarter of the pixels, and the upsampling puts the taps where they belong: a
+matrix along each axis, which holds the interpolation and the shift of the tap. The numbers are those of upsampling
+first, up to rounding.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TAPS = 3
+BAND = 32  # pixels of the larger map at a time: interpolation matrices are banded, and the work then grows linearly
+
+
+class Band(NamedTuple):
+    """Rows of an interpolation matrix with the columns that are not zero in all of them.
+
+    Attributes:
+        start, stop: Pixels of the smaller map, start ≤ pixel < stop.
+        taps: For each tap −1, 0, 1 the matrix from these pixels to the band's pixels of the larger map, float
+            (3, pixels of the band, stop − start).
+    """
+
+    start: int
+    stop: int
+    taps: Tensor
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def interpolation_bands(length: int, upsampled: int, dtype: torch.dtype, device: torch.device) -> tuple[Band, ...]:
+    """Bilinear interpolation (align_corners=True) along one axis, shifted by each tap, zero outside."""
+    unit = torch.eye(length, dtype=dtype, device=device)[None]
+    matrix = F.interpolate(unit, size=upsampled, mode="linear", align_corners=True)[0].t()
+    padded = F.pad(matrix, (0, 0, 1, 1))
+    taps = torch.stack([padded[tap : tap + upsampled] for tap in range(TAPS)])
+    bands = []
+    for rows in taps.split(BAND, dim=1):
+        used = rows.ne(0).any(0).any(0).nonzero()[:, 0]
+        start, stop = int(used[0]), int(used[-1]) + 1
+        bands.append(Band(start, stop, rows[:, :, start:stop].contiguous()))
+    return tuple(bands)
+
+
+def conv_of_upsampled(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample bilinearly (align_corners=True), then convolve with 3×3 kernels, zero padding of 1.
+
+    Args:
+        x: Maps, float (B, C, h, w).
+        weight: Kernels, float (C', C, 3, 3).
+        size: Height and width after the upsampling.
+
+    Returns:
+        float (B, C', height, width), channels last in memory.
+    """
+    batch, channels, height, width = x.shape
+    out_channels = weight.shape[0]
+    tokens = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+    columns = interpolation_bands(width, size[1], x.dtype, x.device)
+    rows = interpolation_bands(height, size[0], x.dtype, x.device)
+    parts: list[Tensor] = []  # one for each band of rows
+    for tap in range(TAPS):  # of the kernel's rows; those of its columns are multiplied with at once
+        kernel = weight[:, :, tap].permute(2, 0, 1).reshape(TAPS * out_channels, channels)
+        products = F.linear(tokens, kernel).view(batch * height, width, TAPS, out_channels)
+        stretched = torch.cat([_stretch(products, band) for band in columns], dim=1)
+        stretched = stretched.view(batch, height, -1)
+        for number, band in enumerate(rows):
+            lines, matrix = stretched[:, band.start : band.stop], band.taps[tap].expand(batch, -1, -1)
+            if tap == 0:
+                parts.append(matrix @ lines)
+            else:
+                parts[number].baddbmm_(matrix, lines)
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return out.view(batch, *size, out_channels).permute(0, 3, 1, 2)
+
+
+def _stretch(products: Tensor, band: Band) -> Tensor:
+    """Products (lines, w, 3, C') of the kernel's columns to a band of the wider lines (lines, pixels, C')."""
+    pixels = products[:, band.start : band.stop].flatten(1, 2)
+    return band.taps.permute(1, 2, 0).flatten(1) @ pixels
