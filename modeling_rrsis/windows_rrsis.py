@@ -7,8 +7,9 @@ The padding is attended to in unshifted windows, as published.
 
 There are two ways to the same numbers. [`window_attention`] pads, rolls and cuts the map, which a compiler fuses and
 which takes symbolic sizes. [`planned_window_attention`] gathers the tokens of all windows at once by a list of places
-that is kept between calls; padding is projected once instead of at each of its places, and windows of one mask lie
-together, so that a mask is never repeated. In eager mode on a CPU it is the faster one.
+that is kept between calls, and never makes the padding: in all of its places a padding pixel has the same key and
+value, so one stands for all, its score raised by the logarithm of how much they weigh together. In eager mode on a CPU
+it is the faster one.
 """
 
 from __future__ import annotations
@@ -18,28 +19,43 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
+from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, get_relative_position_index
 from torch import Tensor
 
 MASKED = -100.0  # added to the scores between pixels that were no neighbours before the shift, as published
 
 
-class WindowPlan(NamedTuple):
-    """Where the tokens of B maps of one size lie in their windows.
+class WindowGroup(NamedTuple):
+    """Windows in which the same places are taken by pixels of the map and the same pixels may see each other.
 
     Attributes:
-        order: Number of the token at each place of the windows, int64 (B · windows · area,); the tokens of a map
-            count from b · (N + 1), and its last one is padding where `is_padded`, else from b · N.
-        inverse: Place of each token in the windows, int64 (B · N,).
-        groups: Number of windows and their mask, bool (area, area), true where pixels may not see each other, or
-            `None`; the windows lie in the order of the groups.
-        is_padded: Whether some windows reach over the map.
+        num_windows: Number of these windows, over the batch.
+        num_pixels: Pixels of the map in each of them, P, at most the window's area.
+        positions: Index into the relative position biases between these pixels, int64 (P, P).
+        mask: Added to the scores between them, 0 or −100, float32 (P, P); `None` where all see each other.
+        padding: How often each relative position occurs between these pixels and the window's padding, float32 (P,
+            rows of the table of biases), e^−100 of a time where the pixel may not see it; `None` without padding.
+    """
+
+    num_windows: int
+    num_pixels: int
+    positions: Tensor
+    mask: Tensor | None
+    padding: Tensor | None
+
+
+class WindowPlan(NamedTuple):
+    """Where the pixels of B maps of one size lie in their windows.
+
+    Attributes:
+        order: The pixels, b · N + n, window by window and group by group, int64 (B · N,).
+        inverse: Place of each pixel in that order, int64 (B · N,).
+        groups: The groups, in the order in which their windows lie.
     """
 
     order: Tensor
     inverse: Tensor
-    groups: tuple[tuple[int, Tensor | None], ...]
-    is_padded: bool
+    groups: tuple[WindowGroup, ...]
 
 
 @lru_cache(maxsize=64)
@@ -48,51 +64,83 @@ def plan_windows(
     batch: int, height: int, width: int, window: tuple[int, int], shift: tuple[int, int], device: torch.device
 ) -> WindowPlan:
     """Plan the windows of `batch` maps of height × width; kept for the next calls with these sizes."""
-    num_tokens = height * width
-    padded_height, padded_width = round_up(height, window[0]), round_up(width, window[1])
-    is_padded = (padded_height, padded_width) != (height, width)
-    places = torch.full((padded_height, padded_width), num_tokens, device=device)
-    places[:height, :width] = torch.arange(num_tokens, device=device).view(height, width)
+    num_pixels, outside = height * width, -1
+    size = round_up(height, window[0]), round_up(width, window[1])
+    places = torch.full(size, outside, device=device)
+    places[:height, :width] = torch.arange(num_pixels, device=device).view(height, width)
     places = torch.roll(places, shifts=(-shift[0], -shift[1]), dims=(0, 1))
     windows = partition_windows(places[None, :, :, None], window)[..., 0]
-    regions = window_regions((padded_height, padded_width), window, shift, device)
-    patterns, group_of = torch.unique(regions - regions[:, :1], dim=0, return_inverse=True)
+    windows_regions = window_regions(size, window, shift, device)
+    patterns = torch.cat([windows_regions - windows_regions[:, :1], windows == outside], dim=1)
+    patterns, group_of = torch.unique(patterns, dim=0, return_inverse=True)
+    positions = get_relative_position_index(*window).to(device)
+    starts = torch.arange(batch, device=device).view(-1, 1, 1) * num_pixels
     orders, groups = [], []
-    starts = torch.arange(batch, device=device).view(-1, 1, 1) * (num_tokens + is_padded)
-    for group, pattern in enumerate(patterns):
-        members = windows[group_of == group]
-        mask = different_regions(pattern[None])[0]
-        orders.append((members + starts).flatten())
-        groups.append((batch * len(members), mask if mask.any() else None))
+    for number, pattern in enumerate(patterns):
+        regions, is_outside = pattern.chunk(2)
+        taken, free = (is_outside == 0).nonzero()[:, 0], is_outside.nonzero()[:, 0]
+        if not len(taken):
+            continue
+        mask = different_regions(regions[None])[0].float() * MASKED
+        members = windows[group_of == number]
+        orders.append((members[:, taken] + starts).flatten())
+        inner, outer = mask[taken][:, taken], mask[taken][:, free]
+        padding = torch.zeros(len(taken), int(positions.max()) + 1, device=device)
+        padding.scatter_add_(1, positions[taken][:, free], outer.exp())
+        groups.append(
+            WindowGroup(
+                num_windows=batch * len(members),
+                num_pixels=len(taken),
+                positions=positions[taken][:, taken],
+                mask=inner if inner.any() else None,
+                padding=padding if len(free) else None,
+            )
+        )
     order = torch.cat(orders)
-    is_token = order % (num_tokens + 1) != num_tokens if is_padded else torch.ones_like(order, dtype=torch.bool)
-    inverse = torch.empty(batch * num_tokens, dtype=torch.long, device=device)
-    tokens = order[is_token]
-    inverse[tokens - (tokens // (num_tokens + 1) if is_padded else 0)] = is_token.nonzero()[:, 0]
-    return WindowPlan(order, inverse, tuple(groups), is_padded)
+    return WindowPlan(order, order.argsort(), tuple(groups))
 
 
 def planned_window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
     """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C), by the plan for this size."""
     attention = block.attn
-    batch, height, width, _ = x.shape
+    batch, height, width, channels = x.shape
     plan = plan_windows(batch, height, width, tuple(attention.window_size), tuple(block.shift_size), x.device)
-    tokens = x.flatten(1, 2)
-    if plan.is_padded:
-        tokens = F.pad(tokens, (0, 0, 0, 1))  # padding is zero, so one token of zeros stands for all of it
-        projected = F.embedding(plan.order, attention.qkv(tokens).flatten(0, 1))
-    else:
-        projected = attention.qkv(F.embedding(plan.order, tokens.flatten(0, 1)))
-    area = attention.window_area
-    bias = relative_position_bias(attention, projected.dtype)
-    parts = projected.view(-1, area, projected.shape[-1]).split([count for count, _ in plan.groups])
-    attended = [
-        attend(attention, part, bias if mask is None else bias + mask.to(bias.dtype) * MASKED)
-        for part, (_, mask) in zip(parts, plan.groups, strict=True)
-    ]
+    projected = attention.qkv(F.embedding(plan.order, x.reshape(-1, channels)))
+    parts = projected.split([group.num_windows * group.num_pixels for group in plan.groups])
+    attended = [attend_in_group(attention, part, group) for part, group in zip(parts, plan.groups, strict=True)]
     merged = attended[0] if len(attended) == 1 else torch.cat(attended)
-    out = attention.proj_drop(attention.proj(F.embedding(plan.inverse, merged.flatten(0, 1))))
-    return out.view(batch, height, width, -1)
+    out = attention.proj_drop(attention.proj(F.embedding(plan.inverse, merged)))
+    return out.view(batch, height, width, channels)
+
+
+def attend_in_group(attention: WindowAttention, projected: Tensor, group: WindowGroup) -> Tensor:
+    """Attention in the windows of a group: queries, keys and values (windows · P, 3 · C) to (windows · P, C)."""
+    table = attention.relative_position_bias_table.to(projected.dtype)
+    bias = F.embedding(group.positions, table).permute(2, 0, 1).contiguous()
+    if group.mask is not None:
+        bias = bias + group.mask.to(bias.dtype)
+    windows = projected.view(group.num_windows, group.num_pixels, -1)
+    query, key, value = windows.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    if group.padding is not None:
+        bias = torch.cat([bias, padding_bias(table, group.padding)], dim=-1)
+        _, padding_key, padding_value = padding_projection(attention, projected).unbind(0)
+        key = torch.cat([key, padding_key.expand(group.num_windows, -1, -1, -1)], dim=2)
+        value = torch.cat([value, padding_value.expand(group.num_windows, -1, -1, -1)], dim=2)
+    return attend(attention, query, key, value, bias.unsqueeze(0)).flatten(0, 1)
+
+
+def padding_bias(table: Tensor, occurrences: Tensor) -> Tensor:
+    """Logarithm of the summed exponentials of the biases to all padding of a window, float (heads, P, 1)."""
+    highest = table.detach().amax(0)
+    weight = occurrences.to(table.dtype) @ (table - highest).exp()
+    return (weight.clamp(min=torch.finfo(table.dtype).tiny).log() + highest).t().unsqueeze(-1)
+
+
+def padding_projection(attention: WindowAttention, projected: Tensor) -> Tensor:
+    """Query, key and value of a pixel of zeros, (3, heads, 1, C / heads)."""
+    bias = attention.qkv.bias
+    row = projected.new_zeros(projected.shape[-1]) if bias is None else bias.to(projected.dtype)
+    return row.view(3, attention.num_heads, 1, -1)
 
 
 def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -105,38 +153,34 @@ def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None
     if mask is not None:
         x = torch.roll(x, shifts=(-block.shift_size[0], -block.shift_size[1]), dims=(1, 2))
     windows = attention.qkv(partition_windows(x, window))
-    bias = relative_position_bias(attention, windows.dtype)
+    query, key, value = windows.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    index, area = cast(Tensor, attention.relative_position_index).flatten(), attention.window_area
+    bias = attention.relative_position_bias_table[index].view(1, area, area, -1).permute(0, 3, 1, 2).to(query.dtype)
     if mask is not None:  # (windows, heads, area, area), repeated over the batch
         bias = (bias + mask.to(bias.dtype)).repeat(windows.shape[0] // mask.shape[0], 1, 1, 1)
-    out = attention.proj_drop(attention.proj(attend(attention, windows, bias)))
+    out = attention.proj_drop(attention.proj(attend(attention, query, key, value, bias)))
     x = merge_windows(out, window, padded_height, padded_width)
     if mask is not None:
         x = torch.roll(x, shifts=(block.shift_size[0], block.shift_size[1]), dims=(1, 2))
     return x[:, :height, :width]
 
 
-def attend(attention: WindowAttention, windows: Tensor, bias: Tensor) -> Tensor:
+def attend(attention: WindowAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Attention inside windows.
 
     Args:
-        attention: timm's module, whose number of heads, scale and dropout count.
-        windows: Queries, keys and values, float (windows, area, 3 · C).
-        bias: Added to the scores, float, (windows or 1, heads, area, area).
+        attention: timm's module, whose scale and dropout count.
+        query: float (windows, heads, M, C / heads).
+        key: float (windows, heads, M', C / heads).
+        value: float, as `key`.
+        bias: Added to the scores, float (windows or 1, heads, M, M').
 
     Returns:
-        float (windows, area, C).
+        float (windows, M, C).
     """
-    query, key, value = windows.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     dropout = attention.attn_drop.p if attention.training else 0.0
     out = F.scaled_dot_product_attention(query, key, value, bias, dropout_p=dropout, scale=attention.scale)
     return out.transpose(1, 2).flatten(2)
-
-
-def relative_position_bias(attention: WindowAttention, dtype: torch.dtype) -> Tensor:
-    """The learned bias between the pixels of a window, (1, heads, area, area)."""
-    index = cast(Tensor, attention.relative_position_index).flatten()
-    area = attention.window_area
-    return attention.relative_position_bias_table[index].view(1, area, area, -1).permute(0, 3, 1, 2).to(dtype)
 
 
 def shift_mask(block: SwinTransformerBlock, feature_map: Tensor) -> Tensor:
