@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .alignment_rrsis import (
     LanguageGate,
@@ -76,7 +77,7 @@ class FIANetChannelModulation(nn.Module):
         return self.expand(self.reduce(tokens.mean(1, keepdim=True)).relu()).sigmoid()
 
 
-class FIANetStageFusion(nn.Module):
+class FIANetStageFusion(GradientCheckpointingLayer):
     """Fine-grained image–text alignment module (FIAM) after the blocks of a stage.
 
     ```text
@@ -224,7 +225,7 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         if name != "none":
             self.add_module(name, MULTI_SCALE_MODULES[name](self.config, self.vision.channels))
 
-    def encode_text(
+    def read_text(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
@@ -240,7 +241,7 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         masks = [attention_mask, *masks]
         stacked = torch.cat(masks)
         attended = torch.where(stacked.any(-1, keepdim=True), stacked, torch.ones_like(stacked))
-        words = self.text_encoder(input_ids=input_ids.repeat(3, 1), attention_mask=attended).last_hidden_state
+        words = self.encode_words(input_ids.repeat(3, 1), attended)
         return tuple(TextFeatures(part, mask) for part, mask in zip(words.unflatten(0, (3, -1)), masks, strict=True))
 
     def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,14 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
+from .convolution_rrsis import conv3x3, conv_of_upsampled
 from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
-from .upsampling_rrsis import conv_of_upsampled
 
 MIN_IMAGE_SIZE = 32
 
@@ -51,6 +52,18 @@ class ReferringSegmentationOutput(ModelOutput):
     loss_dict: dict[str, Tensor] | None = None
 
 
+class ImageFeatures(NamedTuple):
+    """What the networks see in images before they read an expression.
+
+    Attributes:
+        first_stage: Output of the first stage's blocks, float (B, h, w, C), h and w a quarter of the image's.
+        size: Height and width of the images.
+    """
+
+    first_stage: Tensor
+    size: tuple[int, int]
+
+
 class StageState(NamedTuple):
     """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), pixel–word weights."""
 
@@ -59,7 +72,7 @@ class StageState(NamedTuple):
     attention: Tensor
 
 
-class LAVTStageFusion(nn.Module):
+class LAVTStageFusion(GradientCheckpointingLayer):
     """Fusion after the blocks of a stage.
 
     Args:
@@ -111,22 +124,17 @@ class ConvBlock(nn.Module):
 
     def forward(self, top: Tensor, stage: Tensor) -> Tensor:
         """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
-        x = self.norm1(self.convolve_both(top, stage)).relu_()
-        return self.norm2(self.conv2(x)).relu_()
-
-    def convolve_both(self, top: Tensor, stage: Tensor) -> Tensor:
-        """First convolution of the upsampled map and the stage, concatenated: (B, C_out, h, w).
-
-        On a CPU, where a convolution costs what its multiplications cost, the coarser map's share is computed at its
-        own resolution; in half precision the interpolation would lose digits there.
-        """
-        size = (stage.shape[-2], stage.shape[-1])
+        # On a CPU a convolution costs what its multiplications cost, in half precision the interpolation would lose
+        # digits, and a compiler or another runtime has its own ways.
         is_wide = stage.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        if stage.device.type != "cpu" or not is_wide or torch.compiler.is_exporting():
-            top = F.interpolate(top, size=size, mode="bilinear", align_corners=True)
-            return self.conv1(torch.cat([top, stage], dim=1))
-        kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
-        return conv_of_upsampled(top, kernels[0], size=size).add_(F.conv2d(stage, kernels[1], padding=1))
+        if stage.device.type == "cpu" and is_wide and not torch.compiler.is_exporting():
+            kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
+            size = (stage.shape[-2], stage.shape[-1])
+            x = conv_of_upsampled(top, kernels[0], size=size).add_(conv3x3(stage, kernels[1]))
+            return self.norm2(conv3x3(self.norm1(x).relu_(), self.conv2.weight)).relu_()
+        top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
+        x = self.norm1(self.conv1(torch.cat([top, stage], dim=1))).relu_()
+        return self.norm2(self.conv2(x)).relu_()
 
 
 class SegmentationDecoder(nn.Module):
@@ -215,7 +223,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     | 1×1 convolutions on pixels and words | linear layers on tokens (B, N, C) |
     | squares of the trained size | any H, W ≥ 32; windows keep their size, maps are padded before the shift |
 
-    Subclasses override `stage_fusion_class`, [`encode_text`] and [`predict`], and their loss.
+    Subclasses override `stage_fusion_class`, [`read_text`] and [`predict`], and their loss.
     """
 
     stage_fusion_class: type[nn.Module] = LAVTStageFusion
@@ -250,20 +258,53 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     def encode_text(
         self,
         input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        ground_object_mask: Tensor | None = None,
+        spatial_position_mask: Tensor | None = None,
+    ) -> tuple[TextFeatures, ...]:
+        """Words of expressions, once for each reading of them; to be used for many images as `text_features`.
+
+        LAVT has one reading and ignores the last two masks. Arguments as of [`forward`].
+        """
+        masks = (attention_mask, ground_object_mask, spatial_position_mask)
+        check_text(input_ids, masks, limit=self.config.text_config.max_position_embeddings)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        return self.read_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
+
+    def read_text(
+        self,
+        input_ids: Tensor,
         attention_mask: Tensor,
         ground_object_mask: Tensor | None,
         spatial_position_mask: Tensor | None,
     ) -> tuple[TextFeatures, ...]:
-        """Words of the expression; LAVT reads it once and ignores the last two masks."""
-        words = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return (TextFeatures(words, attention_mask),)
+        """The readings behind [`encode_text`], of checked arguments."""
+        return (TextFeatures(self.encode_words(input_ids, attention_mask), attention_mask),)
 
-    def encode_image(self, pixel_values: Tensor, text: tuple[TextFeatures, ...]) -> list[StageState]:
-        """The four stages of the image (B, 3, H, W), the expression fused into each."""
-        stages = []
-        x = self.vision.embed(pixel_values)
+    def encode_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """BERT's last hidden states (B, L, D); in evaluation on a CPU, rows that are equal are read once."""
+        shared = None
+        if not self.training and input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            both = torch.cat([input_ids, attention_mask.to(input_ids.dtype)], dim=1)
+            rows, shared = both.unique(dim=0, return_inverse=True)
+            input_ids, attention_mask = rows.chunk(2, dim=1)
+        words = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return words if shared is None else words[shared]
+
+    def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
+        """What can be said of images (B, 3, H, W) without an expression; for many of them as `image_features`."""
+        check_images(pixel_values)
+        first_stage = self.vision.forward_stage(0, self.vision.embed(pixel_values.to(self.dtype)))
+        return ImageFeatures(first_stage, (pixel_values.shape[-2], pixel_values.shape[-1]))
+
+    def fuse(self, image: ImageFeatures, text: tuple[TextFeatures, ...]) -> list[StageState]:
+        """The four stages, the expressions fused into each; a single image or expression goes with all others."""
+        stages: list[StageState] = []
+        x = image.first_stage
         for i, fusion in enumerate(self.fusion):
-            x = self.vision.forward_stage(i, x)
+            if i > 0:
+                x = self.vision.forward_stage(i, x)
             size = (x.shape[1], x.shape[2])
             tokens, output, attention = fusion(x.flatten(1, 2), text, size)
             x = tokens.unflatten(1, size)
@@ -296,8 +337,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
 
     def forward(
         self,
-        pixel_values: Tensor,
-        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
@@ -307,9 +348,14 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         return_dict: bool | None = None,
         pixel_counts: Tensor | None = None,
         num_parts: int = 1,
+        image_features: ImageFeatures | None = None,
+        text_features: tuple[TextFeatures, ...] | None = None,
         **kwargs: Any,
     ) -> ReferringSegmentationOutput | tuple[Tensor, ...]:
-        """Segment what the expression refers to.
+        """Segment what the expressions refer to.
+
+        Either there are as many images as expressions, or one of the two is a single one that goes with all of the
+        others; what can be computed of it alone is then computed once.
 
         Args:
             pixel_values: Images normalised with ImageNet's mean and deviation, float (B, 3, H, W), H and W ≥ 32.
@@ -324,32 +370,36 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             pixel_counts: Background and target pixels of a whole batch of which this is a part, float (2,); see
                 [`BatchPart`]. (Not "label": `Trainer` takes every such argument for one that must come.)
             num_parts: Number of equal parts of that batch; the loss of the whole is the mean over them.
+            image_features: What [`encode_image`] made of the images, instead of `pixel_values`.
+            text_features: What [`encode_text`] made of the expressions, instead of `input_ids` and the masks.
             kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
 
         Raises:
-            ValueError: If shapes do not fit each other, there is no stage of a given index, or the first labels
-                hold other values than 0, 1 and 255.
+            ValueError: If images or expressions come not at all or twice, shapes do not fit each other, there is no
+                stage of a given index, or the first labels hold other values than 0, 1 and 255.
         """
-        check_inputs(pixel_values, input_ids)
-        masks = (attention_mask, ground_object_mask, spatial_position_mask)
-        check_text(input_ids, masks, limit=self.config.text_config.max_position_embeddings)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        # Step 1: words of the expression (B, L, D), once for each reading of it
-        text = self.encode_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
-        # Step 2: image stages with the expression fused into each
-        stages = self.encode_image(pixel_values.to(self.dtype), text)
+        check_given_once("pixel_values", pixel_values, "image_features", image_features)
+        check_given_once("input_ids", input_ids, "text_features", text_features)
+        # Step 1: words of the expressions (B, L, D), once for each reading of them
+        if text_features is None:
+            input_ids = cast(Tensor, input_ids)
+            text_features = self.encode_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
+        # Step 2: image stages with the expressions fused into each
+        if image_features is None:
+            image_features = self.encode_image(cast(Tensor, pixel_values))
+        check_pairs(len(image_features.first_stage), len(text_features[0].words))
+        stages = self.fuse(image_features, text_features)
         features = [tokens_to_map(stage.output, stage.size) for stage in stages]
         # Step 3: log-odds at a quarter of the size, upsampled to the image
-        logits = self.predict(features, text).unsqueeze(1)
-        logits = F.interpolate(logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
+        logits = self.predict(features, text_features).unsqueeze(1)
+        logits = F.interpolate(logits, size=image_features.size, mode="bilinear", align_corners=True).squeeze(1)
         # Step 4: loss in float32 at least
         losses: dict[str, Tensor] = {}
         if labels is not None:
             check_labels(logits, labels)
             self.check_first_labels(labels)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            losses = self.compute_loss(wide, labels, stages, text, BatchPart(num_parts, pixel_counts))
+            losses = self.compute_loss(wide, labels, stages, text_features, BatchPart(num_parts, pixel_counts))
         loss = losses.pop("loss", None)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
@@ -399,22 +449,37 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         return model
 
 
-def check_inputs(pixel_values: Tensor, input_ids: Tensor) -> None:
-    """Raise a `ValueError` unless images are (B, 3, H, W) with H, W ≥ 32 and token indices (B, L)."""
+def check_given_once(name: str, value: Any, features_name: str, features: Any) -> None:
+    """Raise a `ValueError` unless exactly one of an input and its features is given."""
+    if (value is None) == (features is None):
+        raise ValueError(
+            f"expected either `{name}` or `{features_name}`, got {'neither' if value is None else 'both'}. The "
+            "processor makes the former: `processor(images=, text=)`."
+        )
+
+
+def check_images(pixel_values: Tensor) -> None:
+    """Raise a `ValueError` unless images are (B, 3, H, W) with H, W ≥ 32."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
         raise ValueError(
             f"`pixel_values` must be (batch, 3, height, width) with height and width of at least {MIN_IMAGE_SIZE}, "
             f"got {tuple(pixel_values.shape)}. The processor makes it from an image: `processor(images=, text=)`."
         )
-    if input_ids.ndim != 2 or input_ids.shape[0] != pixel_values.shape[0]:
+
+
+def check_pairs(num_images: int, num_expressions: int) -> None:
+    """Raise a `ValueError` unless there are as many images as expressions, or a single one of either."""
+    if num_images != num_expressions and 1 not in (num_images, num_expressions):
         raise ValueError(
-            f"`input_ids` must be (batch, length) with one expression per image, here ({pixel_values.shape[0]}, "
-            f"length), got {tuple(input_ids.shape)}. Repeat the image for several expressions on it."
+            "expected one expression per image, several expressions on one image or one expression for several "
+            f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
         )
 
 
 def check_text(input_ids: Tensor, masks: tuple[Tensor | None, ...], limit: int) -> None:
     """Raise a `ValueError` unless masks have the shape of the indices and the expression fits the text encoder."""
+    if input_ids.ndim != 2:
+        raise ValueError(f"`input_ids` must be (batch, length), got {tuple(input_ids.shape)}.")
     if input_ids.shape[1] > limit:
         raise ValueError(
             f"`input_ids` may hold at most {limit} tokens, the text encoder's positions, got {input_ids.shape[1]}. "

@@ -15,13 +15,15 @@ it is the faster one.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, get_relative_position_index
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+SCORES = 2**20  # attention scores at a time in the backward pass, 4 MiB in float32
 MASKED = -100.0  # added to the scores between pixels that were no neighbours before the shift, as published
 
 
@@ -126,6 +128,10 @@ def attend_in_group(attention: WindowAttention, projected: Tensor, group: Window
         _, padding_key, padding_value = padding_projection(attention, projected).unbind(0)
         key = torch.cat([key, padding_key.expand(group.num_windows, -1, -1, -1)], dim=2)
         value = torch.cat([value, padding_value.expand(group.num_windows, -1, -1, -1)], dim=2)
+    has_dropout = attention.training and attention.attn_drop.p > 0
+    if torch.is_grad_enabled() and bias.requires_grad and not has_dropout:
+        out = _BiasedAttention.apply(query, key, value, bias, attention.scale)
+        return out.transpose(1, 2).flatten(2).flatten(0, 1)
     return attend(attention, query, key, value, bias.unsqueeze(0)).flatten(0, 1)
 
 
@@ -181,6 +187,39 @@ def attend(attention: WindowAttention, query: Tensor, key: Tensor, value: Tensor
     dropout = attention.attn_drop.p if attention.training else 0.0
     out = F.scaled_dot_product_attention(query, key, value, bias, dropout_p=dropout, scale=attention.scale)
     return out.transpose(1, 2).flatten(2)
+
+
+class _BiasedAttention(torch.autograd.Function):
+    """Attention with one learned bias for all windows, for training on a CPU.
+
+    PyTorch's fused kernel for CPUs gives no gradient of the bias; with one it falls back to keeping the weights of all
+    windows. Here the backward pass makes them again, a few windows at a time, so that they stay in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value, bias)
+        ctx.scale = scale
+        return F.scaled_dot_product_attention(query, key, value, bias.unsqueeze(0), scale=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, bias = ctx.saved_tensors
+        grads = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in (query, key, value)]
+        grad_bias = torch.zeros_like(bias)
+        step = max(1, SCORES // bias.numel())
+        parts = (part.split(step) for part in (query, key, value, grad, *grads))
+        for queries, keys, values, gradient, grad_query, grad_key, grad_value in zip(*parts, strict=True):
+            scores = torch.matmul(queries * ctx.scale, keys.transpose(-1, -2)).add_(bias)
+            weights = scores.softmax(-1)
+            torch.matmul(weights.transpose(-1, -2), gradient, out=grad_value)
+            grad_scores = torch.matmul(gradient, values.transpose(-1, -2)).mul_(weights)
+            grad_scores.sub_(weights.mul_(grad_scores.sum(-1, keepdim=True)))
+            grad_bias += grad_scores.sum(0)
+            torch.matmul(grad_scores, keys, out=grad_query).mul_(ctx.scale)
+            torch.matmul(grad_scores.transpose(-1, -2), queries, out=grad_key).mul_(ctx.scale)
+        return (*grads, grad_bias, None)
 
 
 def shift_mask(block: SwinTransformerBlock, feature_map: Tensor) -> Tensor:

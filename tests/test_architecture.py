@@ -16,10 +16,10 @@ MODELING_ARROWS: dict[str, set[str]] = {
     "loss_rrsis": set(),
     "alignment_rrsis": set(),
     "windows_rrsis": set(),
-    "upsampling_rrsis": set(),
+    "convolution_rrsis": set(),
     "swin_rrsis": {"configuration_rrsis", "windows_rrsis"},
     "multi_scale_rrsis": {"configuration_rrsis", "alignment_rrsis"},
-    "modeling_lavt": {*LAYERS, "swin_rrsis", "upsampling_rrsis"},
+    "modeling_lavt": {*LAYERS, "swin_rrsis", "convolution_rrsis"},
     "modeling_danet": {*LAYERS, "modeling_lavt"},
     "modeling_fianet": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
 }

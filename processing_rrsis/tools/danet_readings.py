@@ -98,7 +98,7 @@ def read_stages(
     model.train()
     labels = inputs["labels"]
     text = model.encode_text(inputs["input_ids"], inputs["attention_mask"], None, None)
-    stages = model.encode_image(inputs["pixel_values"], text)
+    stages = model.fuse(model.encode_image(inputs["pixel_values"]), text)
     features = [tokens_to_map(stage.output, stage.size) for stage in stages]
     logits = model.predict(features, text).unsqueeze(1)
     logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)

@@ -89,7 +89,7 @@ def test_affinity_adds_no_parameter_and_sums_its_stages():
     inputs = tiny_inputs()
     with torch.no_grad():
         text = model.encode_text(inputs["input_ids"], inputs["attention_mask"], None, None)
-        stages = model.encode_image(inputs["pixel_values"], text)
+        stages = model.fuse(model.encode_image(inputs["pixel_values"]), text)
         expected = 0.0
         for number in (3, 4):
             attention = model.fusion[number - 1].context.attention

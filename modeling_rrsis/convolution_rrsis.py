@@ -1,19 +1,24 @@
-"""A 3×3 convolution of an upsampled map, with most of the work done before the upsampling.
+"""3×3 convolutions of the decoder on a CPU: the numbers of PyTorch's, up to rounding, for less work.
 
-Convolution and bilinear upsampling are linear, and a 1×1 convolution commutes with the latter. So each of the nine
-taps is applied at the lower resolution, a quarter of the pixels, and the upsampling puts the taps where they belong: a
-matrix along each axis, which holds the interpolation and the shift of the tap. The numbers are those of upsampling
-first, up to rounding.
+[`conv_of_upsampled`] convolves an upsampled map with most of the work done before the upsampling. Convolution and
+bilinear upsampling are linear, and a 1×1 convolution commutes with the latter. So each of the nine taps is applied at
+the lower resolution, a quarter of the pixels, and the upsampling puts the taps where they belong: a matrix along each
+axis, which holds the interpolation and the shift of the tap.
+
+[`conv3x3`] is the plain convolution with another backward pass: the gradient of the kernels is one matrix product a
+tap, where oneDNN's own takes several times as long without AVX-512.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
 
 TAPS = 3
 BAND = 32  # pixels of the larger map at a time: interpolation matrices are banded, and the work then grows linearly
@@ -85,3 +90,47 @@ def _stretch(products: Tensor, band: Band) -> Tensor:
     """Products (lines, w, 3, C') of the kernel's columns to a band of the wider lines (lines, pixels, C')."""
     pixels = products[:, band.start : band.stop].flatten(1, 2)
     return band.taps.permute(1, 2, 0).flatten(1) @ pixels
+
+
+def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """3×3 convolution without bias, zero padding of 1: maps float (B, C, h, w), kernels (C', C, 3, 3)."""
+    return _Conv3x3.apply(x, weight)
+
+
+class _Conv3x3(torch.autograd.Function):
+    """PyTorch's convolution; the gradient of the kernels by matrix products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight = ctx.needs_input_grad
+        grad_x = grad_weight = None
+        if needs_x:
+            grad_x = conv2d_input(list(x.shape), weight, grad, padding=1)
+        if needs_weight:
+            grad_weight = _kernel_gradient(x, grad)
+        return grad_x, grad_weight
+
+
+def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of the kernels (C', C, 3, 3) from the input (B, C, h, w) and the output's gradient (B, C', h, w).
+
+    Both are padded by one pixel, so that a tap is an offset between the rows of two matrices.
+    """
+    pixels, gradients = (F.pad(part.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)) for part in (x, grad))
+    line = pixels.shape[2]
+    pixels, gradients = pixels.flatten(0, 2), gradients.flatten(0, 2)
+    margin = line + 1  # the farthest offset; the pixels left out at both ends are padding
+    inner = gradients[margin : len(gradients) - margin].t()
+    taps = pixels.new_empty(TAPS, TAPS, inner.shape[0], pixels.shape[1])
+    for row in range(TAPS):
+        for column in range(TAPS):
+            first = row * line + column
+            torch.mm(inner, pixels[first : first + inner.shape[1]], out=taps[row, column])
+    return taps.permute(2, 3, 0, 1)
