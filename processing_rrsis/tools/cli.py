@@ -11,6 +11,7 @@ import typer
 
 from .cli_ablate import AblateCommand, ablate
 from .cli_ablations import ablations
+from .cli_benchmark import benchmark
 from .cli_data_throughput import data_throughput
 from .cli_demo import demo
 from .cli_evaluate import evaluate
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.command(cls=AblateCommand)(ablate)
 app.command()(ablations)
+app.command()(benchmark)
 app.command(name="data-throughput")(data_throughput)
 app.command()(demo)
 app.command()(evaluate)
