@@ -22,6 +22,8 @@ from processing_rrsis.tools.benchmark_spec import (
 )
 from processing_rrsis.tools.benchmark_study_results import BenchmarkReport
 from processing_rrsis.tools.cli import app
+from processing_rrsis.tools.export import save_hub_folder
+from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")
 QUICK = BenchmarkSpec(
@@ -159,3 +161,14 @@ def test_options_become_settings(options, expected, monkeypatch):
     result = CliRunner().invoke(app, ["benchmark", *options])
     assert result.exit_code == 0, result.output
     assert {name: getattr(specs[0], name) for name in expected} == expected
+
+
+def test_a_folder_is_measured_with_its_weights(tmp_path):
+    folder = save_hub_folder(build_tiny_model("danet"), build_tiny_processor(), tmp_path / "best")
+    options = ["--model-folder", str(folder), "--quick", "--expressions", "2", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["benchmark", *options, "--json", str(tmp_path / "out.json")])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "out.json").read_text())["expressions"]
+    assert found["case"]["model"] == "best"
+    assert found["threshold"] == 0
+    assert result.stdout.replace("\n", " ").count("logits cut at 0") == 1
