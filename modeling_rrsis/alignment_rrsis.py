@@ -94,7 +94,9 @@ class PixelWordAttention(nn.Module):
         scores = query @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
         weights = scores.softmax(-1).to(value.dtype)
         # What a word gives to a pixel that attends to it alone, by head (B, heads, L, C); a pixel's weights sum to 1.
-        given = torch.einsum("blhd,chd->bhlc", value.unflatten(-1, heads), self.output.weight.unflatten(-1, heads))
+        width = value.shape[-1] // self.num_heads
+        shares = zip(value.split(width, dim=-1), self.output.weight.split(width, dim=1), strict=True)
+        given = torch.stack([F.linear(part, kernel) for part, kernel in shares], dim=1)
         given = given + self.output.bias / self.num_heads
         if self.use_norm:
             return _mix_normalised(weights, given).to(given.dtype), weights
@@ -102,10 +104,8 @@ class PixelWordAttention(nn.Module):
 
     def _centred_query(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Queries minus their mean over the pixels (B, N, C), and one over their deviation, float32 (B, 1, C)."""
-        projection = self.query.weight.t().to(pixels.dtype).expand(len(pixels), -1, -1)
-        bias = self.query.bias
-        mean = pixels.mean(1, keepdim=True) @ projection + bias
-        query = torch.baddbmm(bias - mean, pixels, projection)
+        query = self.query(pixels)
+        query = query.sub_(query.mean(1, keepdim=True))
         variance = query.to(torch.promote_types(query.dtype, torch.float32)).square().mean(1, keepdim=True)
         return query, torch.rsqrt(variance + INSTANCE_NORM_EPS)
 

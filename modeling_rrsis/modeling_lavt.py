@@ -127,7 +127,7 @@ class ConvBlock(nn.Module):
         # On a CPU a convolution costs what its multiplications cost, in half precision the interpolation would lose
         # digits, and a compiler or another runtime has its own ways.
         is_wide = stage.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        if stage.device.type == "cpu" and is_wide and not torch.compiler.is_exporting():
+        if stage.device.type == "cpu" and is_wide and not torch.compiler.is_compiling():
             kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
             size = (stage.shape[-2], stage.shape[-1])
             x = conv_of_upsampled(top, kernels[0], size=size).add_(conv3x3(stage, kernels[1]))
@@ -387,7 +387,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         # Step 2: image stages with the expressions fused into each
         if image_features is None:
             image_features = self.encode_image(cast(Tensor, pixel_values))
-        check_pairs(len(image_features.first_stage), len(text_features[0].words))
+        if not torch.compiler.is_compiling():  # sizes may be symbols there, of which nothing can be said
+            check_pairs(len(image_features.first_stage), len(text_features[0].words))
         stages = self.fuse(image_features, text_features)
         features = [tokens_to_map(stage.output, stage.size) for stage in stages]
         # Step 3: log-odds at a quarter of the size, upsampled to the image

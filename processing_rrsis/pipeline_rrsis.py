@@ -18,10 +18,16 @@ OUTPUTS = ("mask", "probability", "polygons")
 
 
 class _SharedImage:
-    """An image asked about several times: loaded and prepared once, on first use."""
+    """An image asked about several times: loaded, prepared and encoded once, on first use.
+
+    Attributes:
+        source: What the caller gave.
+        features: What the model's `encode_image` made of it, or `None` before.
+    """
 
     def __init__(self, source: Any) -> None:
         self.source = source
+        self.features: Any = None
         self._prepared: tuple[torch.Tensor, tuple[int, int]] | None = None
 
     def prepare(self, processor: Any) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -111,7 +117,19 @@ class ReferringSegmentationPipeline(Pipeline):
         if not isinstance(inputs, list | tuple | Mapping) and isinstance(text, str):
             return super().__call__(_item(inputs, text), **kwargs)
         items = _pair(inputs, text)
+        if len(items) > 1 and all(item["image"] is items[0]["image"] for item in items):
+            return list(_with_bar(self._ask_about(items, **kwargs), items if progress else None))
         return list(_with_bar(super().__call__(_Rows(items), **kwargs), items if progress else None))
+
+    def _ask_about(self, items: list[dict[str, Any]], batch_size: int | None = None, **kwargs: Any) -> Iterator[Any]:
+        """Several expressions on one image: what the model sees before it reads is computed once."""
+        kwargs.pop("num_workers", None)  # one image, nothing to read beside it
+        size = batch_size or self._batch_size or 1
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"batch_size: expected an integer of at least 1, got {size!r}")
+        for start in range(0, len(items), size):
+            texts = [item["text"] for item in items[start : start + size]]
+            yield from super().__call__({"image": items[0]["image"], "text": texts}, **kwargs)
 
     @staticmethod
     def open_image(source: Any) -> Image.Image:
@@ -149,25 +167,45 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError("processor: expected an RRSISProcessor, got None; pass processor=... to the pipeline")
         pixel_values, size = input_["image"].prepare(self.processor)
         inputs = dict(self.processor(text=input_["text"], return_tensors="pt"))
-        return {**inputs, "pixel_values": pixel_values, "target_size": torch.tensor([size]), "label": input_["text"]}
+        target = {"target_size": torch.tensor([size]), "label": input_["text"]}
+        if isinstance(input_["text"], list):
+            target["image"] = input_["image"]
+        return {**inputs, "pixel_values": pixel_values, **target}
 
     def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(input_tensors)
         kept = {name: inputs.pop(name) for name in ("target_size", "label")}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        image = inputs.pop("image", None)
+        if image is not None:
+            if image.features is None:
+                model: Any = self.model
+                image.features = model.encode_image(inputs["pixel_values"])
+            inputs["image_features"] = image.features
+            del inputs["pixel_values"]
         return {"logits": self.model(**inputs).logits, **kept}
 
-    def postprocess(self, model_outputs: Any, threshold: float = 0.5, output: str = "mask") -> dict[str, Any]:  # type: ignore[override]
-        """Turn the log-odds of one image into the result item."""
+    def postprocess(self, model_outputs: Any, threshold: float = 0.5, output: str = "mask") -> Any:  # type: ignore[override]
+        """Turn log-odds into the result item, or into a list of them where several expressions were asked."""
+        label = model_outputs["label"]
+        labels = label if isinstance(label, list) else [label]
         masks, probabilities = self.processor.post_process_referring_segmentation(
             model_outputs["logits"],
-            target_sizes=model_outputs["target_size"],
+            target_sizes=model_outputs["target_size"].expand(len(labels), -1),
             threshold=threshold,
             return_probabilities=True,
         )
-        mask, probability = masks[0].numpy(), probabilities[0].numpy()
+        results = [
+            self._result(text, mask.numpy(), probability.numpy(), output)
+            for text, mask, probability in zip(labels, masks, probabilities, strict=True)
+        ]
+        return results if isinstance(label, list) else results[0]
+
+    @staticmethod
+    def _result(label: str, mask: np.ndarray, probability: np.ndarray, output: str) -> dict[str, Any]:
+        """The item of one expression from its mask, bool (H, W), and probabilities, float (H, W)."""
         result = {
-            "label": model_outputs["label"],
+            "label": label,
             "score": float(probability[mask].mean()) if mask.any() else 0.0,
             "mask": Image.fromarray(mask.astype(np.uint8) * np.uint8(255)),
         }

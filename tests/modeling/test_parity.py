@@ -75,15 +75,14 @@ def run_with_features(model, inputs):
     for i in (1, 2, 3):
         hook = keep(f"stage{i}_next", lambda x: x.flatten(1, 2))
         handles.append(model.vision.layers[i].downsample.register_forward_hook(hook))
-    handles.append(model.text_encoder.register_forward_hook(keep("words", lambda x: x.last_hidden_state)))
     if getattr(model, "tmem", None) is not None:
         handles.append(model.tmem.register_forward_hook(keep("enhanced")))
     with torch.no_grad():
         output = model(**{**inputs, "pixel_values": inputs["pixel_values"].to(model.dtype)}, output_hidden_states=True)
+        text = model.encode_text(**{key: value for key, value in inputs.items() if key != "pixel_values"})
     for handle in handles:
         handle.remove()
-    words = found.pop("words").chunk(3 if "enhanced" in found else 1)
-    found.update(zip(("l_feats", "t_feats", "p_feats"), words, strict=False))
+    found.update(zip(("l_feats", "t_feats", "p_feats"), [reading.words for reading in text], strict=False))
     enhanced = found.pop("enhanced", output.hidden_states)
     for i in range(4):
         found[f"stage{i + 1}_norm"], found[f"x_c{i + 1}"] = output.hidden_states[i], enhanced[i]

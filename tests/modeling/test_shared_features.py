@@ -1,0 +1,84 @@
+"""One image with many expressions and one expression with many images: encoded once, the same numbers."""
+
+import pytest
+import torch
+
+from .tiny import tiny_inputs, tiny_model
+
+NAMES = ("lavt", "danet", "fianet")
+TEXT = ("input_ids", "attention_mask", "ground_object_mask", "spatial_position_mask")
+
+
+@pytest.fixture(params=NAMES)
+def model(request):
+    return tiny_model(request.param).double().eval()
+
+
+def inputs_of(batch_size):
+    inputs = tiny_inputs(batch_size=batch_size, height=72, width=56)
+    return {**inputs, "pixel_values": inputs["pixel_values"].double()}
+
+
+@torch.no_grad()
+def test_many_expressions_on_one_image(model, monkeypatch):
+    inputs = inputs_of(3)
+    one = inputs["pixel_values"][:1]
+    expected = model(**{**inputs, "pixel_values": one.expand(3, -1, -1, -1)}).logits
+    assert not torch.allclose(expected[0], expected[1])
+    torch.testing.assert_close(model(**{**inputs, "pixel_values": one}).logits, expected)
+    features = model.encode_image(one)
+    monkeypatch.setattr(model.vision, "embed", None)  # would be called if the image were encoded again
+    text = {key: inputs[key] for key in TEXT}
+    torch.testing.assert_close(model(image_features=features, **text).logits, expected)
+
+
+@torch.no_grad()
+def test_one_expression_on_many_images(model, monkeypatch):
+    inputs = inputs_of(3)
+    one = {key: inputs[key][:1] for key in TEXT}
+    pixels = inputs["pixel_values"]
+    expected = model(pixels, **{key: value.expand(3, -1) for key, value in one.items()}).logits
+    torch.testing.assert_close(model(pixels, **one).logits, expected)
+    features = model.encode_text(**one)
+    monkeypatch.setattr(model.text_encoder, "forward", None)
+    torch.testing.assert_close(model(pixels, text_features=features).logits, expected)
+
+
+def test_gradients_reach_what_is_shared(model):
+    inputs, labels = inputs_of(2), torch.zeros(2, 72, 56, dtype=torch.long)
+    labels[:, 20:40, 10:30] = 1
+    one = inputs["pixel_values"][:1]
+    gradients = []
+    for pixels in (one, one.expand(2, -1, -1, -1)):
+        model.zero_grad()
+        model(**{**inputs, "pixel_values": pixels}, labels=labels).loss.backward()
+        gradients.append([parameter.grad for parameter in model.vision.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@torch.no_grad()
+def test_equal_rows_are_read_once(model):
+    inputs = inputs_of(1)
+    whole = {**inputs, "ground_object_mask": inputs["attention_mask"], "spatial_position_mask": None}
+    rows = []
+    model.text_encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    shared = model(**whole).logits
+    assert rows == [1]
+    model.train()  # dropout is drawn for each row; here there is none
+    for module in model.modules():
+        module.training = module is model
+    torch.testing.assert_close(model(**whole).logits, shared)
+    assert rows[1] == (3 if model.config.model_type == "rrsis_fianet" else 1)
+
+
+@torch.no_grad()
+def test_what_does_not_go_together_is_refused(model):
+    inputs = inputs_of(3)
+    with pytest.raises(ValueError, match="of 2 images and `input_ids` of 3 expressions"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"][:2]})
+    with pytest.raises(ValueError, match="either `pixel_values` or `image_features`, got neither"):
+        model(**{**inputs, "pixel_values": None})
+    with pytest.raises(ValueError, match="either `input_ids` or `text_features`, got both"):
+        model(**inputs, text_features=model.encode_text(inputs["input_ids"]))
