@@ -24,8 +24,8 @@ class ExpressionsResult:
         differing_pixels: Pixels whose mask differs, over all expressions.
         pixels: Pixels of all masks.
         largest_logit_difference: Over all pixels.
-        threshold: Logit above which a pixel is in the mask: 0, and the median for random weights, whose masks at 0
-            would be empty or full.
+        threshold: Logit above which a pixel is in the mask: 0, and for random weights, whose masks at 0 would be empty
+            or full, the widest gap among the middle half of the logits.
     """
 
     case: Case
