@@ -238,5 +238,8 @@ def _report(done: Publication) -> None:
     if not done.url:
         console.print(f"Dry run: {total} would go to the {done.repo_kind} {done.repo_id}; nothing was sent.")
         return
-    console.print(f"Published {total}: {done.url}")
+    if done.is_unchanged:
+        console.print(f"Unchanged: {done.url} holds these {total} already; nothing was committed.")
+    else:
+        console.print(f"Published {total}: {done.url}")
     console.print(f"This state for good: revision={done.commit}")

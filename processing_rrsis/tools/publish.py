@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .publish_checks import CARD, WEIGHTS, check_model_folder, find_leaks
-from .publish_push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes
+from .publish_checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_leaks
+from .publish_push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes, stored_token
 
 MAX_SHARD_SIZE = "5GB"
 SHEET = "contact_sheet.png"
@@ -25,7 +26,11 @@ _GOES_UP = re.compile(
     r"README\.md|LICENSE(\.\w+)?|metrics\.json|[\w.-]*config\.json|tokenizer\.json|special_tokens_map\.json|vocab\.txt"
     r"|added_tokens\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py|requirements\.txt"
 )
-_OURS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py|contact_sheet\.png")
+# What an earlier version of the project may have put there and this one no longer has.
+_OURS = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|modeling_\w+\.py|\w+_rrsis\.py"
+    r"|contact_sheet\.png"
+)
 _EXAMPLE = re.compile(r"(?<=model=\")[^\"]+(?=\")")
 
 
@@ -67,8 +72,10 @@ def publish_model(
     options = PushOptions(private, revision, create_pr, dry_run, token)
     if not source.is_dir():
         raise FileNotFoundError(f"model: expected a folder such as runs/fianet/best, there is none at {source}")
+    if not (source / CONFIG).is_file() and (source / "best" / CONFIG).is_file():
+        raise ValueError(f"model: expected a model's folder, {source} is a run's; did you mean {source / 'best'}?")
     files, left_out = gather_files(source, repo_id, may_show_images)
-    refuse(source, [*check_model_folder(source), *find_leaks(files, token or _stored_token())])
+    refuse(source, [*check_model_folder(source), *find_leaks(files, token or stored_token())])
     with ExitStack() as stack:
         if _too_large(source, max_shard_size):
             parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrsis-publish-")))
@@ -115,15 +122,16 @@ def gather_files(folder: Path, repo_id: str, may_show_images: bool = False) -> t
     if reason is not None:
         left_out.append(reason)
     if (folder / CARD).is_file():
-        text = complete_card((folder / CARD).read_text(encoding="utf-8"), repo_id, _caption(folder) if sheet else None)
+        text = complete_card(_read_card(folder / CARD), repo_id, _caption(folder) if sheet else None)
         files = [file for file in files if file.path != CARD] + [RepoFile(CARD, text.encode())]
     return files, left_out
 
 
-def _stored_token() -> str | None:
-    from huggingface_hub import get_token
-
-    return get_token()
+def _read_card(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got other bytes ({error}); save the card as UTF-8") from error
 
 
 def _dataset_of(folder: Path) -> str | None:
@@ -193,10 +201,19 @@ def split_weights(folder: Path, target: Path, limit: int | str) -> list[RepoFile
 
     Returns:
         The parts and their index.
+
+    Raises:
+        OSError: The disk has no room for the parts.
     """
     from huggingface_hub import save_torch_state_dict
     from safetensors.torch import load_file
 
+    needed, free = (folder / WEIGHTS).stat().st_size, shutil.disk_usage(target).free
+    if free < needed:
+        raise OSError(
+            f"{target}: cutting the weights needs {needed / 1e9:.1f} GB for a copy, {free / 1e9:.1f} GB are free; set "
+            "TMPDIR to a folder on a larger disk, or --max-shard-size to more than the weights"
+        )
     save_torch_state_dict(
         load_file(folder / WEIGHTS), target, max_shard_size=size_in_bytes(limit), metadata={"format": "pt"}
     )

@@ -22,6 +22,7 @@ OWN_PACKAGES = frozenset(("modeling_rrsis", "processing_rrsis", "hub_cards"))
 TEXT_SUFFIXES = (".json", ".md", ".py", ".txt", ".yaml", ".yml", ".toml", ".cfg", ".jsonl", ".csv")
 CARD_FIELDS = ("license", "library_name", "pipeline_tag")
 
+_WEIGHTS_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _SECRET = re.compile(
     r"\b(?:hf_|api_org_)\w{8,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bsk-[\w-]{20,}"
     r"|\bAKIA[0-9A-Z]{16}\b|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bBearer\s+[\w.~+/-]{16,}"
@@ -78,7 +79,8 @@ def check_model_folder(folder: Path) -> list[str]:
     problems = [
         f"{name}: missing; save the model with save_hub_folder" for name in NEEDED_FILES if not _is(folder, name)
     ]
-    problems += _check_weights(folder)
+    shapes: dict[str, tuple[int, ...]] = {}
+    problems += _check_weights(folder, shapes)
     code: set[str] = set()
     for name, classes in AUTO_CLASSES.items():
         settings = _read_json(folder / name, problems)
@@ -86,11 +88,11 @@ def check_model_folder(folder: Path) -> list[str]:
             problems += _check_references(folder, name, settings, classes, code)
     problems += _check_code(folder, code)
     if _is(folder, CARD):
-        problems += check_card((folder / CARD).read_text(encoding="utf-8"))
+        problems += check_card((folder / CARD).read_text(encoding="utf-8", errors="replace"))
     for path in sorted(folder.glob("*.json")):
         if path.name not in AUTO_CLASSES:
             _read_json(path, problems)
-    return problems
+    return problems or check_tensors(folder, shapes)
 
 
 def _is(folder: Path, name: str) -> bool:
@@ -112,7 +114,39 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
     return content
 
 
-def _check_weights(folder: Path) -> list[str]:
+def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Compare the weights with the network that config.json describes, which is built without memory for it.
+
+    transformers fills gaps with random numbers and only warns: a stranger would not see that a mask means nothing.
+
+    Args:
+        folder: Model folder, complete otherwise.
+        shapes: Name to shape of every tensor there.
+
+    Returns:
+        At most one line; empty where all tensors of the network are there.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    import modeling_rrsis  # noqa: F401 - registers the networks
+
+    try:
+        with torch.device("meta"):
+            network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    except Exception as error:  # whatever a field of the wrong kind leads to in the networks' constructors
+        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({error})"]
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = sorted(name for name, shape in expected.items() if shapes.get(name) != shape)
+    if not wrong:
+        return []
+    return [
+        f"{WEIGHTS}: {len(wrong)} of {len(expected)} tensors that {CONFIG} asks for are missing or of another size, "
+        f"such as {wrong[0]}; save the model again"
+    ]
+
+
+def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """One file, or all that the index names; each readable to its end, with the tensors that belong there."""
     from safetensors import SafetensorError, safe_open
 
@@ -124,23 +158,30 @@ def _check_weights(folder: Path) -> list[str]:
         index = _read_json(folder / WEIGHTS_INDEX, problems)
         if index is None:
             return problems
-        expected = {}
-        for tensor, name in index.get("weight_map", {}).items():
-            expected.setdefault(name, set()).add(tensor)  # type: ignore[union-attr]
+        expected, places = {}, index.get("weight_map")
+        if not isinstance(places, dict) or not places:
+            return [f"{WEIGHTS_INDEX}: expected a weight_map of tensors to files, got {places!r:.60}"]
+        for tensor, name in places.items():
+            expected.setdefault(str(name), set()).add(tensor)  # type: ignore[union-attr]
         if _is(folder, WEIGHTS):
             problems.append(
                 f"{WEIGHTS}: weights twice, here and in the parts of {WEIGHTS_INDEX}; delete one of the two"
             )
     for name, tensors in sorted(expected.items()):
+        if name != WEIGHTS and not _WEIGHTS_PART.fullmatch(name):
+            problems.append(f"{WEIGHTS_INDEX}: expected files such as model-00001-of-00002.safetensors, got {name!r}")
+            continue
         if not _is(folder, name):
             problems.append(f"{name}: missing, and {WEIGHTS_INDEX} names it")
             continue
         try:
             with safe_open(folder / name, framework="numpy") as weights:
-                there, metadata = set(weights.keys()), weights.metadata() or {}
+                sizes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+                there, metadata = set(sizes), weights.metadata() or {}
         except (SafetensorError, OSError) as error:
             problems.append(f"{name}: expected readable weights, got damaged or cut ones ({error}); save them again")
             continue
+        shapes.update(sizes)
         if tensors is not None and there != tensors:
             differing = sorted(there ^ tensors)
             problems.append(f"{name}: {len(differing)} tensors differ from {WEIGHTS_INDEX}, such as {differing[0]}")
@@ -152,15 +193,19 @@ def _check_references(
     folder: Path, name: str, settings: Mapping[str, Any], classes: Sequence[str], code: set[str]
 ) -> list[str]:
     """Every "file.Class" of auto_map and custom_pipelines is there; the files go to `code`."""
-    auto_map = settings.get("auto_map") or {}
+    auto_map, pipelines = settings.get("auto_map", {}), settings.get("custom_pipelines", {})
+    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines)):
+        if not isinstance(value, dict):
+            return [f"{name}: expected an object as {field}, got {type(value).__name__}"]
     lacking = (cls for cls in classes if cls not in auto_map)
     problems = [f"{name}: auto_map lacks {cls}, so it does not load as remote code" for cls in lacking]
     references = [value for value in auto_map.values() if isinstance(value, str)]
     if name == CONFIG:
-        pipelines = settings.get("custom_pipelines") or {}
         if not pipelines:
             problems.append(f"{name}: custom_pipelines is missing, so pipeline(...) does not find the task")
-        references += [task["impl"] for task in pipelines.values() if isinstance(task.get("impl"), str)]
+        references += [
+            task["impl"] for task in pipelines.values() if isinstance(task, dict) and isinstance(task.get("impl"), str)
+        ]
     for reference in references:
         if "--" in reference:
             problems.append(f"{name}: {reference} loads code of another repository; save with save_hub_folder")
@@ -171,7 +216,8 @@ def _check_references(
             problems.append(f"{name}: {reference} points to {module}.py, which is missing")
             continue
         code.add(path.name)
-        if not re.search(rf"^class {re.escape(class_name)}\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        source = path.read_text(encoding="utf-8", errors="replace")
+        if not re.search(rf"^class {re.escape(class_name)}\b", source, flags=re.MULTILINE):
             problems.append(f"{name}: {module}.py has no class {class_name}")
     return problems
 
@@ -189,8 +235,9 @@ def _check_code(folder: Path, entries: set[str]) -> list[str]:
             continue
         try:
             tree = ast.parse((folder / name).read_text(encoding="utf-8"))
-        except SyntaxError as error:
-            problems.append(f"{name}:{error.lineno}: expected Python, got {error.msg}")
+        except (SyntaxError, ValueError) as error:  # ValueError: no UTF-8, or a zero byte
+            line, reason = getattr(error, "lineno", None) or 1, getattr(error, "msg", error)
+            problems.append(f"{name}:{line}: expected Python, got {reason}")
             continue
         for line, level, module in _imports(tree):
             if level > 1 or (level == 1 and "." in module) or (level == 1 and not module):

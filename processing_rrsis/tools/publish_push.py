@@ -16,6 +16,8 @@ REPO_KINDS = ("model", "dataset", "space")
 # Hub names: the pattern of huggingface_hub, with the owner in front made a must.
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
+# git's own rules, and nothing that a shell or an address would have to quote
+_REVISION = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))[A-Za-z0-9_][\w./-]*(?<![./])")
 _TOKEN = re.compile(r"hf_\w{8,}|(?<=Bearer )\S+")
 _WRITE_TOKEN = "a token of the role `write` ({endpoint}/settings/tokens); give it to `hf auth login`, or set HF_TOKEN"
 
@@ -77,6 +79,7 @@ class Publication:
         removed: Files of earlier commits that this one removes.
         url: Page of the repository, of the pull request where one was opened; empty for a dry run.
         commit: Hash of the commit; load it for good with `revision=`.
+        is_unchanged: Whether the branch held exactly this already, so that there was nothing to commit.
     """
 
     repo_id: str
@@ -86,12 +89,40 @@ class Publication:
     removed: tuple[str, ...] = ()
     url: str = ""
     commit: str = ""
+    is_unchanged: bool = False
 
 
 def check_repo_id(repo_id: str) -> None:
     """Raise a `ValueError` unless a name reads `user/name`."""
     if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
         raise ValueError(f"repository: expected user/name or organization/name, got {repo_id!r}")
+
+
+def check_revision(revision: str | None) -> None:
+    """Raise a `ValueError` unless this is `None` or can be the name of a branch."""
+    if revision is None:
+        return
+    if _COMMIT_HASH.fullmatch(revision):
+        raise ValueError(f"revision: expected the name of a branch, got the commit {revision}")
+    if not _REVISION.fullmatch(revision):
+        raise ValueError(f"revision: expected the name of a branch such as v1.0 or refs/pr/1, got {revision!r}")
+
+
+def check_token(token: str | None) -> None:
+    """Raise a `PublishError`, which does not repeat it, for a token that can't be sent."""
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        found = "one with a blank, a line end or a letter of another kind" if token else "an empty text"
+        raise PublishError(
+            f"token: expected visible ASCII characters as the Hub shows them, got {found}; copy it again, or leave "
+            "--token out and use `hf auth login` or HF_TOKEN"
+        )
+
+
+def stored_token() -> str | None:
+    """The token that is used where none is given: `HF_TOKEN`, or the one of `hf auth login`."""
+    from huggingface_hub import get_token
+
+    return get_token()
 
 
 def size_in_bytes(limit: int | str) -> int:
@@ -134,13 +165,13 @@ def push(
         PublishError: The Hub is not reached or refuses; nothing is published by halves.
     """
     check_repo_id(repo_id)
-    if options.revision is not None and _COMMIT_HASH.fullmatch(options.revision):
-        raise ValueError(f"revision: expected the name of a branch, got the commit {options.revision}")
+    check_revision(options.revision)
     listed = tuple((file.path, file.size) for file in files)
     if options.dry_run:
         return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out))
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    check_token(options.token)
     with hub_errors(repo_id, options.token):
         api = HfApi(token=options.token)
         _check_login(api, repo_id)
@@ -158,15 +189,25 @@ def push(
             create_pr=options.create_pr,
             parent_commit=head,  # the files to remove were read from it
         )
-    page = done.pr_url if options.create_pr and done.pr_url else str(done.repo_url)
-    return Publication(repo_id, repo_kind, listed, tuple(left_out), tuple(removed), url=page, commit=done.oid)
+    return Publication(
+        repo_id,
+        repo_kind,
+        listed,
+        tuple(left_out),
+        tuple(removed),
+        url=done.pr_url if options.create_pr and done.pr_url else str(done.repo_url),
+        commit=done.oid,
+        is_unchanged=done.oid == head,
+    )
 
 
 def _check_login(api: HfApi, repo_id: str) -> None:
     """Find out who is asking before anything is uploaded, with a better message than the upload's."""
     from huggingface_hub import get_token
 
-    if api.token is None and get_token() is None:
+    stored = get_token()
+    check_token(stored)
+    if api.token is None and stored is None:
         raise PublishError(
             f"{repo_id}: not logged in to {api.endpoint}; publishing needs "
             f"{_WRITE_TOKEN.format(endpoint=api.endpoint)}"
@@ -233,7 +274,7 @@ def _explain(error: Exception, endpoint: str) -> str | None:
     """What went wrong and what to do; `None` for an error that is not the Hub's."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it (and TRANSFORMERS_OFFLINE) to publish"
         response = getattr(cause, "response", None)
@@ -272,7 +313,7 @@ def _explain_answer(status: int, message: str, endpoint: str) -> str:
     return f"the Hub refused ({status}: {reason})"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, what caused it, and so on; once each."""
     seen: set[int] = set()
     current: BaseException | None = error

@@ -1,6 +1,7 @@
 """What is refused before a model goes to the Hub, with the file and the line."""
 
 import json
+import re
 
 import pytest
 
@@ -75,6 +76,8 @@ def test_incomplete_folders_are_refused(online, best, file, finding):
         ("processor_config.json", '"AutoProcessor"', '"Other"', "auto_map lacks AutoProcessor"),
         ("config.json", "{", "{,", r"config\.json:1: expected JSON"),
         ("loss_rrsis.py", "import torch\n", "import torch, processing_rrsis.data\n", r"\d+: imports processing_rrsis"),
+        ("config.json", '"auto_map": {', '"auto_map": [], "other": {', "expected an object as auto_map, got list"),
+        ("config.json", '"embed_dim": ', '"embed_dim": 2', r"model\.safetensors: \d+ of \d+ tensors .* another size"),
         ("README.md", "license: apache-2.0\n", "", "the metadata lacks `license`"),
         ("README.md", "pipeline_tag: ", "pipeline_tag: [", "expected metadata that the Hub reads"),
         ("README.md", "## Limits", "$limits", r"\$limits was not filled in"),
@@ -86,6 +89,41 @@ def test_folders_that_would_not_load_are_refused(online, best, file, old, new, f
     with pytest.raises(ValueError, match=finding):
         publish_model(best, REPO)
     assert not online.requests
+
+
+def test_weights_with_a_gap_are_refused(best):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(best / "model.safetensors")
+    name = next(iter(weights))
+    save_file({key: value for key, value in weights.items() if key != name}, best / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"1 of {len(weights)} tensors .* such as {re.escape(name)}"):
+        publish_model(best, REPO, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("index", "finding"),
+    [
+        ({}, "expected a weight_map"),
+        ({"weight_map": []}, "expected a weight_map"),
+        ({"weight_map": {"a": "../model.safetensors"}}, r"expected files such as .*, got '\.\./model\.safetensors'"),
+    ],
+)
+def test_an_index_that_leads_elsewhere_is_refused(best, index, finding):
+    (best / "model.safetensors").rename(best.parent / "model.safetensors")
+    (best / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=finding):
+        publish_model(best, REPO, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "finding"),
+    [("README.md", "expected UTF-8 text"), ("loss_rrsis.py", r"loss_rrsis\.py:\d+: expected Python")],
+)
+def test_files_in_another_encoding_are_refused(best, file, finding):
+    (best / file).write_bytes((best / file).read_bytes() + b"\n# \xff\n")
+    with pytest.raises(ValueError, match=finding):
+        publish_model(best, REPO, dry_run=True)
 
 
 def test_cut_weights_are_refused(online, best):

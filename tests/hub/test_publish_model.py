@@ -52,6 +52,18 @@ def test_what_is_published(online, best):
     assert {result.metric_name: result.metric_value for result in ModelCard(card).data.eval_results}["mIoU"] == 61.5
 
 
+def test_publishing_the_same_again_says_that_nothing_changed(online, best, tmp_path):
+    first = publish_model(best, REPO)
+    assert not first.is_unchanged
+    for options in ({}, {"create_pr": True}):
+        again = publish_model(best, REPO, **options)
+        assert (again.is_unchanged, again.commit) == (True, first.commit)
+    assert set(online.repository(REPO).refs) == {"main"}
+    done = run_publish(online, tmp_path, "model", best, REPO)
+    assert "nothing was committed" in done.stdout
+    assert "Published" not in done.stdout
+
+
 def test_training_pushes_what_it_selected(online, best):
     lines = []
     run = SimpleNamespace(
@@ -101,14 +113,20 @@ def test_large_weights_are_cut_and_load(online, best, tmp_path):
         publish_model(folder, REPO)
 
 
+def test_no_room_to_cut_the_weights(best, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"cutting the weights needs .* set TMPDIR"):
+        publish_model(best, REPO, max_shard_size="1MB", dry_run=True)
+
+
 def test_files_that_others_added_stay(online, best):
     publish_model(best, REPO)
     published = online.repository(REPO)
     blob = published.files()["README.md"]
-    files = {**published.files(), "docs/guide.md": blob, "NOTICE": blob, "modeling_old.py": blob}
+    files = {**published.files(), "docs/guide.md": blob, "NOTICE": blob, "modeling_old.py": blob, "train.py": blob}
     published.commit("main", files, "by hand", parent=published.refs["main"])
     assert publish_model(best, REPO).removed == ("modeling_old.py",)
-    assert {"docs/guide.md", "NOTICE"} <= set(published.files())
+    assert {"docs/guide.md", "NOTICE", "train.py"} <= set(published.files())
 
 
 def test_private_branch_and_pull_request(online, best):
@@ -185,6 +203,16 @@ def test_tokens_that_may_not_write(online, best, token, message):
     assert not online.repositories
 
 
+@pytest.mark.parametrize("token", ["", "hf_abcdefgh ijkl", "hf_abcdefgh\nijkl", "hf_abcdéfghijkl"])
+def test_tokens_that_can_not_be_sent_are_not_repeated(online, best, monkeypatch, token):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)  # as from a file that was edited by hand
+    for given in (token, None):
+        with pytest.raises(PublishError, match="expected visible ASCII characters") as caught:
+            publish_model(best, REPO, token=given)
+        assert not token or not {"abcd", "ijkl"} & {str(caught.value)[at : at + 4] for at in range(300)}
+    assert not online.requests
+
+
 def test_a_repository_of_others(online, best):
     with pytest.raises(PublishError, match=r"no permission \(403: You don't have the rights.*--create-pr"):
         publish_model(best, "somebody-else/lavt")
@@ -223,6 +251,11 @@ def test_names_that_can_not_be_right(best, name):
 def test_a_commit_is_no_branch(best, tmp_path):
     with pytest.raises(ValueError, match="expected the name of a branch"):
         publish_model(best, REPO, revision="0" * 40, dry_run=True)
+    for name in ("", "a b", "a..b", "/a", "a/", "a.lock", "ünicode"):
+        with pytest.raises(ValueError, match="expected the name of a branch"):
+            publish_model(best, REPO, revision=name, dry_run=True)
+    with pytest.raises(ValueError, match=r"is a run's; did you mean .*best\?"):
+        publish_model(best.parent, REPO, dry_run=True)
     with pytest.raises(FileNotFoundError, match="expected a folder"):
         publish_model(tmp_path / "nowhere", REPO)
 
