@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .publish_checks import CARD, check_card, find_leaks
 from .publish_dataset_card import DATASETS, render_dataset_card
-from .publish_push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes
+from .publish_push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
 
 MAX_FILE_SIZE = "500MB"
+_NO_ROOM, _FULL_DISK_BYTES = (errno.ENOSPC, errno.EDQUOT), 2**24
 NEEDS_RIGHT = "rrsisd"
 _OURS = re.compile(r"data/\w+-\d{5}-of-\d{5}\.parquet")
 _BUILT = re.compile(r".+?-(?P<split>[a-z_]+?)(?P<part>-\d{5}-of-\d{5})?\.parquet")
@@ -57,6 +61,7 @@ def publish_dataset(
     Raises:
         ValueError: An unknown data set, RRSIS-D without the right, or files that can't be read.
         FileNotFoundError: The download, or a file that it names, is missing.
+        OSError: The disk has no room for the Parquet files.
         PublishError: The Hub is not reached or refuses; nothing is published by halves.
     """
     check_repo_id(repo_id)
@@ -65,9 +70,10 @@ def publish_dataset(
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         builder = _make_builder(dataset, data_dir, cache_dir=Path(folder) / "cache", **builder_options)
         files = build_parquet(builder, Path(folder) / "parquet", max_file_size, num_proc)
-        card = _render_card(dataset, repo_id, builder, license_id)
+        notes = _notes(dataset, data_dir, bool(builder_options.get("allow_missing")))
+        card = _render_card(dataset, repo_id, builder, license_id, notes)
         files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
-        if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token)]:
+        if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token or stored_token())]:
             raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
         message = f"Publish {DATASETS[dataset].pretty_name} with rrsis"
         return push(
@@ -76,13 +82,46 @@ def publish_dataset(
 
 
 def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc: int | None) -> list[RepoFile]:
-    """Write a builder's rows as Parquet with all bytes in it; return the files under their names in a repository."""
+    """Write a builder's rows as Parquet with all bytes in it; return the files under their names in a repository.
+
+    Raises:
+        OSError: The disk has no room for them.
+    """
     size = size_in_bytes(max_file_size)
-    builder.download_and_prepare(str(folder), file_format="parquet", max_shard_size=size, num_proc=num_proc)
+    try:
+        builder.download_and_prepare(str(folder), file_format="parquet", max_shard_size=size, num_proc=num_proc)
+    except Exception as error:
+        # the writer that ran out of room is closed after it, and what that raises may hide the first error
+        no_room = any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes(error))
+        if no_room or shutil.disk_usage(folder.parent).free < _FULL_DISK_BYTES:
+            raise OSError(
+                f"{folder.parent}: no room left for the Parquet files, which are as large as the images; set TMPDIR "
+                "to a folder on a larger disk"
+            ) from error
+        raise
     return name_parquet_files(folder)
 
 
-def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | None) -> str:
+def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing: bool) -> list[str]:
+    """What the card must say of these files beside what is known of the data set."""
+    from ..data.archives import open_archive
+    from ..data.check_samples import read_marker
+
+    notes = []
+    if dataset in ("rrsisd", "refsegrs") and data_dir is not None and read_marker(open_archive(data_dir)) is not None:
+        notes.append(
+            "**This is not the benchmark: it is a stand-in of rendered scenes (SyntheticRS, Apache-2.0) in its "
+            "layout, written by `rrsis prepare --demo` to try programs on.** What is said below of content, source "
+            "and licence is that of the benchmark."
+        )
+    if allow_missing:
+        notes.append(
+            "Published with `--allow-missing`: samples whose image or mask was missing in the download are not here."
+        )
+    return notes
+
+
+def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | None, notes: Sequence[str]) -> str:
     return render_dataset_card(
         dataset,
         repo_id,
@@ -90,6 +129,7 @@ def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | Non
         tuple(builder.info.features),
         license_id=license_id,
         settings=_settings(dataset, builder.config),
+        notes=notes,
     )
 
 

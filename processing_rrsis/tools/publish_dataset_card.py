@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -138,6 +138,7 @@ def render_dataset_card(
     *,
     license_id: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """The card of a published data set.
 
@@ -148,6 +149,7 @@ def render_dataset_card(
         columns: Its columns.
         license_id: Licence of own data, as the Hub spells it, e.g. `"cc-by-4.0"`.
         settings: What it was made with, shown as it is.
+        notes: Paragraphs about these files, shown first.
 
     Returns:
         Text of README.md, with the metadata that lets `load_dataset` read it.
@@ -161,7 +163,7 @@ def render_dataset_card(
     return Template(template).substitute(
         metadata=_metadata(facts, licence, counts).to_yaml(),
         pretty_name=facts.pretty_name,
-        summary=facts.summary,
+        summary="\n\n".join([*notes, facts.summary]),
         repo_id=repo_id,
         first_split=next(iter(counts)),
         split_rows="\n".join(lines),

@@ -1,8 +1,11 @@
 """Data sets as Parquet on the Hub: the same pixels as the builder's, without any script, whole and streamed."""
 
+import errno
 import hashlib
 import io
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -11,7 +14,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from processing_rrsis.data import DemoSpec, load_benchmark, write_demo
-from processing_rrsis.tools.publish_dataset import publish_dataset
+from processing_rrsis.tools.publish_dataset import _notes, publish_dataset
 from processing_rrsis.tools.publish_dataset_card import DATASETS, render_dataset_card
 from processing_rrsis.tools.publish_space import publish_metric
 
@@ -93,6 +96,34 @@ def test_rrsisd_needs_the_right(online, demo):
     assert "No licence is stated for RRSIS-D. It derives from DIOR" in text
     card = DatasetCard(text)
     assert (card.data.license, card.data.license_name) == ("other", "none-stated-derived-from-non-commercial-dior")
+
+
+def test_the_card_says_what_is_not_as_published(demo, tmp_path):
+    folder = tmp_path / "refsegrs"
+    shutil.copytree(demo / "refsegrs", folder)
+    (builder_notes,) = _notes("refsegrs", folder, allow_missing=False)
+    assert "This is not the benchmark" in builder_notes
+    (folder / "demo.json").unlink()
+    assert _notes("refsegrs", folder, allow_missing=False) == []
+    (missing,) = _notes("refsegrs", folder, allow_missing=True)
+    text = render_dataset_card("refsegrs", f"{USER}/x", {"train": 1}, ("image",), notes=[missing])
+    assert text.index("missing in the download are not here") < text.index("## Use")
+
+
+def test_no_room_for_the_files(demo, monkeypatch):
+    def fail(*arguments, **options):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise ValueError("Operation on closed file")
+
+    monkeypatch.setattr("datasets.DatasetBuilder.download_and_prepare", fail)
+    with pytest.raises(OSError, match=r"no room left for the Parquet files.*set TMPDIR"):
+        publish_dataset("refsegrs", f"{USER}/x", data_dir=demo / "refsegrs", dry_run=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**30))
+    monkeypatch.setattr("datasets.DatasetBuilder.download_and_prepare", lambda *arguments, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish_dataset("refsegrs", f"{USER}/x", data_dir=demo / "refsegrs", dry_run=True)
 
 
 def test_the_command_refuses_rrsisd_before_it_reads_anything(hub, tmp_path):
