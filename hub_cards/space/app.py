@@ -25,7 +25,9 @@ TASK = "referring-image-segmentation"
 MAX_PIXELS = 8_000_000
 MAX_EXPRESSIONS = 6
 MAX_CHARACTERS = 300
-LAUNCH_OPTIONS: dict[str, Any] = {"max_file_size": "50mb", "footer_links": ["gradio", "settings"]}
+# An example's expressions stand one a line in the list, as they do in the box.
+_CSS = "tr.tr-body td { white-space: pre-line; }"
+LAUNCH_OPTIONS: dict[str, Any] = {"max_file_size": "50mb", "footer_links": ["gradio", "settings"], "css": _CSS}
 DISPLAY_SIDE_PX = 1024
 OPACITY = 0.45
 COLOURS = ("#ff2828", "#00a0ff", "#ffbe00", "#be46ff", "#00c878", "#ff6ebe")
@@ -332,7 +334,13 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
                     interactive=False,
                     elem_id="files",
                 )
-                maps = gr.Gallery(label="Probability: dark blue 0, yellow 1", columns=3, height=220, elem_id="maps")
+                maps = gr.Gallery(
+                    label="Probability: dark blue 0, yellow 1",
+                    columns=3,
+                    height=220,
+                    object_fit="contain",
+                    elem_id="maps",
+                )
         results = [overlay, table, files]
         outputs = [found, *results, maps, words, note, message]
         gr.on([button.click, text.submit], with_pipe(segment), [image, text, threshold], outputs)

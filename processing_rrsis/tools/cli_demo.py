@@ -43,7 +43,16 @@ def demo(
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"
                 write_examples(folder, preset=preset)
-            app = build_app(
-                pipe, Path(model).name if Path(model).is_dir() else model, read_examples(examples or Path(folder))
-            )
-            app.queue().launch(server_port=port, share=share, **LAUNCH_OPTIONS)
+            app = build_app(pipe, _shown_name(model), read_examples(examples or Path(folder)))
+            try:
+                app.queue().launch(server_port=port, share=share, **LAUNCH_OPTIONS)
+            except OSError as error:
+                if "empty port" not in str(error):
+                    raise
+                raise OSError(f"--port: expected a free one, something uses {port}; choose another") from error
+
+
+def _shown_name(model: str) -> str:
+    """The repository's name; of a folder its last two parts, as in `fianet/best`."""
+    folder = Path(model).expanduser()
+    return "/".join(folder.resolve().parts[-2:]) if folder.is_dir() else model

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import tempfile
 from pathlib import Path
 from string import Template
 
 from .publish_checks import CARD, check_card, find_leaks
-from .publish_push import Publication, PushOptions, RepoFile, check_repo_id, push
+from .publish_push import (
+    Publication,
+    PublishError,
+    PushOptions,
+    RepoFile,
+    check_repo_id,
+    check_token,
+    hub_errors,
+    push,
+    stored_token,
+)
 from .space_examples import write_examples
 
 GRADIO_VERSION = "6.31.0"
@@ -45,8 +56,19 @@ def publish_metric(
         PublishError: The Hub is not reached or refuses; nothing is published by halves.
     """
     check_repo_id(repo_id)
+    _check_metric_name(repo_id)
     options = PushOptions(private, revision, create_pr, dry_run, token)
     return _push_space(metric_files(repo_id), repo_id, options, message="Publish the metric with rrsis")
+
+
+def _check_metric_name(repo_id: str) -> None:
+    """Raise a `ValueError` for a name that `evaluate.load` can't import: its script is called like the repository."""
+    name = repo_id.split("/")[1]
+    if "." in name or name == "app":
+        raise ValueError(
+            f"repository: expected a name without a dot and other than `app`, got {name!r}: evaluate imports the "
+            "metric from a file of the repository's name; take one such as rrsis_iou"
+        )
 
 
 def metric_files(repo_id: str) -> list[RepoFile]:
@@ -95,16 +117,34 @@ def publish_space(
 
     Raises:
         ValueError: A name can't be right.
-        PublishError: The Hub is not reached or refuses; nothing is published by halves.
+        PublishError: The Hub is not reached, refuses, or has no such model; nothing is published by halves.
     """
     check_repo_id(model_id)
     check_repo_id(repo_id)
     options = PushOptions(private, revision, create_pr, dry_run, token)
+    if not dry_run:
+        _check_model_exists(model_id, token)
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         write_examples(folder, preset=preset)
         examples = [RepoFile(f"examples/{path.name}", path) for path in sorted(Path(folder).iterdir())]
         files = [*space_files(model_id, title or model_id.split("/")[1]), *examples]
         return _push_space(files, repo_id, options, message=f"Publish the demo of {model_id} with rrsis")
+
+
+def _check_model_exists(model_id: str, token: str | None) -> None:
+    """Raise a `PublishError` where the page would find no model to load."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    check_token(token)
+    with hub_errors(model_id, token):
+        try:
+            HfApi(token=token).model_info(model_id)
+        except RepositoryNotFoundError:
+            raise PublishError(
+                f"{model_id}: the Hub has no such model, or shows it to others only, so the page would not start; "
+                f"publish it first: rrsis publish model runs/fianet/best {model_id}"
+            ) from None
 
 
 def space_files(model_id: str, title: str) -> list[RepoFile]:
@@ -120,7 +160,15 @@ def space_files(model_id: str, title: str) -> list[RepoFile]:
     from huggingface_hub import constants
 
     page = f"{constants.ENDPOINT}/{model_id}"
-    card = _render("space_card.md", title=title, model_id=model_id, model_id_url=page, gradio_version=GRADIO_VERSION)
+    quoted = json.dumps(title, ensure_ascii=False)  # YAML reads it as it stands, whatever is in it
+    card = _render(
+        "space_card.md",
+        title=quoted,
+        heading=title,
+        model_id=model_id,
+        model_id_url=page,
+        gradio_version=GRADIO_VERSION,
+    )
     return [
         RepoFile(CARD, card.encode()),
         RepoFile("app.py", app.encode()),
@@ -132,7 +180,7 @@ def _push_space(files: list[RepoFile], repo_id: str, options: PushOptions, messa
     """Check and push; pictures of older examples go with the same commit."""
     (card,) = (file for file in files if file.path == CARD)
     problems = check_card(card.read().decode(), fields=("title", "sdk", "app_file", "license"))
-    if problems := [*problems, *find_leaks(files, options.token)]:
+    if problems := [*problems, *find_leaks(files, options.token or stored_token())]:
         raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
     return push(
         sorted(files, key=lambda file: file.path),

@@ -12,12 +12,21 @@ from PIL import Image
 
 from processing_rrsis.tools.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
 from processing_rrsis.tools.publish_checks import check_card
+from processing_rrsis.tools.publish_push import PublishError
 from processing_rrsis.tools.publish_space import metric_files, publish_metric, publish_space, space_files
 
 from .conftest import make_results, refusals, run_publish
 from .loopback import USER
+from .repositories import Repository
 
 MODEL = f"{USER}/lavt"
+
+
+@pytest.fixture(autouse=True)
+def published(hub):
+    """The model of the demos is on the Hub."""
+    repository = hub.repositories["models", MODEL] = Repository(private=False)
+    repository.commit("main", {}, "initial commit")
 
 
 def test_the_demo_with_its_model_and_examples(online, tmp_path):
@@ -41,6 +50,26 @@ def test_the_demo_with_its_model_and_examples(online, tmp_path):
     card = SpaceCard((folder / "README.md").read_text())
     assert (card.data.title, card.data.sdk, card.data.app_file) == ("Find it", "gradio", "app.py")
     assert card.data.models == [MODEL]
+
+
+def test_a_demo_of_a_model_that_is_not_there(online):
+    with pytest.raises(PublishError, match=r"has no such model.*publish it first: rrsis publish model"):
+        publish_space(f"{USER}/nowhere", f"{USER}/demo")
+    assert ("spaces", f"{USER}/demo") not in online.repositories
+    publish_space(f"{USER}/nowhere", f"{USER}/demo", dry_run=True)
+
+
+@pytest.mark.parametrize("title", ["Find: it", "# 1", 'the "dam"', "yes"])
+def test_titles_that_yaml_would_read_otherwise(title):
+    (text,) = (file.read().decode() for file in space_files(MODEL, title) if file.path == "README.md")
+    assert SpaceCard(text).data.title == title
+    assert f"\n# {title}\n" in text
+
+
+@pytest.mark.parametrize("name", ["app", "my.metric"])
+def test_names_under_which_a_metric_does_not_load(name):
+    with pytest.raises(ValueError, match="expected a name without a dot and other than `app`"):
+        publish_metric(f"{USER}/{name}", dry_run=True)
 
 
 def test_the_demos_older_examples_go_with_the_same_commit(online):

@@ -220,6 +220,15 @@ def test_demo_starts_the_app_with_examples(tmp_path, monkeypatch):
     kinds = {type(block).__name__ for block in blocks.blocks.values()}
     assert {"ImageFile", "Textbox", "Slider", "AnnotatedImage", "HighlightedText", "Gallery", "File"} <= kinds
     assert "Dataset" in kinds  # Gradio's name of the list of examples
+    assert f"Model: {tmp_path.name}/best." in str(blocks.config)
+
+    def refuse(self, **options):
+        raise OSError("Cannot find empty port in range: 7899-7899.")
+
+    monkeypatch.setattr(gr.Blocks, "launch", refuse)
+    result = CliRunner().invoke(command_line, ["demo", "--model", str(folder), "--port", "7899"])
+    assert result.exit_code == 1
+    assert "--port: expected a free one, something uses 7899" in result.output
     result = CliRunner().invoke(command_line, ["demo", "--model", str(folder), "--examples", str(tmp_path)])
     assert result.exit_code == 1
     assert "examples.json" in result.output
