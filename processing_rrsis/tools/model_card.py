@@ -216,7 +216,7 @@ def render_model_card(facts: ModelCardFacts) -> str:
         starting_weights=_known(facts.starting_weights, "not recorded"),
         parameters=_known(facts.parameters, "not recorded"),
         selection=_known(facts.selection, "not recorded"),
-        seed="not recorded" if facts.seed is None else str(facts.seed),
+        seed="not recorded" if facts.seed is None else f"{facts.seed}; one run, its spread over seeds {NOT_MEASURED}",
         training_time=minutes or NOT_MEASURED,
         hardware=_known(facts.hardware, "not recorded"),
         software=software or "not recorded",
@@ -241,7 +241,7 @@ def _metadata(facts: ModelCardFacts, name: str) -> ModelCardData:
             metric_value=round(value, 2),
         )
         for split, results in facts.results.items()
-        if "expression" in results
+        if "expression" in results and not _is_all_absent(result_dict(results["expression"]))
         for score, value in result_dict(results["expression"])["overall"].items()
         if score in SCORES and value is not None and not math.isnan(value)
     ]
@@ -275,7 +275,7 @@ def _split_section(facts: ModelCardFacts, split: str) -> str:
     settings = f"Scored at {first['resolution']}, threshold {first['threshold']}, n = {first['overall']['n']:,}."
     parts = [f"{heading}\n{settings}"]
     ceilings = facts.ceilings if split == "test" else None
-    if (first.get("absent") or {}).get("n") == first["overall"]["n"]:
+    if _is_all_absent(first):
         parts.append("The named object is not in these images, so every IoU is 0 by definition.")
     else:
         parts.append(overall_table(results, title=split, ceilings=ceilings).to_markdown())
@@ -290,6 +290,11 @@ def _split_section(facts: ModelCardFacts, split: str) -> str:
         scores = f"mIoU {score_text(native['mIoU'])}, oIoU {score_text(native['oIoU'])}"
         parts.append(f"At each mask's own size, with the expressions: {scores}.")
     return "\n\n".join(parts)
+
+
+def _is_all_absent(result: Mapping[str, Any]) -> bool:
+    """Whether the named object is in none of the images: IoU is 0 there whatever a model does."""
+    return (result.get("absent") or {}).get("n") == result["overall"]["n"]
 
 
 def _absent_sentence(absent: Mapping[str, float]) -> str:

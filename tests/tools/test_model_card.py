@@ -66,6 +66,7 @@ def test_card_of_a_measured_run():
     card = ModelCard(text)
     measured = {(r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
     assert measured["test", "mIoU"] == 61.26
+    assert "test_absent" not in {split for split, _ in measured}  # IoU is 0 there whatever the model does
     assert measured["test", "Pr@0.9"] == 9.0
     assert {r.metric_type for r in card.data.eval_results} >= {"mean_iou", "overall_iou", "precision_at_0.5"}
     assert all(r.dataset_name == "SyntheticRS" for r in card.data.eval_results)
@@ -78,6 +79,7 @@ def test_card_of_a_measured_run():
     assert "12.5 % got an empty mask; on average 3.2 % of the image was marked" in text
     assert "At each mask's own size, with the expressions: mIoU 60.0, oIoU 62.0." in text
     assert "| parameters | 2,345,678 |" in text
+    assert "| seed | 0; one run, its spread over seeds not measured |" in text
     assert "| training time | 10.0 min |" in text
     assert "- Relations stay at the level of the category." in text
     assert 'model="someone/rrsis-fianet-synthetic"' in text
