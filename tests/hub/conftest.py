@@ -1,5 +1,6 @@
 """The loopback Hub, tiny model folders as a run leaves them, and processes that talk to the Hub."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -108,7 +109,7 @@ def run_stranger(hub, home, script, *arguments, token=None):
 
     Set RRSIS_STRANGER_PATHS to folders, separated like PATH, that go first: another transformers, say.
     """
-    homes = (Path(package.__file__).parents[1] for package in (transformers, torch))
+    homes = tuple(Path(package.__file__).parents[1] for package in (transformers, torch))
     more = [path for path in os.environ.get("RRSIS_STRANGER_PATHS", "").split(os.pathsep) if path]
     paths = map(str, (*more, *homes, *map(sysconfig.get_path, ("purelib", "platlib"))))
     # -I: no PYTHONPATH, no working directory; -S: no .pth file, so no editable install
@@ -123,5 +124,8 @@ def run_stranger(hub, home, script, *arguments, token=None):
     )
     assert run.returncode == 0, run.stderr[-4000:]
     assert token is None or token not in run.stdout + run.stderr
+    expected = next(importlib.metadata.distributions(name="transformers", path=[*more, *map(str, homes)])).version
     line = next(line for line in run.stdout.splitlines() if line.startswith("REPORT "))
-    return json.loads(line.removeprefix("REPORT "))
+    report = json.loads(line.removeprefix("REPORT "))
+    assert report["transformers"] == expected, "the stranger ran with another transformers than asked for"
+    return report

@@ -3,6 +3,7 @@
 Arguments: folders to import from, the data set's repository, the metric's.
 """
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ if __name__ == "__main__":
     scores = module.compute(predictions=[[[1, 1], [0, 0]]], references=[[[1, 0], [0, 0]]])
     counts = evaluate.load(metric, "counts").compute(predictions=[1], references=[4])
     report = {
+        "transformers": importlib.metadata.version("transformers"),
         "rows": {split: [fingerprint(row) for row in rows] for split, rows in whole.items()},
         "streamed": {split: [fingerprint(row) for row in rows] for split, rows in streams.items()},
         "mask": [first["mask"].mode, sorted(np.unique(first["mask"]).tolist())],
