@@ -222,6 +222,26 @@ def test_one_image_is_prepared_once_for_all_expressions(pipe, monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 5])
+def test_one_image_is_encoded_once_for_all_expressions(pipe, files, monkeypatch, batch_size):
+    texts = ["a ship", "a dam", "the road on the left", "a ship"]
+    alone = [pipe(str(files / "rgb.png"), text=text, output="probability") for text in texts]
+    calls = []
+    original = type(pipe.model).encode_image
+    monkeypatch.setattr(type(pipe.model), "encode_image", lambda self, x: calls.append(len(x)) or original(self, x))
+    together = pipe(str(files / "rgb.png"), text=texts, output="probability", batch_size=batch_size)
+    assert calls == [1]
+    assert [result["label"] for result in together] == texts
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other["probability"], one["probability"], atol=1e-5)
+        assert other["mask"].tobytes() == one["mask"].tobytes()
+
+
+def test_a_batch_size_that_is_none(pipe):
+    with pytest.raises(ValueError, match="batch_size: expected an integer of at least 1, got -1"):
+        pipe(Image.new("RGB", (30, 20)), text=["a ship", "a dam"], batch_size=-1)
+
+
 IMAGE = Image.new("RGB", (8, 8))
 
 
