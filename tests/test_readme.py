@@ -28,6 +28,7 @@ def test_each_command_is_one_line_that_installs_and_runs(comment, words):
 
 def test_python_runs_as_printed(run_dir, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(code.splitlines()) == 8
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "fianet").symlink_to(run_dir)
     Image.new("RGB", (90, 60), (90, 120, 70)).save(tmp_path / "image.png")

@@ -115,6 +115,7 @@ class TrainingArguments:
     report_to: str = option("none", "Trackers beside metrics.jsonl: tensorboard, wandb, joined with commas.")
     panel_samples: int = option(8, "Validation samples drawn at every evaluation in panels/; 0 for none.")
     push_to_hub: str | None = option(None, "Publish best/ at the end: user/name on the Hub; see `rrsis publish`.")
+    hub_private: bool = option(False, "With --push_to_hub: only you can see the repository.")
     # The machine
     num_workers: int = option(1, "Processes that load data, per training process.")
     cpu_threads: int | None = option(
@@ -169,6 +170,25 @@ def check_arguments(arguments: TrainingArguments) -> None:
     if arguments.augmentation is not None:
         Augmentation.from_name(arguments.augmentation)
     check_trackers(arguments.report_to)
+    check_push(arguments.push_to_hub)
+
+
+def check_push(repo_id: str | None) -> None:
+    """Raise before the training what would stop the push after it.
+
+    Raises:
+        ValueError: No name of a repository, or nobody is logged in.
+        PublishError: A token that can't be sent.
+    """
+    if repo_id is None:
+        return
+    from ..tools.publish_push import check_repo_id, check_token, stored_token
+
+    check_repo_id(repo_id)
+    token = stored_token()
+    check_token(token)
+    if token is None:
+        raise ValueError("--push_to_hub: not logged in; run `hf auth login` or set HF_TOKEN before the training")
 
 
 def resolve_recipe(arguments: TrainingArguments) -> Recipe:

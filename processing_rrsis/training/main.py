@@ -57,8 +57,8 @@ def push(run: Run) -> None:
     if run.args.push_to_hub is not None and run.accelerator.is_main_process:
         from ..tools.publish import publish_model
 
-        published = publish_model(run.output_dir / "best", run.args.push_to_hub)
-        run.watch.say(f"Published: {published.url}")
+        published = publish_model(run.output_dir / "best", run.args.push_to_hub, private=run.args.hub_private)
+        run.watch.say(f"{'Unchanged' if published.is_unchanged else 'Published'}: {published.url}")
 
 
 def run_command(description: str) -> int:

@@ -12,6 +12,7 @@ from transformers import AutoModel
 
 from processing_rrsis.tools.publish import complete_card, publish_model
 from processing_rrsis.tools.publish_push import PublishError, size_in_bytes
+from processing_rrsis.training.arguments import check_push
 from processing_rrsis.training.main import push
 
 from .conftest import run_publish, write_run
@@ -67,7 +68,7 @@ def test_publishing_the_same_again_says_that_nothing_changed(online, best, tmp_p
 def test_training_pushes_what_it_selected(online, best):
     lines = []
     run = SimpleNamespace(
-        args=SimpleNamespace(push_to_hub=REPO),
+        args=SimpleNamespace(push_to_hub=REPO, hub_private=True),
         accelerator=SimpleNamespace(is_main_process=True),
         output_dir=best.parent,
         watch=SimpleNamespace(say=lines.append),
@@ -75,9 +76,22 @@ def test_training_pushes_what_it_selected(online, best):
     push(run)
     assert lines == [f"Published: {online.url}/{REPO}"]
     assert "model.safetensors" in online.repository(REPO).files()
+    assert online.repository(REPO).private
+    push(run)
+    assert lines[1:] == [f"Unchanged: {online.url}/{REPO}"]
     run.args.push_to_hub = None
     push(run)
-    assert len(lines) == 1
+    assert len(lines) == 2
+
+
+def test_what_would_stop_the_push_stops_the_training(online, monkeypatch):
+    check_push(REPO)
+    check_push(None)
+    with pytest.raises(ValueError, match="expected user/name"):
+        check_push("lavt")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(ValueError, match=r"--push_to_hub: not logged in.*before the training"):
+        check_push(REPO)
 
 
 def test_the_card_is_completed_once():
