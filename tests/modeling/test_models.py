@@ -115,8 +115,10 @@ def test_wrong_shapes_say_what_was_expected(name):
     inputs = tiny_inputs()
     with pytest.raises(ValueError, match="at least 32, got"):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][:, :, :20]})
-    with pytest.raises(ValueError, match="Repeat the image"):
-        model(**{**inputs, "pixel_values": inputs["pixel_values"][:1]})
+    with pytest.raises(ValueError, match="got `pixel_values` of 3 images and `input_ids` of 2 expressions"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"].repeat(2, 1, 1, 1)[:3]})
+    with pytest.raises(ValueError, match=r"`input_ids` must be \(batch, length\), got \(7,\)"):
+        model(**{**inputs, "input_ids": inputs["input_ids"][0]})
     with pytest.raises(ValueError, match="at most 32 tokens"):
         model(**tiny_inputs(length=40))
     with pytest.raises(ValueError, match="shape of `input_ids`"):
