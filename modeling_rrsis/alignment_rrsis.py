@@ -94,13 +94,24 @@ class PixelWordAttention(nn.Module):
         scores = query @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
         weights = scores.softmax(-1).to(value.dtype)
         # What a word gives to a pixel that attends to it alone, by head (B, heads, L, C); a pixel's weights sum to 1.
-        width = value.shape[-1] // self.num_heads
-        shares = zip(value.split(width, dim=-1), self.output.weight.split(width, dim=1), strict=True)
-        given = torch.stack([F.linear(part, kernel) for part, kernel in shares], dim=1)
-        given = given + self.output.bias / self.num_heads
+        given = self.output(self._heads_apart(value)) - self._surplus_bias(value)
         if self.use_norm:
             return _mix_normalised(weights, given).to(given.dtype), weights
         return _flat_heads(weights) @ given.flatten(1, 2), weights
+
+    def _heads_apart(self, value: Tensor) -> Tensor:
+        """Values (B, L, C) to (B, heads, L, C), zero outside each head's channels."""
+        if self.num_heads == 1:
+            return value.unsqueeze(1)
+        heads = torch.eye(self.num_heads, dtype=value.dtype, device=value.device)
+        own = heads.repeat_interleave(value.shape[-1] // self.num_heads, dim=1)
+        return value.unsqueeze(1) * own.unsqueeze(1)
+
+    def _surplus_bias(self, value: Tensor) -> Tensor | float:
+        """The output's bias once for each head but one: the heads' parts are added up, each with the bias in it."""
+        if self.num_heads == 1:
+            return 0.0
+        return self.output(value.new_zeros(value.shape[-1])) * (1 - 1 / self.num_heads)
 
     def _centred_query(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Queries minus their mean over the pixels (B, N, C), and one over their deviation, float32 (B, 1, C)."""

@@ -6,7 +6,8 @@ the lower resolution, a quarter of the pixels, and the upsampling puts the taps 
 axis, which holds the interpolation and the shift of the tap.
 
 [`conv3x3`] is the plain convolution with another backward pass: the gradient of the kernels is one matrix product a
-tap, where oneDNN's own takes several times as long without AVX-512.
+tap, where oneDNN's own takes several times as long without AVX-512. [`conv3x3_of_norm`] also makes its input, a
+BatchNorm and a ReLU, again in the backward pass instead of keeping it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
@@ -110,12 +111,42 @@ class _Conv3x3(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
-        grad_x = grad_weight = None
-        if needs_x:
-            grad_x = conv2d_input(list(x.shape), weight, grad, padding=1)
-        if needs_weight:
-            grad_weight = _kernel_gradient(x, grad)
-        return grad_x, grad_weight
+        grad_x = conv2d_input(list(x.shape), weight, grad, padding=1) if needs_x else None
+        return grad_x, _kernel_gradient(x, grad) if needs_weight else None
+
+
+def conv3x3_of_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
+    """`conv3x3(norm(x).relu(), weight)` for a BatchNorm in training that has a momentum."""
+    return _Conv3x3OfNorm.apply(x, norm.weight, norm.bias, weight, norm)
+
+
+class _Conv3x3OfNorm(torch.autograd.Function):
+    """BatchNorm, ReLU and a 3×3 convolution, of which the BatchNorm's input and statistics are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        running = norm.running_mean, norm.running_var
+        normalised, mean, rstd = torch.native_batch_norm(x, gain, shift, *running, True, norm.momentum, norm.eps)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        ctx.save_for_backward(x, gain, shift, weight, mean, rstd)
+        ctx.eps = norm.eps
+        return F.conv2d(normalised.relu_(), weight, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, shift, weight, mean, rstd = ctx.saved_tensors
+        needs_x, needs_gain, needs_shift, needs_weight, _ = ctx.needs_input_grad
+        activated = torch.native_batch_norm(x, gain, shift, None, None, True, 0.0, ctx.eps)[0].relu_()
+        grad_weight = _kernel_gradient(activated, grad) if needs_weight else None
+        wanted = [needs_x, needs_gain, needs_shift]
+        if not any(wanted):
+            return None, None, None, grad_weight, None
+        grad = conv2d_input(list(x.shape), weight, grad, padding=1)
+        grad = torch.ops.aten.threshold_backward(grad, activated, 0)
+        grads = torch.ops.aten.native_batch_norm_backward(grad, x, gain, None, None, mean, rstd, True, ctx.eps, wanted)
+        return (*grads, grad_weight, None)
 
 
 def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:

@@ -21,11 +21,13 @@ from transformers.utils import ModelOutput
 
 from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
-from .convolution_rrsis import conv3x3, conv_of_upsampled
+from .convolution_rrsis import conv3x3, conv3x3_of_norm, conv_of_upsampled
+from .inputs_rrsis import check_given_once, check_images, check_pairs, check_text, select_states
 from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
+from .recomputed_rrsis import is_plain
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
-MIN_IMAGE_SIZE = 32
+NUMBERS_AT_A_TIME = 2**23  # of the decoder's widest map, 32 MiB in float32: beyond, memory is slower than arithmetic
 
 
 @dataclass
@@ -50,6 +52,20 @@ class ReferringSegmentationOutput(ModelOutput):
     hidden_states: tuple[Tensor | None, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     loss_dict: dict[str, Tensor] | None = None
+
+
+def join_outputs(parts: list[ReferringSegmentationOutput]) -> ReferringSegmentationOutput:
+    """One output of the outputs of a batch's parts, without losses."""
+
+    def join(states: Sequence[Any]) -> Any:
+        if states[0] is None:
+            return None
+        return (
+            torch.cat(list(states)) if isinstance(states[0], Tensor) else tuple(map(join, zip(*states, strict=True)))
+        )
+
+    names = ("logits", "hidden_states", "attentions")
+    return ReferringSegmentationOutput(**{name: join([getattr(part, name) for part in parts]) for name in names})
 
 
 class ImageFeatures(NamedTuple):
@@ -127,14 +143,19 @@ class ConvBlock(nn.Module):
         # On a CPU a convolution costs what its multiplications cost, in half precision the interpolation would lose
         # digits, and a compiler or another runtime has its own ways.
         is_wide = stage.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        if stage.device.type == "cpu" and is_wide and not torch.compiler.is_compiling():
+        is_eager_cpu = stage.device.type == "cpu" and is_wide and not torch.compiler.is_compiling()
+        if is_eager_cpu and is_plain(self.conv1, nn.Conv2d) and is_plain(self.conv2, nn.Conv2d):
             kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
             size = (stage.shape[-2], stage.shape[-1])
             x = conv_of_upsampled(top, kernels[0], size=size).add_(conv3x3(stage, kernels[1]))
-            return self.norm2(conv3x3(self.norm1(x).relu_(), self.conv2.weight)).relu_()
-        top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
-        x = self.norm1(self.conv1(torch.cat([top, stage], dim=1))).relu_()
-        return self.norm2(self.conv2(x)).relu_()
+            if self.norm1.training and self.norm1.momentum is not None and is_plain(self.norm1, nn.BatchNorm2d):
+                x = conv3x3_of_norm(self.norm1, x, self.conv2.weight)
+            else:
+                x = conv3x3(self.norm1(x).relu_(), self.conv2.weight)
+        else:
+            top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
+            x = self.conv2(self.norm1(self.conv1(torch.cat([top, stage], dim=1))).relu_())
+        return self.norm2(x).relu_()
 
 
 class SegmentationDecoder(nn.Module):
@@ -298,6 +319,27 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         first_stage = self.vision.forward_stage(0, self.vision.embed(pixel_values.to(self.dtype)))
         return ImageFeatures(first_stage, (pixel_values.shape[-2], pixel_values.shape[-1]))
 
+    def split_rows(
+        self, image: ImageFeatures, text: tuple[TextFeatures, ...]
+    ) -> list[tuple[ImageFeatures, tuple[TextFeatures, ...]]]:
+        """Cut a batch into parts whose maps stay in a CPU's cache; elsewhere and where gradients follow, one part.
+
+        In evaluation no row of a batch knows of the others, so the numbers are the same up to rounding.
+        """
+        num_images, num_texts = len(image.first_stage), len(text[0].words)
+        size = max(num_images, num_texts)
+        is_eager_cpu = image.first_stage.device.type == "cpu" and not torch.compiler.is_compiling()
+        if is_eager_cpu and not self.training and not torch.is_grad_enabled():
+            pixels = image.first_stage.shape[1] * image.first_stage.shape[2]
+            size = max(1, NUMBERS_AT_A_TIME // (pixels * self.hidden_size))
+        parts = []
+        for start in range(0, max(num_images, num_texts), size):
+            rows = slice(start, start + size)
+            stage = image.first_stage if num_images == 1 else image.first_stage[rows]
+            words = text if num_texts == 1 else tuple(TextFeatures(*(part[rows] for part in each)) for each in text)
+            parts.append((ImageFeatures(stage, image.size), words))
+        return parts
+
     def fuse(self, image: ImageFeatures, text: tuple[TextFeatures, ...]) -> list[StageState]:
         """The four stages, the expressions fused into each; a single image or expression goes with all others."""
         stages: list[StageState] = []
@@ -389,6 +431,12 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             image_features = self.encode_image(cast(Tensor, pixel_values))
         if not torch.compiler.is_compiling():  # sizes may be symbols there, of which nothing can be said
             check_pairs(len(image_features.first_stage), len(text_features[0].words))
+        parts = self.split_rows(image_features, text_features) if labels is None else []
+        if len(parts) > 1:
+            wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+            rows = [self.forward(image_features=i, text_features=t, return_dict=True, **wanted) for i, t in parts]
+            output = join_outputs(cast(list[ReferringSegmentationOutput], rows))
+            return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
         stages = self.fuse(image_features, text_features)
         features = [tokens_to_map(stage.output, stage.size) for stage in stages]
         # Step 3: log-odds at a quarter of the size, upsampled to the image
@@ -448,61 +496,3 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         model.vision.load_state_dict(swin_state)
         model.text_encoder.load_state_dict(bert.state_dict())
         return model
-
-
-def check_given_once(name: str, value: Any, features_name: str, features: Any) -> None:
-    """Raise a `ValueError` unless exactly one of an input and its features is given."""
-    if (value is None) == (features is None):
-        raise ValueError(
-            f"expected either `{name}` or `{features_name}`, got {'neither' if value is None else 'both'}. The "
-            "processor makes the former: `processor(images=, text=)`."
-        )
-
-
-def check_images(pixel_values: Tensor) -> None:
-    """Raise a `ValueError` unless images are (B, 3, H, W) with H, W ≥ 32."""
-    if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
-        raise ValueError(
-            f"`pixel_values` must be (batch, 3, height, width) with height and width of at least {MIN_IMAGE_SIZE}, "
-            f"got {tuple(pixel_values.shape)}. The processor makes it from an image: `processor(images=, text=)`."
-        )
-
-
-def check_pairs(num_images: int, num_expressions: int) -> None:
-    """Raise a `ValueError` unless there are as many images as expressions, or a single one of either."""
-    if num_images != num_expressions and 1 not in (num_images, num_expressions):
-        raise ValueError(
-            "expected one expression per image, several expressions on one image or one expression for several "
-            f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
-        )
-
-
-def check_text(input_ids: Tensor, masks: tuple[Tensor | None, ...], limit: int) -> None:
-    """Raise a `ValueError` unless masks have the shape of the indices and the expression fits the text encoder."""
-    if input_ids.ndim != 2:
-        raise ValueError(f"`input_ids` must be (batch, length), got {tuple(input_ids.shape)}.")
-    if input_ids.shape[1] > limit:
-        raise ValueError(
-            f"`input_ids` may hold at most {limit} tokens, the text encoder's positions, got {input_ids.shape[1]}. "
-            "The processor's `max_length` cuts longer expressions."
-        )
-    for mask in masks:
-        if mask is not None and mask.shape != input_ids.shape:
-            raise ValueError(
-                f"Masks of the text must have the shape of `input_ids`, here {tuple(input_ids.shape)}, got "
-                f"{tuple(mask.shape)}. The processor makes all of them together."
-            )
-
-
-def select_states(states: list[Tensor], wanted: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
-    """All states or none of them; with indices (negative from the end), `None` in place of each other state."""
-    if isinstance(wanted, bool):
-        return tuple(states) if wanted else None
-    outside = [index for index in wanted if not -len(states) <= index < len(states)]
-    if outside:
-        raise ValueError(
-            f"`output_hidden_states` must be a bool or indices of {len(states)} stages, from {-len(states)} to "
-            f"{len(states) - 1}, got {outside}."
-        )
-    chosen = {index % len(states) for index in wanted}
-    return tuple(state if index in chosen else None for index, state in enumerate(states))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp, PatchEmbed
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
     SwinTransformer,
     SwinTransformerBlock,
@@ -22,9 +22,9 @@ from timm.models.swin_transformer import (
     checkpoint_filter_fn,
 )
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .configuration_rrsis import LAVTConfig
+from .recomputed_rrsis import feed_forward
 from .windows_rrsis import pad_to_multiple, planned_window_attention, round_up, shift_mask, window_attention
 
 
@@ -75,36 +75,8 @@ class SwinVisionEncoder(nn.Module):
     @staticmethod
     def _block(block: SwinTransformerBlock, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """One Swin block on (B, h, w, C)."""
-        x = x + block.drop_path1(attend(block.norm1(x)))
-        return x + block.drop_path2(feed_forward(block.mlp, block.norm2(x)))
-
-
-def feed_forward(mlp: Mlp, x: Tensor) -> Tensor:
-    """Two-layer perceptron of timm; in training on a CPU, the output of the GELU is not kept but made again."""
-    has_dropout = mlp.training and mlp.drop1.p > 0
-    is_plain = isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none" and not has_dropout
-    if x.device.type != "cpu" or not is_plain or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return mlp(x)
-    if torch.is_autocast_enabled("cpu"):
-        return mlp(x)
-    return mlp.drop2(_LinearOfGelu.apply(mlp.fc1(x), mlp.fc2.weight, mlp.fc2.bias))
-
-
-class _LinearOfGelu(torch.autograd.Function):
-    """linear(gelu(x)), of which x alone is kept: the widest tensor of a block once instead of twice."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.linear(F.gelu(x), weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)
-        grad_weight = rows.t() @ F.gelu(x).flatten(0, -2)
-        return torch.ops.aten.gelu_backward(grad @ weight, x), grad_weight, rows.sum(0)
+        x = x + block.drop_path1(attend(x))
+        return x + block.drop_path2(feed_forward(block.norm2, block.mlp, x))
 
 
 def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:

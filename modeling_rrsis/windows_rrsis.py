@@ -23,6 +23,8 @@ from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, 
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .recomputed_rrsis import linear_of_norm
+
 SCORES = 2**20  # attention scores at a time in the backward pass, 4 MiB in float32
 MASKED = -100.0  # added to the scores between pixels that were no neighbours before the shift, as published
 
@@ -103,11 +105,11 @@ def plan_windows(
 
 
 def planned_window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
-    """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C), by the plan for this size."""
+    """LayerNorm and (shifted-)window attention of a timm Swin block on (B, h, w, C), by the plan for this size."""
     attention = block.attn
     batch, height, width, channels = x.shape
     plan = plan_windows(batch, height, width, tuple(attention.window_size), tuple(block.shift_size), x.device)
-    projected = attention.qkv(F.embedding(plan.order, x.reshape(-1, channels)))
+    projected = linear_of_norm(block.norm1, attention.qkv, F.embedding(plan.order, x.reshape(-1, channels)))
     parts = projected.split([group.num_windows * group.num_pixels for group in plan.groups])
     attended = [attend_in_group(attention, part, group) for part, group in zip(parts, plan.groups, strict=True)]
     merged = attended[0] if len(attended) == 1 else torch.cat(attended)
@@ -150,11 +152,11 @@ def padding_projection(attention: WindowAttention, projected: Tensor) -> Tensor:
 
 
 def window_attention(block: SwinTransformerBlock, x: Tensor, mask: Tensor | None) -> Tensor:
-    """(Shifted-)window attention of a timm Swin block on normalised (B, h, w, C); `mask` as of [`shift_mask`]."""
+    """LayerNorm and (shifted-)window attention of a timm Swin block on (B, h, w, C); `mask` as of [`shift_mask`]."""
     attention = block.attn
     height, width = x.shape[1:3]
     window = attention.window_size
-    x = pad_to_multiple(x, window)
+    x = pad_to_multiple(block.norm1(x), window)
     padded_height, padded_width = x.shape[1:3]
     if mask is not None:
         x = torch.roll(x, shifts=(-block.shift_size[0], -block.shift_size[1]), dims=(1, 2))

@@ -48,3 +48,16 @@ def test_a_single_word_is_silenced_by_the_norm():
     out, weights = attention(torch.randn(1, 11, 8).double(), text)
     assert out.abs().max() < 1e-9
     assert weights[0, 0, :, 2].tolist() == [1.0] * 11
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_an_output_layer_put_in_is_called(num_heads):
+    """As adapters and quantisation do: the layer is replaced and its weight is another one's."""
+    torch.manual_seed(0)
+    attention = PixelWordAttention(8, 6, num_heads=num_heads, use_norm=False).double()
+    text = TextFeatures(torch.randn(1, 5, 6).double(), torch.ones(1, 5))
+    pixels = torch.randn(1, 11, 8).double()
+    plain = attention(pixels, text)[0]
+    attention.output = torch.nn.Sequential(attention.output, torch.nn.Linear(8, 8).double())
+    expected = attention.output[1](plain)
+    torch.testing.assert_close(attention(pixels, text)[0], expected)

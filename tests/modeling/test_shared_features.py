@@ -74,6 +74,32 @@ def test_equal_rows_are_read_once(model):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("num_images", [1, 5])
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_rows_go_through_a_cpu_in_parts(model, monkeypatch, num_images, return_dict):
+    """Parts of two rows of five; what comes back is what the whole batch gives, states and attentions too."""
+    inputs = inputs_of(5)
+    inputs["pixel_values"] = inputs["pixel_values"][:num_images]
+    wanted = {"output_attentions": True, "output_hidden_states": [1, 3], "return_dict": return_dict}
+    expected = model(**inputs, **wanted)
+    sizes = []
+    fuse = model.fuse
+
+    def watched(image, text):
+        sizes.append(len(text[0].words))
+        return fuse(image, text)
+
+    monkeypatch.setattr(model, "fuse", watched)
+    quarter = 18 * 14 * model.hidden_size
+    monkeypatch.setattr("modeling_rrsis.modeling_lavt.NUMBERS_AT_A_TIME", 2 * quarter)
+    torch.testing.assert_close(model(**inputs, **wanted), expected)
+    assert sizes == [2, 2, 1]
+    with torch.enable_grad():
+        model(**inputs)
+    assert sizes[3:] == [5]
+
+
+@torch.no_grad()
 def test_what_does_not_go_together_is_refused(model):
     inputs = inputs_of(3)
     with pytest.raises(ValueError, match="of 2 images and `input_ids` of 3 expressions"):

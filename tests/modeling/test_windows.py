@@ -30,7 +30,7 @@ def make_block(shifted):
         strict_img_size=False,
     )
     block = swin.layers[0].blocks[int(shifted)].double()
-    for parameter in block.attn.parameters():
+    for parameter in (*block.norm1.parameters(), *block.attn.parameters()):
         torch.nn.init.normal_(parameter)
     return block.eval()
 
@@ -47,7 +47,7 @@ def test_both_ways_give_the_same(shifted, size):
     results = [attention(block, x) for attention in (padded, planned_window_attention)]
     torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-9)
     weight = torch.randn_like(results[0])
-    inputs = [x, *block.attn.parameters()]
+    inputs = [x, *block.norm1.parameters(), *block.attn.parameters()]
     gradients = [torch.autograd.grad((result * weight).sum(), inputs) for result in results]
     for expected, found in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
@@ -58,7 +58,7 @@ def test_both_ways_give_the_same(shifted, size):
 def test_without_padding_and_shift_it_is_timms():
     block = make_block(shifted=False)
     x = torch.randn(1, 4, 4, 8, dtype=torch.float64)
-    expected = block.attn(x.view(1, 16, 8)).view(1, 4, 4, 8)
+    expected = block.attn(block.norm1(x).view(1, 16, 8)).view(1, 4, 4, 8)
     torch.testing.assert_close(planned_window_attention(block, x), expected)
 
 

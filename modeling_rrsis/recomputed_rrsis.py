@@ -1,0 +1,103 @@
+"""Linear layers whose input is cheap to make: in training on a CPU it is not kept but made again.
+
+The widest tensors of a transformer block are the outputs of its LayerNorms and of its GELU, each kept only for the
+gradient of the linear layer behind it. All functions here give the numbers of the plain modules, bit for bit forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer does what its class says, so that its weights may be used without calling it.
+
+    Not so for subclasses and layers that stand in for it (LoRA, quantised ones), and for layers with hooks or with a
+    `forward` of their own.
+    """
+    has_hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return type(layer) is kind and not has_hooks and "forward" not in vars(layer)
+
+
+def keeps_for_backward(x: Tensor) -> bool:
+    """Whether eager PyTorch on a CPU, without autocast, would keep intermediate results of `x` for a backward pass."""
+    is_eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return is_eager_cpu and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+def linear_of_norm(norm: nn.LayerNorm, linear: nn.Linear, x: Tensor) -> Tensor:
+    """`linear(norm(x))` of float (..., C)."""
+    if keeps_for_backward(x) and is_plain(norm, nn.LayerNorm) and is_plain(linear, nn.Linear):
+        return _LinearOfNorm.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
+    return linear(norm(x))
+
+
+def feed_forward(norm: nn.LayerNorm, mlp: Mlp, x: Tensor) -> Tensor:
+    """`mlp(norm(x))` of float (..., C), timm's perceptron of two layers."""
+    has_dropout = mlp.training and mlp.drop1.p > 0
+    is_usual = is_plain(mlp.act, nn.GELU) and mlp.act.approximate == "none" and isinstance(mlp.norm, nn.Identity)
+    if has_dropout or not is_usual or not keeps_for_backward(x) or not is_plain(mlp.fc2, nn.Linear):
+        return mlp(norm(x))
+    return mlp.drop2(_LinearOfGelu.apply(linear_of_norm(norm, mlp.fc1, x), mlp.fc2.weight, mlp.fc2.bias))
+
+
+class _LinearOfNorm(torch.autograd.Function):
+    """linear(layer_norm(x)), of which x and the two statistics of each row are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        normalised, mean, rstd = torch.native_layer_norm(x, gain.shape, gain, shift, eps)
+        ctx.save_for_backward(x, mean, rstd, gain, shift, weight)
+        ctx.eps = eps
+        return F.linear(normalised, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, mean, rstd, gain, shift, weight = ctx.saved_tensors
+        needs_x, needs_gain, needs_shift, _, needs_weight, needs_bias = ctx.needs_input_grad
+        grad_x = grad_gain = grad_shift = grad_weight = None
+        if needs_weight:
+            normalised = F.layer_norm(x, gain.shape, gain, shift, ctx.eps)
+            grad_weight = _rows(grad).t() @ _rows(normalised)
+        if needs_x or needs_gain or needs_shift:
+            wanted = [needs_x, needs_gain, needs_shift]
+            grad_x, grad_gain, grad_shift = torch.ops.aten.native_layer_norm_backward(
+                grad @ weight, x, gain.shape, mean, rstd, gain, shift, wanted
+            )
+        return grad_x, grad_gain, grad_shift, None, grad_weight, _rows(grad).sum(0) if needs_bias else None
+
+
+class _LinearOfGelu(torch.autograd.Function):
+    """linear(gelu(x)), of which x alone is kept: the widest tensor of a block once instead of twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(F.gelu(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            torch.ops.aten.gelu_backward(grad @ weight, x) if needs_x else None,
+            _rows(grad).t() @ _rows(F.gelu(x)) if needs_weight else None,
+            _rows(grad).sum(0) if needs_bias else None,
+        )
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(..., C) to (rows, C)."""
+    return x.flatten(0, -2)
