@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers.utils import logging
+
+from .affinity_rrsis import AUTO, affinity_row_sums
 
 logger = logging.get_logger(__name__)
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
-TILE_NUMBERS = 2**23
 
 
 class BatchPart(NamedTuple):
@@ -125,60 +125,45 @@ def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: Batc
     return loss.sum() * part.num_parts if reduction == "sum" else loss.mean()
 
 
-def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None) -> Tensor:
+def affinity_loss(
+    features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None, form: str = AUTO
+) -> Tensor:
     """Affinity alignment ‖A_F ⊙ S − S‖²_F of DANet, equations 1 to 3, averaged over the batch.
 
     A_F is the row-softmax of the cosine similarities of the features, S the row-softmax of â âᵀ. S has two values in
-    a foreground row and one in a background row, so four sums per row suffice and no N×N matrix is stored: rows are
-    taken in tiles that the backward pass recomputes, and memory grows linearly with N.
+    a foreground row and one in a background row, so four sums per row suffice and no N×N matrix is stored: what the
+    sums are made of is made again in the backward pass, and memory grows linearly with N.
 
     Args:
         features: float (B, N, C), the pixels of one stage.
         labels: bool or 0/1 (B, N), the hard text-to-visual activation â. No gradient flows through it.
         temperature: Divisor of the arguments of both softmaxes; 1.0 is the paper.
-        tile_rows: Rows of A_F held at a time; by default as many as make 2²³ numbers over the batch (32 MiB in
-            float32), of which a tile needs about seven times that.
+        tile_rows: Rows of A_F held at a time in the tiled form; by default as many as suit the device.
+        form: `"tiled"`, plain PyTorch; `"triton"`, one kernel each way on NVIDIA GPUs; `"auto"`, the latter where it
+            runs.
 
     Returns:
         Scalar in the features' precision (at least float32).
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     foreground = labels.detach().to(features.dtype)
-    unit = F.normalize(features, dim=-1)
-    if tile_rows is None:
-        tile_rows = max(1, TILE_NUMBERS // (features.shape[0] * features.shape[1]))
-    cost = [
-        checkpoint(_affinity_row_cost, unit, foreground, start, tile_rows, temperature, use_reentrant=False)
-        for start in range(0, unit.shape[1], tile_rows)
-    ]
-    return torch.stack(cost).sum(0).mean()
+    sums = affinity_row_sums(F.normalize(features, dim=-1), foreground, temperature, tile_rows, form)
+    return _affinity_cost(sums, foreground, temperature).sum(1).mean()
 
 
-def _affinity_row_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
-    """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
-    with torch.autocast(unit.device.type, enabled=False):  # sums that cancel need more than bfloat16's 8 bits
-        return _row_cost(unit, foreground, start, rows, temperature)
-
-
-def _row_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
-    num_pixels = unit.shape[1]
+def _affinity_cost(sums: Tensor, foreground: Tensor, temperature: float) -> Tensor:
+    """Cost of each row of equation 3 from its four sums (B, N, 4): (B, N)."""
+    num_pixels = foreground.shape[1]
     num_foreground = foreground.sum(1, keepdim=True)
-    cosine = unit[:, start : start + rows] @ unit.transpose(1, 2)
-    # The cosine is at most 1, so this shift is a safe softmax without a search for the maximum.
-    exponential = ((cosine - 1) / temperature).exp()
-    squared = exponential.square()
-    total = exponential.sum(-1)
-    in_foreground = torch.stack([foreground, torch.ones_like(foreground)], dim=-1)
-    sums = squared @ in_foreground
-    a1 = (exponential @ foreground.unsqueeze(-1)).squeeze(-1) / total  # Σ of A over the foreground
-    q1 = sums[..., 0] / total.square()  # Σ of A² over the foreground
-    q0 = sums[..., 1] / total.square() - q1
-    off = torch.exp(torch.tensor(-1.0 / temperature, dtype=unit.dtype, device=unit.device))
+    total, inside, square_total, square_inside = sums.unbind(-1)
+    a1 = inside / total  # Σ of A over the foreground
+    q1 = square_inside / total.square()  # Σ of A² over the foreground
+    q0 = square_total / total.square() - q1
+    off = foreground.new_full((), -1.0 / temperature).exp()
     partition = num_foreground + (num_pixels - num_foreground) * off
     s1 = 1 / partition
     s0 = off / partition
     foreground_cost = s1.square() * (num_foreground - 2 * a1 + q1)
     foreground_cost = foreground_cost + s0.square() * (num_pixels - num_foreground - 2 * (1 - a1) + q0)
     background_cost = (num_pixels - 2 + q1 + q0) / num_pixels**2
-    is_foreground = foreground[:, start : start + rows]
-    return torch.where(is_foreground > 0, foreground_cost, background_cost).sum(-1)
+    return torch.where(foreground > 0, foreground_cost, background_cost)

@@ -13,7 +13,9 @@ TRAVELLING = [path for path in ROOT_FILES if re.fullmatch(r".*_rrsis\.py|modelin
 LAYERS = {"configuration_rrsis", "alignment_rrsis", "loss_rrsis"}
 MODELING_ARROWS: dict[str, set[str]] = {
     "configuration_rrsis": set(),
-    "loss_rrsis": set(),
+    "affinity_triton_rrsis": set(),
+    "affinity_rrsis": {"affinity_triton_rrsis"},
+    "loss_rrsis": {"affinity_rrsis"},
     "alignment_rrsis": set(),
     "inputs_rrsis": set(),
     "recomputed_rrsis": set(),

@@ -171,6 +171,7 @@ def _result(case: Case, timings: dict[str, Timing], flops: int | None) -> CaseRe
 
 def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
     """The parts of the report beside the cases."""
+    from .benchmark_affinity import forms_on
     from .benchmark_profile import RUNS, profile_model
     from .benchmark_studies import compare_expressions, measure_affinity, measure_scaling
 
@@ -188,7 +189,7 @@ def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
                 profile_model(spec, model, work_name=work, on_run=step) for model in models for work in spec.works
             ]
     if spec.affinity_batch:
-        with _bar(bars, "affinity loss", 2 * runs) as step:
+        with _bar(bars, "affinity loss", len(forms_on(spec.device)) * runs) as step:
             found["affinity"] = measure_affinity(spec, step)
     return found
 

@@ -1,18 +1,21 @@
-"""DANet's affinity loss against its dense form, which stores the N×N matrices: the reference of what is saved."""
+"""DANet's affinity loss in its forms against the dense one, which stores the N×N matrices: what is saved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modeling_rrsis.affinity_rrsis import TILED, TRITON, compiled_kernels
 from modeling_rrsis.loss_rrsis import affinity_loss
 
 from .benchmark_cases import Work
 from .benchmark_spec import AFFINITY_CHANNELS
 
+DENSE = "dense"
 TARGET_SHARE = 0.1
 """Share of pixels with the label 1."""
 
@@ -35,7 +38,17 @@ def dense_affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1
     return (affinity * wanted - wanted).square().sum((1, 2)).mean()  # eq. 3
 
 
-FORMS: dict[str, Callable[..., Tensor]] = {"tiled": affinity_loss, "dense": dense_affinity_loss}
+FORMS: dict[str, Callable[..., Tensor]] = {
+    TRITON: partial(affinity_loss, form=TRITON),
+    TILED: partial(affinity_loss, form=TILED),
+    DENSE: dense_affinity_loss,
+}
+
+
+def forms_on(device: str) -> list[str]:
+    """The forms that run on a device, the dense one last: Triton's kernels on GPUs that take them."""
+    has_kernels = device == "cuda" and compiled_kernels(torch.device(device)) is not None
+    return [form for form in FORMS if form != TRITON or has_kernels]
 
 
 def affinity_inputs(batch: int, pixels: int, device: str, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -47,7 +60,7 @@ def affinity_inputs(batch: int, pixels: int, device: str, seed: int = 0) -> tupl
 
 
 def affinity_work(form: str, features: Tensor, labels: Tensor) -> Work:
-    """Forward and backward pass of a form, `"tiled"` or `"dense"`."""
+    """Forward and backward pass of one of `FORMS`."""
     loss = FORMS[form]
 
     def reset() -> None:

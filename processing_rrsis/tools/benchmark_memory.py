@@ -34,7 +34,7 @@ def measure_memory(case: Case) -> Memory:
 def measure_affinity_memory(
     form: str, *, batch: int, pixels: int, device: str, threads: int | None = None, seed: int = 0
 ) -> Memory:
-    """Peak memory of the affinity loss, forward and backward; `form` is `"tiled"` or `"dense"`."""
+    """Peak memory of the affinity loss, forward and backward, in one of `benchmark_affinity.FORMS`."""
     settings = {"form": form, "batch": batch, "pixels": pixels, "device": device, "seed": seed}
     return _in_own_process({"affinity": settings}, threads)
 

@@ -59,7 +59,8 @@ def print_report(report: BenchmarkReport, console: Console | None = None) -> Non
         console.print(operators_table(profile))
     if report.affinity:
         console.print(affinity_table(report.affinity))
-        console.print(affinity_line(report.affinity))
+        for form in report.affinity.linear_forms:
+            console.print(affinity_line(report.affinity, form))
 
 
 def machine_line(machine: dict[str, Any]) -> str:
@@ -252,7 +253,7 @@ def operators_table(result: ProfileResult) -> Table:
 
 
 def affinity_table(result: AffinityResult) -> Table:
-    """The affinity loss in both forms, for 80 columns."""
+    """The affinity loss in its forms, for 80 columns."""
     batch, pixels, channels = result.shape
     title = f"Affinity loss, forward and backward: batch {batch}, N = {pixels}, {channels} channels, {result.device}"
     table = _columns(title, ("form",), ("s", "least–most", "peak GiB", "growth GiB"))
@@ -265,14 +266,14 @@ def affinity_table(result: AffinityResult) -> Table:
     return table
 
 
-def affinity_line(result: AffinityResult) -> str:
-    """How the two forms compare, in a sentence."""
-    speedup, share = result.speedup, result.memory_share
+def affinity_line(result: AffinityResult, form: str) -> str:
+    """How a form compares with the dense one, in a sentence."""
+    speedup, share = result.speedup(form), result.memory_share(form)
     fast = f"{speedup.of_medians:.1f} times as fast as the dense form" if speedup else "not comparable in time"
     lean = f"{share:.1%} of its memory growth" if share is not None else "memory not compared"
-    if result.value_difference is None or result.gradient_difference is None:
-        return f"Tiled: {fast}, {lean}."
+    if form not in result.differences:
+        return f"{form.capitalize()}: {fast}, {lean}."
+    value, gradient = result.differences[form]
     return (
-        f"Tiled: {fast}, {lean}; relative difference of value {result.value_difference:.1e}, of gradient "
-        f"{result.gradient_difference:.1e}."
+        f"{form.capitalize()}: {fast}, {lean}; relative difference of value {value:.1e}, of gradient {gradient:.1e}."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .benchmark_affinity import FORMS, affinity_inputs, affinity_work, value_and_gradient
+from .benchmark_affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
 from .benchmark_cases import Work, build_model, make_inputs, model_work, prepare_model
 from .benchmark_memory import measure_affinity_memory
 from .benchmark_results import Memory
@@ -105,42 +105,46 @@ def measure_scaling(spec: BenchmarkSpec, model_name: str, on_run: OnRun) -> Scal
 
 
 def measure_affinity(spec: BenchmarkSpec, on_run: OnRun) -> AffinityResult:
-    """Time both forms of the affinity loss in turns, compare their numbers and measure their memory."""
+    """Time the forms of the affinity loss in turns, compare their numbers and measure their memory."""
     batch, pixels, device = spec.affinity_batch, spec.affinity_pixels, spec.device
     features, labels = affinity_inputs(batch, pixels, device, spec.seed)
-    works = {form: affinity_work(form, features, labels) for form in FORMS}
+    forms = forms_on(device)
+    works = {form: affinity_work(form, features, labels) for form in forms}
     timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=device, on_run=on_run)
     differences = _affinity_differences(timings, features, labels)
     del features, labels, works
     free_memory(device)
-    memory = {form: Memory(status="not measured") for form in FORMS}
+    memory = {form: Memory(status="not measured") for form in forms}
     if spec.has_memory:
         settings: dict[str, Any] = {"batch": batch, "pixels": pixels, "device": device}
         memory = {
-            form: measure_affinity_memory(form, **settings, threads=spec.threads, seed=spec.seed) for form in FORMS
+            form: measure_affinity_memory(form, **settings, threads=spec.threads, seed=spec.seed) for form in forms
         }
     return AffinityResult(
         shape=(batch, pixels, AFFINITY_CHANNELS),
         device=device,
         seconds={form: timing.seconds for form, timing in timings.items()},
         memory=memory,
-        value_difference=differences[0],
-        gradient_difference=differences[1],
+        differences=differences,
     )
 
 
 def _affinity_differences(
     timings: dict[str, Timing], features: Tensor, labels: Tensor
-) -> tuple[float | None, float | None]:
-    """Relative differences of value and gradient, where both forms fit."""
-    if any(timing.is_out_of_memory for timing in timings.values()):
-        return None, None
+) -> dict[str, tuple[float, float]]:
+    """Relative differences of value and gradient from the dense form's, of the forms that fit if it does."""
+    differences: dict[str, tuple[float, float]] = {}
+    fitting = [form for form, timing in timings.items() if not timing.is_out_of_memory]
+    if DENSE not in fitting:
+        return differences
     try:
-        dense_value, dense_gradient = value_and_gradient("dense", features, labels)
-        value, gradient = value_and_gradient("tiled", features, labels)
+        dense_value, dense_gradient = value_and_gradient(DENSE, features, labels)
+        for form in fitting:
+            if form != DENSE:
+                value, gradient = value_and_gradient(form, features, labels)
+                largest = float((gradient - dense_gradient).abs().max() / dense_gradient.abs().max())
+                differences[form] = abs(value - dense_value) / abs(dense_value), largest
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return None, None
-    largest = float((gradient - dense_gradient).abs().max() / dense_gradient.abs().max())
-    return abs(value - dense_value) / abs(dense_value), largest
+    return differences

@@ -130,37 +130,41 @@ class AffinityResult:
     Attributes:
         shape: B, N and C.
         device: `"cpu"` or `"cuda"`.
-        seconds: By form, `"tiled"` and `"dense"`, of each round; empty where it did not fit.
+        seconds: By form, `"triton"` on a GPU that takes it, `"tiled"` and `"dense"`, of each round; empty where it did
+            not fit.
         memory: By form.
-        value_difference: |tiled − dense| / |dense|; `None` where the dense form did not fit.
-        gradient_difference: Largest difference of the gradients over the dense one's largest entry.
+        differences: By form, from the dense one: |value − dense| / |dense|, and the largest difference of the
+            gradients over the dense one's largest entry. Forms that did not fit are left out, all if it was the dense.
     """
 
     shape: tuple[int, int, int]
     device: str
     seconds: dict[str, list[float]]
     memory: dict[str, Memory]
-    value_difference: float | None
-    gradient_difference: float | None
+    differences: dict[str, tuple[float, float]]
 
     @property
-    def speedup(self) -> Ratio | None:
-        """Dense over tiled."""
-        return Ratio.of(self.seconds["dense"], self.seconds["tiled"])
+    def linear_forms(self) -> list[str]:
+        """The forms that store no N×N matrix."""
+        return [form for form in self.seconds if form != "dense"]
 
-    @property
-    def memory_share(self) -> float | None:
-        """What the tiled form adds to the memory over what the dense one adds."""
-        tiled, dense = (self.memory[form].growth for form in ("tiled", "dense"))
-        return tiled / dense if tiled is not None and dense else None
+    def speedup(self, form: str) -> Ratio | None:
+        """Time of the dense form over that of another."""
+        return Ratio.of(self.seconds["dense"], self.seconds[form])
+
+    def memory_share(self, form: str) -> float | None:
+        """What a form adds to the memory over what the dense one adds."""
+        growth, dense = (self.memory[name].growth for name in (form, "dense"))
+        return growth / dense if growth is not None and dense else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values with the comparison."""
+        """Plain values with the comparisons, by form."""
+        speedups = {form: self.speedup(form) for form in self.linear_forms}
         return {
             **asdict(self),
             "memory": {form: memory.to_dict() for form, memory in self.memory.items()},
-            "speedup": asdict(self.speedup) if self.speedup else None,
-            "memory_share": self.memory_share,
+            "speedup": {form: asdict(ratio) if ratio else None for form, ratio in speedups.items()},
+            "memory_share": {form: self.memory_share(form) for form in self.linear_forms},
         }
 
 

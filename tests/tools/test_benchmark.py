@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from processing_rrsis.tools.benchmark import measure_group, run_benchmark
-from processing_rrsis.tools.benchmark_affinity import affinity_inputs, value_and_gradient
+from processing_rrsis.tools.benchmark_affinity import affinity_inputs, affinity_work, forms_on, value_and_gradient
 from processing_rrsis.tools.benchmark_cases import Work, build_model, count_flops, make_inputs, prepare_model
 from processing_rrsis.tools.benchmark_ceilings import bfloat16_instructions, measure_ceilings
 from processing_rrsis.tools.benchmark_memory import measure_memory, run_task
 from processing_rrsis.tools.benchmark_profile import PartTimer, watch_parts
+from processing_rrsis.tools.benchmark_report import affinity_line
 from processing_rrsis.tools.benchmark_results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
 from processing_rrsis.tools.benchmark_spec import (
+    AFFINITY_CHANNELS,
     FORWARD,
     TRAIN,
     TRAIN_CHECKPOINTED,
@@ -253,20 +255,50 @@ def test_memory_is_out_where_the_work_is(monkeypatch):
     assert run_task({"case": {"model": "lavt"}}) == Memory(status=OUT_OF_MEMORY)
 
 
-def test_both_forms_of_the_affinity_loss_agree():
+def test_the_forms_of_the_affinity_loss_agree():
     features, labels = affinity_inputs(batch=2, pixels=50, device="cpu")
+    assert forms_on("cpu") == ["tiled", "dense"]
     value, gradient = value_and_gradient("tiled", features, labels)
     dense_value, dense_gradient = value_and_gradient("dense", features, labels)
     assert value == pytest.approx(dense_value, rel=1e-5)
     torch.testing.assert_close(gradient, dense_gradient, rtol=1e-3, atol=1e-3 * float(dense_gradient.abs().max()))
 
 
+@pytest.mark.parametrize(("kernels", "forms"), [(object(), ["triton", "tiled", "dense"]), (None, ["tiled", "dense"])])
+def test_a_gpu_that_takes_the_kernels_has_a_form_more(kernels, forms, monkeypatch):
+    monkeypatch.setattr("processing_rrsis.tools.benchmark_affinity.compiled_kernels", lambda device: kernels)
+    assert forms_on("cuda") == forms
+
+
 def test_affinity_comparison_by_hand():
-    memory = {"tiled": Memory(peak=150, before=140), "dense": Memory(peak=340, before=140)}
-    seconds = {"tiled": [1.0, 2.0], "dense": [6.0, 12.0]}
-    result = AffinityResult((1, 4, 2), "cpu", seconds, memory, value_difference=0.0, gradient_difference=0.0)
-    assert result.speedup == Ratio(6, 6, 6)
-    assert result.memory_share == 10 / 200
+    memory = {
+        "triton": Memory(peak=145, before=140),
+        "tiled": Memory(peak=150, before=140),
+        "dense": Memory(peak=340, before=140),
+    }
+    seconds = {"triton": [0.5, 1.0], "tiled": [1.0, 2.0], "dense": [6.0, 12.0]}
+    result = AffinityResult((1, 4, 2), "cuda", seconds, memory, differences={"tiled": (1e-7, 2e-6)})
+    assert result.linear_forms == ["triton", "tiled"]
+    assert (result.speedup("tiled"), result.speedup("triton")) == (Ratio(6, 6, 6), Ratio(12, 12, 12))
+    assert (result.memory_share("tiled"), result.memory_share("triton")) == (10 / 200, 5 / 200)
+    assert result.to_dict()["memory_share"] == {"triton": 0.025, "tiled": 0.05}
+    assert (
+        affinity_line(result, "triton") == "Triton: 12.0 times as fast as the dense form, 2.5% of its memory growth."
+    )
+    assert affinity_line(result, "tiled").endswith("relative difference of value 1.0e-07, of gradient 2.0e-06.")
+
+
+def test_a_dense_form_that_does_not_fit_is_compared_with_nothing():
+    memory = {"tiled": Memory(peak=150, before=140), "dense": Memory(status=OUT_OF_MEMORY)}
+    result = AffinityResult((1, 4, 2), "cpu", {"tiled": [1.0], "dense": []}, memory, differences={})
+    assert affinity_line(result, "tiled") == "Tiled: not comparable in time, memory not compared."
+
+
+def test_operations_of_the_affinity_loss_are_counted():
+    """The cosines in both passes and the gradient's two products, each of half of a symmetric matrix."""
+    features, labels = affinity_inputs(batch=2, pixels=50, device="cpu")
+    expected = 4 * 2 * 50**2 * AFFINITY_CHANNELS
+    assert count_flops(affinity_work("tiled", features, labels)) == expected
 
 
 def test_expressions_give_the_masks_of_single_calls():
