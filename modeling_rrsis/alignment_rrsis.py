@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .recomputed_rrsis import linear_of_gated
+
 MASKED = -1e4  # added to the logits of padding words; as published, and within float16
 INSTANCE_NORM_EPS = 1e-5  # PyTorch's
 
@@ -157,9 +159,13 @@ class PixelWordFusion(nn.Module):
 
     def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Fuse pixels (B, N, C) with the words; returns (B, N, C) and the attention's weights (B, heads, N, L)."""
-        visual = self.dropout(F.gelu(self.visual(pixels)))
+        visual = self.visual(pixels)
         attended, weights = self.attention(pixels, text)
-        return self.dropout(F.gelu(self.output(visual * attended))), weights
+        if self.training and self.dropout.p > 0:
+            fused = self.output(self.dropout(F.gelu(visual)) * attended)
+        else:
+            fused = linear_of_gated(self.output, PointwiseConv, visual, attended)
+        return self.dropout(F.gelu(fused)), weights
 
 
 class LanguageGate(nn.Module):

@@ -66,31 +66,83 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tenso
     Returns:
         float (B, C', height, width), channels last in memory.
     """
-    batch, channels, height, width = x.shape
-    out_channels = weight.shape[0]
-    tokens = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
-    columns = interpolation_bands(width, size[1], x.dtype, x.device)
-    rows = interpolation_bands(height, size[0], x.dtype, x.device)
-    parts: list[Tensor] = []  # one for each band of rows
-    for tap in range(TAPS):  # of the kernel's rows; those of its columns are multiplied with at once
-        kernel = weight[:, :, tap].permute(2, 0, 1).reshape(TAPS * out_channels, channels)
-        products = F.linear(tokens, kernel).view(batch * height, width, TAPS, out_channels)
-        stretched = torch.cat([_stretch(products, band) for band in columns], dim=1)
-        stretched = stretched.view(batch, height, -1)
-        for number, band in enumerate(rows):
-            lines, matrix = stretched[:, band.start : band.stop], band.taps[tap].expand(batch, -1, -1)
-            if tap == 0:
-                parts.append(matrix @ lines)
-            else:
-                parts[number].baddbmm_(matrix, lines)
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    return out.view(batch, *size, out_channels).permute(0, 3, 1, 2)
+    lines = _ConvOfUpsampled.apply(x, weight, size)
+    return lines.unflatten(-1, (size[1], -1)).permute(0, 3, 1, 2)
+
+
+class _ConvOfUpsampled(torch.autograd.Function):
+    """Lines (B, height, width · C') of the map: products with the taps at the lower resolution, stretched both ways.
+
+    The taps of a row of the kernel are multiplied with at once; the three rows are taken one after another, so that no
+    more than a third of the products is there at a time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.size = size
+        batch, channels, height, width = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        columns = interpolation_bands(width, size[1], x.dtype, x.device)
+        rows = interpolation_bands(height, size[0], x.dtype, x.device)
+        parts: list[Tensor] = []  # one for each band of rows
+        for tap in range(TAPS):
+            products = F.linear(tokens, _kernel_row(weight, tap)).view(batch * height, width, -1)
+            stretched = torch.cat([_stretch(products, band) for band in columns], dim=1)
+            stretched = stretched.view(batch, height, -1)
+            for number, band in enumerate(rows):
+                lines, matrix = stretched[:, band.start : band.stop], band.taps[tap].expand(batch, -1, -1)
+                if tap == 0:
+                    parts.append(matrix @ lines)
+                else:
+                    parts[number].baddbmm_(matrix, lines)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        batch, channels, height, width = x.shape
+        out_channels = weight.shape[0]
+        tokens = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        columns = interpolation_bands(width, ctx.size[1], x.dtype, x.device)
+        rows = interpolation_bands(height, ctx.size[0], x.dtype, x.device)
+        grad_lines = grad.split(BAND, dim=1)
+        grad_tokens = torch.zeros_like(tokens) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        for tap in range(TAPS):
+            stretched = x.new_zeros(batch, height, ctx.size[1] * out_channels)
+            for lines, band in zip(grad_lines, rows, strict=True):
+                matrix = band.taps[tap].t().expand(batch, -1, -1)
+                stretched[:, band.start : band.stop].baddbmm_(matrix, lines)
+            products = x.new_zeros(batch * height, width, TAPS * out_channels)
+            pieces = stretched.view(batch * height, ctx.size[1], out_channels).split(BAND, dim=1)
+            for pixels, band in zip(pieces, columns, strict=True):
+                squeezed = _flat_taps(band).t() @ pixels
+                products[:, band.start : band.stop] += squeezed.view(len(products), -1, TAPS * out_channels)
+            products = products.flatten(0, 1)
+            if grad_tokens is not None:
+                grad_tokens.addmm_(products, _kernel_row(weight, tap))
+            if grad_weight is not None:
+                grad_weight[:, :, tap] = (products.t() @ tokens).view(TAPS, out_channels, channels).permute(1, 2, 0)
+        grad_x = None if grad_tokens is None else grad_tokens.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return grad_x, grad_weight, None
+
+
+def _kernel_row(weight: Tensor, tap: int) -> Tensor:
+    """The taps of a row of kernels (C', C, 3, 3), one below the other: (3 · C', C)."""
+    return weight[:, :, tap].permute(2, 0, 1).flatten(0, 1)
+
+
+def _flat_taps(band: Band) -> Tensor:
+    """The band's matrices beside each other, (pixels of the band, (stop − start) · 3), as products lie in memory."""
+    return band.taps.permute(1, 2, 0).flatten(1)
 
 
 def _stretch(products: Tensor, band: Band) -> Tensor:
-    """Products (lines, w, 3, C') of the kernel's columns to a band of the wider lines (lines, pixels, C')."""
-    pixels = products[:, band.start : band.stop].flatten(1, 2)
-    return band.taps.permute(1, 2, 0).flatten(1) @ pixels
+    """Products (lines, w, 3 · C') of the kernel's columns to a band of the wider lines (lines, pixels, C')."""
+    pixels = products[:, band.start : band.stop].unflatten(-1, (TAPS, -1)).flatten(1, 2)
+    return _flat_taps(band) @ pixels
 
 
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
@@ -152,16 +204,21 @@ class _Conv3x3OfNorm(torch.autograd.Function):
 def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Gradient of the kernels (C', C, 3, 3) from the input (B, C, h, w) and the output's gradient (B, C', h, w).
 
-    Both are padded by one pixel, so that a tap is an offset between the rows of two matrices.
+    Both are padded, a band of lines at a time, so that a tap is an offset between the rows of two matrices.
     """
-    pixels, gradients = (F.pad(part.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)) for part in (x, grad))
-    line = pixels.shape[2]
-    pixels, gradients = pixels.flatten(0, 2), gradients.flatten(0, 2)
-    margin = line + 1  # the farthest offset; the pixels left out at both ends are padding
-    inner = gradients[margin : len(gradients) - margin].t()
-    taps = pixels.new_empty(TAPS, TAPS, inner.shape[0], pixels.shape[1])
-    for row in range(TAPS):
-        for column in range(TAPS):
-            first = row * line + column
-            torch.mm(inner, pixels[first : first + inner.shape[1]], out=taps[row, column])
+    pixels, gradients = (part.permute(0, 2, 3, 1) for part in (x, grad))
+    height, line = pixels.shape[1], pixels.shape[2] + 2
+    taps = x.new_zeros(TAPS, TAPS, grad.shape[1], x.shape[1])
+    for start in range(0, height, BAND):
+        stop = min(start + BAND, height)
+        first, last = max(start - 1, 0), min(stop + 1, height)
+        around = (0, 0, 1, 1, first - start + 1, stop + 1 - last)
+        band = F.pad(pixels[:, first:last], around).flatten(0, 2)
+        inner = F.pad(gradients[:, start:stop], (0, 0, 1, 1, 1, 1)).flatten(0, 2)
+        margin = line + 1  # the farthest offset; the pixels left out at both ends are padding
+        inner = inner[margin : len(inner) - margin].t()
+        for row in range(TAPS):
+            for column in range(TAPS):
+                offset = row * line + column
+                taps[row, column].addmm_(inner, band[offset : offset + inner.shape[1]])
     return taps.permute(2, 3, 0, 1)

@@ -49,6 +49,13 @@ def feed_forward(norm: nn.LayerNorm, mlp: Mlp, x: Tensor) -> Tensor:
     return mlp.drop2(_LinearOfGelu.apply(linear_of_norm(norm, mlp.fc1, x), mlp.fc2.weight, mlp.fc2.bias))
 
 
+def linear_of_gated(linear: nn.Linear, kind: type[nn.Linear], gate: Tensor, x: Tensor) -> Tensor:
+    """`linear(gelu(gate) * x)` of two float (..., C); `kind` is the class, a linear layer by any name, of `linear`."""
+    if keeps_for_backward(x) and is_plain(linear, kind):
+        return _LinearOfGated.apply(gate, x, linear.weight, linear.bias)
+    return linear(F.gelu(gate) * x)
+
+
 class _LinearOfNorm(torch.autograd.Function):
     """linear(layer_norm(x)), of which x and the two statistics of each row are kept."""
 
@@ -96,6 +103,27 @@ class _LinearOfGelu(torch.autograd.Function):
             _rows(grad).t() @ _rows(F.gelu(x)) if needs_weight else None,
             _rows(grad).sum(0) if needs_bias else None,
         )
+
+
+class _LinearOfGated(torch.autograd.Function):
+    """linear(gelu(gate) * x), of which gate and x are kept, two tensors instead of four."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(gate, x, weight)
+        return F.linear(F.gelu(gate).mul_(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        gate, x, weight = ctx.saved_tensors
+        needs_gate, needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        opened = F.gelu(gate)
+        grad_weight = _rows(grad).t() @ _rows(opened * x) if needs_weight else None
+        grad_bias = _rows(grad).sum(0) if needs_bias else None
+        grad = grad @ weight
+        grad_gate = torch.ops.aten.gelu_backward(grad * x, gate) if needs_gate else None
+        return grad_gate, grad.mul_(opened) if needs_x else None, grad_weight, grad_bias
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ MODELING_ARROWS: dict[str, set[str]] = {
     "affinity_triton_rrsis": set(),
     "affinity_rrsis": {"affinity_triton_rrsis"},
     "loss_rrsis": {"affinity_rrsis"},
-    "alignment_rrsis": set(),
+    "alignment_rrsis": {"recomputed_rrsis"},
     "inputs_rrsis": set(),
     "recomputed_rrsis": set(),
     "windows_rrsis": {"recomputed_rrsis"},

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from modeling_rrsis.recomputed_rrsis import feed_forward, is_plain, linear_of_norm
+from modeling_rrsis.recomputed_rrsis import feed_forward, is_plain, linear_of_gated, linear_of_norm
 
 from .gradients import agree, random
 from .tiny import tiny_model
@@ -32,6 +33,21 @@ def test_linear_of_norm(bias):
     nn.init.normal_(norm.weight)
     inputs = [random(4, 8), *norm.parameters(), *linear.parameters()]
     agree(lambda x, *_: linear_of_norm(norm, linear, x), lambda x, *_: linear(norm(x)), inputs)
+
+
+@pytest.mark.parametrize("frozen", [None, 0, 1, 2, 3])
+def test_linear_of_gated(frozen):
+    torch.manual_seed(0)
+    linear = nn.Linear(8, 5).double()
+    tensors = [random(2, 4, 8), random(2, 4, 8), *linear.parameters()]
+    if frozen is not None:
+        tensors[frozen].requires_grad_(False)
+    gate, x = tensors[:2]
+    results = [linear_of_gated(linear, nn.Linear, gate, x), linear(F.gelu(gate) * x)]
+    free = [tensor for tensor in tensors if tensor.requires_grad]
+    ours, plain = (torch.autograd.grad(result.square().sum(), free) for result in results)
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(ours, plain)
 
 
 @pytest.mark.parametrize("frozen", range(7))
