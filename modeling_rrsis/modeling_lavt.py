@@ -328,8 +328,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         """
         num_images, num_texts = len(image.first_stage), len(text[0].words)
         size = max(num_images, num_texts)
-        is_eager_cpu = image.first_stage.device.type == "cpu" and not torch.compiler.is_compiling()
-        if is_eager_cpu and not self.training and not torch.is_grad_enabled():
+        if image.first_stage.device.type == "cpu" and not self.training and not torch.is_grad_enabled():
             pixels = image.first_stage.shape[1] * image.first_stage.shape[2]
             size = max(1, NUMBERS_AT_A_TIME // (pixels * self.hidden_size))
         parts = []
@@ -429,9 +428,10 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         # Step 2: image stages with the expressions fused into each
         if image_features is None:
             image_features = self.encode_image(cast(Tensor, pixel_values))
+        parts = []
         if not torch.compiler.is_compiling():  # sizes may be symbols there, of which nothing can be said
             check_pairs(len(image_features.first_stage), len(text_features[0].words))
-        parts = self.split_rows(image_features, text_features) if labels is None else []
+            parts = self.split_rows(image_features, text_features) if labels is None else []
         if len(parts) > 1:
             wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
             rows = [self.forward(image_features=i, text_features=t, return_dict=True, **wanted) for i, t in parts]
