@@ -51,7 +51,7 @@ def feed_forward(norm: nn.LayerNorm, mlp: Mlp, x: Tensor) -> Tensor:
 
 def linear_of_gated(linear: nn.Linear, kind: type[nn.Linear], gate: Tensor, x: Tensor) -> Tensor:
     """`linear(gelu(gate) * x)` of two float (..., C); `kind` is the class, a linear layer by any name, of `linear`."""
-    if keeps_for_backward(x) and is_plain(linear, kind):
+    if keeps_for_backward(x) and gate.shape == x.shape and is_plain(linear, kind):
         return _LinearOfGated.apply(gate, x, linear.weight, linear.bias)
     return linear(F.gelu(gate) * x)
 
