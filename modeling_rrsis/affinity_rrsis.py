@@ -19,9 +19,9 @@ logger = logging.get_logger(__name__)
 
 AUTO, TILED, TRITON = "auto", "tiled", "triton"
 NUM_SUMS = 4
-CPU_TILE_NUMBERS, GPU_TILE_NUMBERS = 2**20, 2**23
-"""Numbers of a tile: on a CPU few enough for its cache, on a GPU enough to keep it busy; 4 and 32 MiB in float32."""
-MIN_TILE_ROWS, MIN_TILES = 64, 8
+CPU_TILE_NUMBERS, GPU_TILE_NUMBERS = 2**22, 2**23
+"""Numbers of a tile, 16 and 32 MiB in float32. Smaller ones make threads, or a GPU, wait for each other more often."""
+MIN_TILE_ROWS, MIN_TILES = 64, 4
 """With k tiles, (k + 1) / 2k of the symmetric matrix is computed; products of fewer rows than 64 are slow."""
 TRITON_CAPABILITY = (8, 0)
 """First NVIDIA generation whose matrix units take float32 in parts of tf32."""
@@ -213,4 +213,5 @@ def _exponential(unit: Tensor, start: int, stop: int, temperature: float) -> Ten
 
     The cosine is at most 1, so the shift is a safe softmax without a search for the maximum.
     """
-    return (unit[:, start:stop] @ unit[:, start:].mT).sub_(1).div_(temperature).exp_()
+    rows = unit[:, start:stop] / temperature
+    return (rows @ unit[:, start:].mT).sub_(1 / temperature).exp_()
