@@ -8,7 +8,11 @@ from modeling_rrsis import MODELS
 
 from .tiny import tiny_inputs, tiny_labels, tiny_model
 
-pytestmark = pytest.mark.parametrize("name", list(MODELS))
+each = pytest.mark.parametrize("name", list(MODELS))
+# Graphs take seconds to make; the other two hold all of LAVT.
+each_graph = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "lavt" else []) for name in MODELS]
+)
 
 
 @pytest.fixture
@@ -16,6 +20,7 @@ def model(name):
     return tiny_model(name).eval()
 
 
+@each_graph
 @torch.no_grad()
 def test_compiles_whole(name, model):
     torch.compiler.reset()
@@ -26,6 +31,7 @@ def test_compiles_whole(name, model):
     torch.testing.assert_close(compiled(**inputs, labels=labels).loss, expected.loss)
 
 
+@each_graph
 @pytest.mark.parametrize(
     "backend",
     ["eager", *(pytest.param(backend, marks=pytest.mark.slow) for backend in ("aot_eager", "inductor"))],
@@ -53,6 +59,7 @@ def test_training_step_compiles_whole(name, backend):
         torch.testing.assert_close(results[1][key], plain, atol=2e-5, rtol=1e-4, msg=lambda text, key=key: key + text)
 
 
+@each_graph
 @torch.no_grad()
 def test_exports_with_any_batch_and_length(name, model):
     batch, length = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("length", min=3, max=32)
@@ -64,6 +71,7 @@ def test_exports_with_any_batch_and_length(name, model):
         torch.testing.assert_close(exported(**given).logits, model(**given).logits)
 
 
+@each_graph
 @torch.no_grad()
 def test_exports(name, model):
     inputs = {**tiny_inputs(), "labels": tiny_labels()}
@@ -75,6 +83,7 @@ def test_exports(name, model):
         torch.testing.assert_close(result.loss, expected.loss)
 
 
+@each
 def test_autocast_stays_near_and_trains(name, model):
     inputs, labels = tiny_inputs(), tiny_labels()
     with torch.no_grad():
@@ -87,6 +96,7 @@ def test_autocast_stays_near_and_trains(name, model):
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@each
 def test_trainer_trains(name, model, tmp_path):
     inputs = {**tiny_inputs(batch_size=4), "labels": tiny_labels(batch_size=4)}
     rows = [{key: value[index] for key, value in inputs.items()} for index in range(4)]
@@ -111,6 +121,7 @@ def test_trainer_trains(name, model, tmp_path):
     assert trainer.predict(rows).predictions.shape == (4, 64, 64)
 
 
+@each
 @pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "cpu"}])
 @torch.no_grad()
 def test_device_map_loads(name, model, device_map, tmp_path):
@@ -119,6 +130,7 @@ def test_device_map_loads(name, model, device_map, tmp_path):
     assert torch.equal(loaded(**tiny_inputs()).logits, model(**tiny_inputs()).logits)
 
 
+@each
 @torch.no_grad()
 def test_dtype_is_that_of_the_call_of_the_file_or_float32(name, model, tmp_path):
     model.to(torch.bfloat16).save_pretrained(tmp_path)
@@ -131,6 +143,7 @@ def test_dtype_is_that_of_the_call_of_the_file_or_float32(name, model, tmp_path)
         assert loss.isfinite()
 
 
+@each
 @torch.no_grad()
 def test_attention_implementations_agree(name, model, tmp_path):
     model.save_pretrained(tmp_path)
@@ -148,6 +161,7 @@ def test_attention_implementations_agree(name, model, tmp_path):
         MODELS[name].from_pretrained(tmp_path, attn_implementation="flex_attention")
 
 
+@each
 @torch.no_grad()
 def test_attention_weights_are_shares_of_the_real_words(name, model):
     inputs = tiny_inputs()
@@ -159,6 +173,7 @@ def test_attention_weights_are_shares_of_the_real_words(name, model):
     assert model(**inputs).attentions is None
 
 
+@each
 @torch.no_grad()
 def test_hidden_states_of_chosen_stages(name, model):
     everything = model(**tiny_inputs(), output_hidden_states=True).hidden_states

