@@ -15,6 +15,7 @@ from .cli_benchmark import benchmark
 from .cli_data_throughput import data_throughput
 from .cli_demo import demo
 from .cli_evaluate import evaluate
+from .cli_export import export
 from .cli_parse_report import parse_report
 from .cli_prepare import prepare
 from .cli_publish import publish
@@ -41,6 +42,7 @@ app.command()(benchmark)
 app.command(name="data-throughput")(data_throughput)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(export)
 app.command(name="parse-report")(parse_report)
 app.command()(prepare)
 app.command()(recipes)
