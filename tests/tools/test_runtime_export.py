@@ -18,11 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
+from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.tools import runtime_export, runtime_onnx
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.tools.runtime_check import load_rows
 from processing_rrsis.tools.runtime_result import Agreement
-from processing_rrsis.tools.runtime_spec import RuntimeFormat, RuntimeSpec, choose_format
+from processing_rrsis.tools.runtime_spec import RuntimeFormat, RuntimeSpec, ScoredData, choose_format
 from processing_rrsis.tools.runtime_trace import InputShape, input_names, sample_inputs
 
 from ..metrics.evaluation_fakes import make_dataset
@@ -251,6 +253,16 @@ def test_documented_lines_run(danet, onnx_file, tmp_path):
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "mask.png") as mask:
         assert mask.size == (90, 60)
+
+
+def test_data_may_be_the_folder_of_a_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    spec = DemoSpec("refsegrs", counts={"train": 1, "validation": 1, "test": 3}, image_size_px=64)
+    write_demo(spec, tmp_path / "demo", progress=False)
+    data = ScoredData(str(tmp_path / "demo"), num_samples=2)
+    rows = load_rows(data, model="fianet", input_size_px=SIZE_PX)
+    assert len(rows) == 2
+    assert set(rows.column_names) >= {"image", "mask", "expression"}
 
 
 def test_errors_are_one_sentence(danet, tmp_path):
