@@ -1,6 +1,7 @@
 """The command line: results, one-sentence errors, quick help."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from processing_rrsis.tools.cli import app
+from processing_rrsis.tools.cli import HUGE_PAGES, app
 from processing_rrsis.tools.export import save_hub_folder
 from processing_rrsis.tools.overlay import paint_overlay
 
@@ -173,6 +174,16 @@ def test_help_imports_nothing_heavy():
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_commands_that_segment_ask_for_huge_pages(monkeypatch):
+    monkeypatch.setenv(HUGE_PAGES, "0")  # the user's word counts
+    run(app, ["segment", "--help"])
+    assert os.environ[HUGE_PAGES] == "0"
+    monkeypatch.delenv(HUGE_PAGES)
+    for command, expected in (("benchmark", None), ("segment", "1")):
+        assert run(app, [command, "--help"]).exit_code == 0
+        assert os.environ.get(HUGE_PAGES) == expected
 
 
 def test_overlay_paints_inside_only():
