@@ -116,6 +116,7 @@ def test_the_metrics_page_scores_two_masks(online, tmp_path):
     assert isinstance(page.build_app(), gradio.Interface)
 
 
+@pytest.mark.slow
 def test_the_command(hub, tmp_path):
     done = run_publish(hub, tmp_path, "space", MODEL, f"{USER}/demo", "--preset", "refsegrs", "--private")
     assert done.returncode == 0, done.stderr

@@ -264,6 +264,7 @@ print("ROWS " + json.dumps([rows, type(pipe).__module__.split(".")[0]]))
 """
 
 
+@pytest.mark.slow
 def test_the_app_runs_alone_as_on_the_hub(pipe, image_file, tmp_path):
     folder = save_hub_folder(pipe.model, pipe.processor, tmp_path / "best")
     space = tmp_path / "space"

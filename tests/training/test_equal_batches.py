@@ -57,6 +57,7 @@ def test_two_processes_train_as_one(recipe, tmp_path_factory):
     assert max(one) - min(one) > 100 * TOLERANCE, "the curve moves"
 
 
+@pytest.mark.slow
 def test_accumulation_trains_as_one(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("equal")
     one = losses(folder / "one", recipe, "--freeze_batch_norm", "true")

@@ -95,6 +95,7 @@ def test_a_damaged_checkpoint_is_skipped(whole):
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.slow
 def test_killed_between_the_renames_of_best_it_goes_on(whole):
     """In the final report: `best/` is called `.best.old` for a moment."""
     folder = whole.parent / "renamed"
