@@ -85,6 +85,7 @@ def export(
     """
     from .cli import _plain_errors
 
+    output = output.expanduser()
     with _plain_errors():
         if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
             raise ValueError(f"--json: expected a file name in an existing folder, got {json_file}")

@@ -81,7 +81,7 @@ def export_runtime(spec: RuntimeSpec, on_step: Callable[[str], None] = lambda te
         RuntimeError: If torch or onnxruntime fails, or a float32 export is another function than the network.
     """
     spec.check()
-    output = spec.output.expanduser().absolute()
+    output = spec.output.absolute()
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as aside:
         on_step("loading the model")
         subject = load_subject(spec)
@@ -129,7 +129,8 @@ def load_subject(spec: RuntimeSpec) -> Subject:
         height, width = spec.image_size_px
         processor.image_processor.size = {"height": height, "width": width}
     size = processor.image_processor.size
-    return Subject(network.float().eval(), processor, input_names(network), (size["height"], size["width"]))
+    network = network.float().cpu().eval()
+    return Subject(network, processor, input_names(network), (size["height"], size["width"]))
 
 
 def describe(spec: RuntimeSpec, subject: Subject) -> dict[str, str]:
@@ -164,8 +165,9 @@ def write_file(
         drop_origins(program)
         torch.export.save(program, path, extra_files={NOTES_FILE: json.dumps(dict(notes), indent=1)})
         return 0
-    from .runtime_onnx import quantize_linear_layers, write_notes, write_onnx
+    from .runtime_onnx import check_size, quantize_linear_layers, write_notes, write_onnx
 
+    check_size(program)
     on_step("translating to ONNX")
     count, plain = 0, path.with_name(f"float32-{path.name}") if spec.int8 else path
     with _explained("the network could not be translated to ONNX"):
@@ -241,7 +243,7 @@ def _explained(text: str) -> Iterator[None]:
     """Say in one sentence what failed in a library, whose own text is long or of a class of its own."""
     try:
         yield
-    except (ValueError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

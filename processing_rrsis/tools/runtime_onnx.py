@@ -24,6 +24,16 @@ LARGEST_BYTES = 2**31 - 1  # of one ONNX file, protobuf's limit
 _LOGGERS = ("", "torch.onnx", "onnxscript", "onnx_ir")
 
 
+def check_size(program: torch.export.ExportedProgram) -> None:
+    """Raise a `ValueError` where the weights of a program are too large for one ONNX file."""
+    size = sum(value.numel() * value.element_size() for value in program.state_dict.values())
+    if size > LARGEST_BYTES:
+        raise ValueError(
+            f"expected weights of at most {LARGEST_BYTES / 2**30:.0f} GiB, the limit of one ONNX file, got "
+            f"{size / 2**30:.1f} GiB; write a .pt2 file"
+        )
+
+
 def write_onnx(program: torch.export.ExportedProgram, names: Sequence[str], path: Path) -> None:
     """Translate a traced graph and write it as one file, its weights in it.
 
@@ -31,16 +41,7 @@ def write_onnx(program: torch.export.ExportedProgram, names: Sequence[str], path
         program: What `runtime_trace.trace` returned.
         names: Its inputs.
         path: File to write.
-
-    Raises:
-        ValueError: If the weights are too large for one file.
     """
-    size = sum(value.numel() * value.element_size() for value in program.state_dict.values())
-    if size > LARGEST_BYTES:
-        raise ValueError(
-            f"expected weights of at most {LARGEST_BYTES / 2**30:.0f} GiB, the limit of one ONNX file, got "
-            f"{size / 2**30:.1f} GiB; write a .pt2 file"
-        )
     with quiet(), torch.no_grad():
         translated = torch.onnx.export(
             program,

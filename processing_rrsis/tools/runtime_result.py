@@ -161,7 +161,7 @@ def _sizes_table(result: RuntimeResult) -> Table:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    table = _table("", ("agreement on",), ("images", "logits", "max |Δ logits|", "pixels whose mask differs"))
+    table = _table("", ("agreement on",), ("images", "logits", "max |Δ logits|", "pixels that differ"))
     for agreement in agreements:
         table.add_row(
             agreement.inputs,

@@ -56,10 +56,9 @@ class InputShape:
 
 
 def input_names(network: Any) -> tuple[str, ...]:
-    """Names of the tensors that a network reads: the two masks of the words only where it has several readings."""
-    device = next(network.parameters()).device
+    """Names of the tensors that a network on the CPU reads: the masks of words only where it has several readings."""
     with torch.no_grad():
-        readings = network.encode_text(torch.full((1, SHORTEST_TEXT), FIRST_TOKEN, device=device))
+        readings = network.encode_text(torch.full((1, SHORTEST_TEXT), FIRST_TOKEN))
     return (IMAGE_INPUT, *(TEXT_INPUTS if len(readings) > 1 else TEXT_INPUTS[:2]))
 
 
