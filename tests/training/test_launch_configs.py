@@ -158,7 +158,7 @@ def job(tmp_path):
             process.wait()
 
 
-def wait_for(path, seconds=30.0):
+def wait_for(path, seconds=120.0):
     end = time.monotonic() + seconds
     while not path.exists() or (path.name == "task" and not path.read_text()):
         assert time.monotonic() < end, f"{path.name} did not appear"
