@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Processes of pytest-xdist share the cores; PyTorch reads this when it is imported, programs that tests start inherit it.
+# Processes of pytest-xdist share the cores. PyTorch reads the variable at its import.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))

@@ -158,9 +158,10 @@ def job(tmp_path):
             process.wait()
 
 
-def wait_for(path, seconds=120.0):
+def wait_for(path, process, seconds=120.0):
     end = time.monotonic() + seconds
-    while not path.exists() or (path.name == "task" and not path.read_text()):
+    while not path.exists():
+        assert process.poll() is None, f"ended before {path.name} appeared: {process.stdout.read()}"
         assert time.monotonic() < end, f"{path.name} did not appear"
         time.sleep(0.02)
 
@@ -172,7 +173,7 @@ def test_the_job_is_a_shell_script():
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
 def test_a_stopped_job_saves_and_queues_again(job, tmp_path, name):
     process = job("stop", "--recipe", "lavt-rrsisd", "--output_dir", str(tmp_path / "out"))
-    wait_for(tmp_path / "running")
+    wait_for(tmp_path / "running", process)
     os.kill(int((tmp_path / "task").read_text()), getattr(signal, name))
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
