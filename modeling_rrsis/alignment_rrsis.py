@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .recomputed_rrsis import linear_of_gated
+from .shortcuts_rrsis import is_plain
 
 MASKED = -1e4  # added to the logits of padding words; as published, and within float16
 INSTANCE_NORM_EPS = 1e-5  # PyTorch's
@@ -95,8 +96,11 @@ class PixelWordAttention(nn.Module):
         query, key = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key * self.scale))
         scores = query @ key.transpose(-1, -2) + MASKED * (1 - mask[:, None, :, 0].unsqueeze(1))
         weights = scores.softmax(-1).to(value.dtype)
+        if not is_plain(self.output, PointwiseConv):  # an adapter or a hook may want pixels
+            attended = self.output((weights @ value.unflatten(-1, heads).transpose(1, 2)).transpose(1, 2).flatten(2))
+            return instance_norm(attended) if self.use_norm else attended, weights
         # What a word gives to a pixel that attends to it alone, by head (B, heads, L, C); a pixel's weights sum to 1.
-        given = self.output(self._heads_apart(value)) - self._surplus_bias(value)
+        given = self.output(self._heads_apart(value)) - self._surplus_bias()
         if self.use_norm:
             return _mix_normalised(weights, given).to(given.dtype), weights
         return _flat_heads(weights) @ given.flatten(1, 2), weights
@@ -109,16 +113,15 @@ class PixelWordAttention(nn.Module):
         own = heads.repeat_interleave(value.shape[-1] // self.num_heads, dim=1)
         return value.unsqueeze(1) * own.unsqueeze(1)
 
-    def _surplus_bias(self, value: Tensor) -> Tensor | float:
+    def _surplus_bias(self) -> Tensor | float:
         """The output's bias once for each head but one: the heads' parts are added up, each with the bias in it."""
-        if self.num_heads == 1:
-            return 0.0
-        return self.output(value.new_zeros(value.shape[-1])) * (1 - 1 / self.num_heads)
+        return 0.0 if self.num_heads == 1 else self.output.bias * (1 - 1 / self.num_heads)
 
     def _centred_query(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Queries minus their mean over the pixels (B, N, C), and one over their deviation, float32 (B, 1, C)."""
         query = self.query(pixels)
-        query = query.sub_(query.mean(1, keepdim=True))
+        mean = query.mean(1, keepdim=True)
+        query = query.sub_(mean) if is_plain(self.query, PointwiseConv) else query - mean
         variance = query.to(torch.promote_types(query.dtype, torch.float32)).square().mean(1, keepdim=True)
         return query, torch.rsqrt(variance + INSTANCE_NORM_EPS)
 
@@ -161,7 +164,7 @@ class PixelWordFusion(nn.Module):
         """Fuse pixels (B, N, C) with the words; returns (B, N, C) and the attention's weights (B, heads, N, L)."""
         visual = self.visual(pixels)
         attended, weights = self.attention(pixels, text)
-        if self.training and self.dropout.p > 0:
+        if not is_plain(self.dropout, nn.Dropout) or (self.dropout.training and self.dropout.p > 0):
             fused = self.output(self.dropout(F.gelu(visual)) * attended)
         else:
             fused = linear_of_gated(self.output, PointwiseConv, visual, attended)

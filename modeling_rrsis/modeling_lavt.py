@@ -24,7 +24,7 @@ from .configuration_rrsis import LAVTConfig
 from .convolution_rrsis import conv3x3, conv3x3_of_norm, conv_of_upsampled
 from .inputs_rrsis import check_given_once, check_images, check_pairs, check_text, select_states
 from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
-from .recomputed_rrsis import is_plain
+from .shortcuts_rrsis import WIDE, is_eager_cpu, is_plain, is_plain_conv3x3, treats_rows_alike
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 NUMBERS_AT_A_TIME = 2**23  # of the decoder's widest map, 32 MiB in float32: beyond, memory is slower than arithmetic
@@ -142,20 +142,25 @@ class ConvBlock(nn.Module):
         """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
         # On a CPU a convolution costs what its multiplications cost, in half precision the interpolation would lose
         # digits, and a compiler or another runtime has its own ways.
-        is_wide = stage.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        is_eager_cpu = stage.device.type == "cpu" and is_wide and not torch.compiler.is_compiling()
-        if is_eager_cpu and is_plain(self.conv1, nn.Conv2d) and is_plain(self.conv2, nn.Conv2d):
+        is_wide = stage.dtype in WIDE and not torch.is_autocast_enabled("cpu")
+        if is_wide and is_eager_cpu(stage) and is_plain_conv3x3(self.conv1) and is_plain_conv3x3(self.conv2):
             kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
             size = (stage.shape[-2], stage.shape[-1])
             x = conv_of_upsampled(top, kernels[0], size=size).add_(conv3x3(stage, kernels[1]))
-            if self.norm1.training and self.norm1.momentum is not None and is_plain(self.norm1, nn.BatchNorm2d):
+            if is_plain(self.norm1, nn.BatchNorm2d) and self.norm1.training and self.norm1.momentum is not None:
                 x = conv3x3_of_norm(self.norm1, x, self.conv2.weight)
             else:
-                x = conv3x3(self.norm1(x).relu_(), self.conv2.weight)
+                x = conv3x3(relu_of_norm(self.norm1, x), self.conv2.weight)
         else:
             top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
-            x = self.conv2(self.norm1(self.conv1(torch.cat([top, stage], dim=1))).relu_())
-        return self.norm2(x).relu_()
+            x = self.conv2(relu_of_norm(self.norm1, self.conv1(torch.cat([top, stage], dim=1))))
+        return relu_of_norm(self.norm2, x)
+
+
+def relu_of_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    """`norm(x).relu()`, in place where nobody else sees the norm's output."""
+    normalised = norm(x)
+    return normalised.relu_() if isinstance(norm, nn.BatchNorm2d) and is_plain(norm, type(norm)) else normalised.relu()
 
 
 class SegmentationDecoder(nn.Module):
@@ -306,10 +311,13 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     def encode_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """BERT's last hidden states (B, L, D); in evaluation on a CPU, rows that are equal are read once."""
         shared = None
-        if not self.training and input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            both = torch.cat([input_ids, attention_mask.to(input_ids.dtype)], dim=1)
-            rows, shared = both.unique(dim=0, return_inverse=True)
-            input_ids, attention_mask = rows.chunk(2, dim=1)
+        if is_eager_cpu(input_ids) and treats_rows_alike(self.text_encoder):
+            both = torch.cat([input_ids, attention_mask.to(input_ids.dtype)], dim=1).tolist()
+            first = {tuple(row): number for number, row in reversed(list(enumerate(both)))}
+            kept = sorted(first.values())
+            if len(kept) < len(both):
+                input_ids, attention_mask = input_ids[kept], attention_mask[kept]
+                shared = [kept.index(first[tuple(row)]) for row in both]
         words = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return words if shared is None else words[shared]
 
@@ -324,11 +332,12 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     ) -> list[tuple[ImageFeatures, tuple[TextFeatures, ...]]]:
         """Cut a batch into parts whose maps stay in a CPU's cache; elsewhere and where gradients follow, one part.
 
-        In evaluation no row of a batch knows of the others, so the numbers are the same up to rounding.
+        In evaluation no row of a batch knows of the others, so the numbers are the same up to rounding. Where a layer
+        has a hook, or is in training mode, it gets the whole batch.
         """
         num_images, num_texts = len(image.first_stage), len(text[0].words)
         size = max(num_images, num_texts)
-        if image.first_stage.device.type == "cpu" and not self.training and not torch.is_grad_enabled():
+        if is_eager_cpu(image.first_stage) and not torch.is_grad_enabled() and treats_rows_alike(self):
             pixels = image.first_stage.shape[1] * image.first_stage.shape[2]
             size = max(1, NUMBERS_AT_A_TIME // (pixels * self.hidden_size))
         parts = []

@@ -14,39 +14,33 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .shortcuts_rrsis import is_plain, keeps_for_backward
+
 Gradients = tuple[Tensor | None, ...]
-
-
-def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer does what its class says, so that its weights may be used without calling it.
-
-    Not so for subclasses and layers that stand in for it (LoRA, quantised ones), and for layers with hooks or with a
-    `forward` of their own.
-    """
-    has_hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    return type(layer) is kind and not has_hooks and "forward" not in vars(layer)
-
-
-def keeps_for_backward(x: Tensor) -> bool:
-    """Whether eager PyTorch on a CPU, without autocast, would keep intermediate results of `x` for a backward pass."""
-    is_eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return is_eager_cpu and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 def linear_of_norm(norm: nn.LayerNorm, linear: nn.Linear, x: Tensor) -> Tensor:
     """`linear(norm(x))` of float (..., C)."""
-    if keeps_for_backward(x) and is_plain(norm, nn.LayerNorm) and is_plain(linear, nn.Linear):
+    is_short = is_plain(norm, nn.LayerNorm) and norm.weight is not None and is_plain(linear, nn.Linear)
+    if keeps_for_backward(x) and is_short:
         return _LinearOfNorm.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
     return linear(norm(x))
 
 
 def feed_forward(norm: nn.LayerNorm, mlp: Mlp, x: Tensor) -> Tensor:
     """`mlp(norm(x))` of float (..., C), timm's perceptron of two layers."""
-    has_dropout = mlp.training and mlp.drop1.p > 0
-    is_usual = is_plain(mlp.act, nn.GELU) and mlp.act.approximate == "none" and isinstance(mlp.norm, nn.Identity)
-    if has_dropout or not is_usual or not keeps_for_backward(x) or not is_plain(mlp.fc2, nn.Linear):
+    if not keeps_for_backward(x) or not _is_usual(mlp):
         return mlp(norm(x))
     return mlp.drop2(_LinearOfGelu.apply(linear_of_norm(norm, mlp.fc1, x), mlp.fc2.weight, mlp.fc2.bias))
+
+
+def _is_usual(mlp: nn.Module) -> bool:
+    """Whether a perceptron is timm's with an exact GELU and no dropout or norm in between, its layers plain."""
+    if not isinstance(mlp, Mlp) or not is_plain(mlp, Mlp) or not is_plain(mlp.norm, nn.Identity):
+        return False
+    has_dropout = not is_plain(mlp.drop1, nn.Dropout) or (mlp.drop1.training and mlp.drop1.p > 0)
+    is_gelu = is_plain(mlp.act, nn.GELU) and mlp.act.approximate == "none"
+    return is_gelu and not has_dropout and is_plain(mlp.fc2, nn.Linear)
 
 
 def linear_of_gated(linear: nn.Linear, kind: type[nn.Linear], gate: Tensor, x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import cast
 
 import timm
-import torch
 import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
@@ -25,7 +24,14 @@ from torch import Tensor, nn
 
 from .configuration_rrsis import LAVTConfig
 from .recomputed_rrsis import feed_forward
-from .windows_rrsis import pad_to_multiple, planned_window_attention, round_up, shift_mask, window_attention
+from .windows_rrsis import (
+    can_be_planned,
+    pad_to_multiple,
+    planned_window_attention,
+    round_up,
+    shift_mask,
+    window_attention,
+)
 
 
 class SwinVisionEncoder(nn.Module):
@@ -56,11 +62,10 @@ class SwinVisionEncoder(nn.Module):
         layer = cast(SwinTransformerStage, self.layers[stage])
         if stage > 0:
             feature_map = layer.downsample(pad_to_multiple(feature_map, (2, 2)))
-        is_planned = feature_map.device.type == "cpu" and not torch.compiler.is_compiling()
         mask = None
         for block in cast(list[SwinTransformerBlock], layer.blocks):
             attend: Callable[[Tensor], Tensor]
-            if is_planned:
+            if can_be_planned(block, feature_map):
                 attend = partial(planned_window_attention, block)
             else:
                 if any(block.shift_size) and mask is None:

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, get_relative_position_index
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .recomputed_rrsis import linear_of_norm
+from .shortcuts_rrsis import is_eager_cpu, is_plain, keeps_for_backward
 
 SCORES = 2**20  # attention scores at a time in the backward pass, 4 MiB in float32
 MASKED = -100.0  # added to the scores between pixels that were no neighbours before the shift, as published
@@ -62,7 +63,7 @@ class WindowPlan(NamedTuple):
     groups: tuple[WindowGroup, ...]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 @torch.inference_mode(False)
 def plan_windows(
     batch: int, height: int, width: int, window: tuple[int, int], shift: tuple[int, int], device: torch.device
@@ -89,7 +90,7 @@ def plan_windows(
         members = windows[group_of == number]
         orders.append((members[:, taken] + starts).flatten())
         inner, outer = mask[taken][:, taken], mask[taken][:, free]
-        padding = torch.zeros(len(taken), int(positions.max()) + 1, device=device)
+        padding = torch.zeros(len(taken), int(positions.max()) + 1, dtype=torch.float32, device=device)
         padding.scatter_add_(1, positions[taken][:, free], outer.exp())
         groups.append(
             WindowGroup(
@@ -104,8 +105,20 @@ def plan_windows(
     return WindowPlan(order, order.argsort(), tuple(groups))
 
 
+def can_be_planned(block: SwinTransformerBlock, x: Tensor) -> bool:
+    """Whether [`planned_window_attention`] may stand for [`window_attention`].
+
+    It asks `qkv` for no projection of the padding, and what stands for all padding can't be dropped pixel by pixel.
+    """
+    has_dropout = block.attn.attn_drop.training and block.attn.attn_drop.p > 0
+    return is_eager_cpu(x) and is_plain(block.attn.qkv, nn.Linear) and not has_dropout
+
+
 def planned_window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
-    """LayerNorm and (shifted-)window attention of a timm Swin block on (B, h, w, C), by the plan for this size."""
+    """LayerNorm and (shifted-)window attention of a timm Swin block on (B, h, w, C), by the plan for this size.
+
+    The block is one of which [`can_be_planned`] holds.
+    """
     attention = block.attn
     batch, height, width, channels = x.shape
     plan = plan_windows(batch, height, width, tuple(attention.window_size), tuple(block.shift_size), x.device)
@@ -130,8 +143,7 @@ def attend_in_group(attention: WindowAttention, projected: Tensor, group: Window
         _, padding_key, padding_value = padding_projection(attention, projected).unbind(0)
         key = torch.cat([key, padding_key.expand(group.num_windows, -1, -1, -1)], dim=2)
         value = torch.cat([value, padding_value.expand(group.num_windows, -1, -1, -1)], dim=2)
-    has_dropout = attention.training and attention.attn_drop.p > 0
-    if torch.is_grad_enabled() and bias.requires_grad and not has_dropout:
+    if keeps_for_backward(query) and bias.requires_grad:
         out = _BiasedAttention.apply(query, key, value, bias, attention.scale)
         return out.transpose(1, 2).flatten(2).flatten(0, 1)
     return attend(attention, query, key, value, bias.unsqueeze(0)).flatten(0, 1)
@@ -186,7 +198,7 @@ def attend(attention: WindowAttention, query: Tensor, key: Tensor, value: Tensor
     Returns:
         float (windows, M, C).
     """
-    dropout = attention.attn_drop.p if attention.training else 0.0
+    dropout = attention.attn_drop.p if attention.attn_drop.training else 0.0
     out = F.scaled_dot_product_attention(query, key, value, bias, dropout_p=dropout, scale=attention.scale)
     return out.transpose(1, 2).flatten(2)
 

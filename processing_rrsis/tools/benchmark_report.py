@@ -68,7 +68,7 @@ def machine_line(machine: dict[str, Any]) -> str:
     found = machine["bfloat16_instructions"]
     bfloat16 = "unknown" if found is None else ", ".join(found) or "none"
     text = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"{machine['processor']}, cores: {machine['cores']}, threads: {machine['threads']}, "
         f"{machine['cpu_capability']}, bfloat16 instructions: {bfloat16}; torch {machine['torch']}, "
         f"timm {machine['timm']}, transformers {machine['transformers']}"
     )

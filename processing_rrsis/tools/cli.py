@@ -85,6 +85,8 @@ def load_pipeline(model: str, trust_remote_code: bool = False) -> Any:
         ValueError: no such folder, or a folder without configuration, processor or the complete weights.
     """
     _check_model_folder(model)
+    if Path(model).expanduser().exists():
+        model = str(Path(model).expanduser())
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoProcessor
     from transformers.utils import logging

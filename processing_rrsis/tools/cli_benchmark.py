@@ -22,10 +22,16 @@ from .benchmark_spec import (
     BenchmarkSpec,
     one_of,
 )
+from .result_files import check_result_files
 
-DEFAULT_SIZE, DEFAULT_ROUNDS = "480", 5
-QUICK: dict[str, Any] = {"model_size": "tiny", "affinity_pixels": 64, "ceiling_scale": 8}
-QUICK_SIZE_PX, QUICK_ROUNDS = 64, 2
+QUICK: dict[str, Any] = {
+    "model_size": "tiny",
+    "image_sizes_px": (64,),
+    "rounds": 2,
+    "affinity_pixels": 64,
+    "ceiling_scale": 8,
+}
+OPTION_OF = {"model_size": "--model-size", "image_sizes_px": "--image-size", "rounds": "--rounds"}
 QUICK_SCALING_PX = (64, 96, 128)
 GPU_BAR: dict[str, Any] = {
     "models": ("fianet",),
@@ -37,9 +43,18 @@ GPU_BAR: dict[str, Any] = {
     "has_grid": True,
     "affinity_batch": GPU_BAR_BATCH,
 }
+FIXED_BY = {
+    "--gpu-bar": {
+        *("--model", "--model-size", "--model-folder", "--image-size", "--batch-size", "--dtype", "--mode"),
+        *("--device", "--work", "--gradient-checkpointing", "--affinity-batch", "--quick"),
+    },
+    "--model-folder": {"--model", "--model-size"},
+}
+"""Options that decide what others say."""
 
 
 def benchmark(
+    context: typer.Context,
     model: Annotated[str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas.")] = (
         ",".join(MODEL_NAMES)
     ),
@@ -49,7 +64,7 @@ def benchmark(
     model_folder: Annotated[
         str | None, typer.Option(help="Measure the model in this folder or Hub repository.", show_default=False)
     ] = None,
-    image_size: Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.")] = DEFAULT_SIZE,
+    image_size: Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.")] = "480",
     batch_size: Annotated[str, typer.Option("--batch-size", "-b", help="Images of a batch.")] = "1",
     dtype: Annotated[str, typer.Option(help=f"{', '.join(DTYPES)} (float32 weights).")] = "float32",
     mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}.")] = "eager",
@@ -58,7 +73,7 @@ def benchmark(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Also a training step with gradient checkpointing.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.")] = DEFAULT_ROUNDS,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.")] = 5,
     warmup: Annotated[int, typer.Option(min=0, help="Runs before the clock starts.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.", show_default=False)] = None,
     memory: Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")] = True,
@@ -101,23 +116,24 @@ def benchmark(
 ) -> None:
     """Measure the networks on this machine: time, memory, operations, beside timm's Swin-B.
 
-    Every model is crossed with every image size, batch, dtype, mode and work. The
-    cases of one size, batch and work run in turns with timm's
-    swin_base_patch4_window12_384 (forward_features at the same size, float32, eager),
-    so that "× Swin" can be compared between machines. Expressions have 20 tokens.
+    Every model is crossed with every image size, batch, dtype, mode and work.
+    The cases of one size, batch and work run in turns with timm's
+    swin_base_patch4_window12_384 (forward_features at the same size, float32,
+    eager), so that "× Swin" can be compared between machines. Expressions have
+    20 tokens.
 
-    Peak memory comes from a process that does nothing else: resident memory on a CPU,
-    PyTorch's tensors on a GPU. What does not fit is a row "out of memory".
+    Peak memory comes from a process that does nothing else: resident memory on
+    a CPU, PyTorch's tensors on a GPU. What does not fit is a row "out of memory".
 
-    Studies (--expressions, --scaling, --profile, --trace, --affinity-loss) stand in the
-    place of the table of cases; --grid keeps it.
+    Studies (--expressions, --scaling, --profile, --trace, --affinity-loss) stand
+    in the place of the table of cases; --grid keeps it.
 
     Examples:
         rrsis benchmark --quick
 
-        rrsis benchmark -m fianet,lavt --work forward,train --json cpu.json --plot cpu.png
+        rrsis benchmark -m fianet,lavt --work forward,train --json cpu.json
 
-        rrsis benchmark -m fianet --dtype float32,bfloat16 --mode eager,compile -s 320,480,640
+        rrsis benchmark -m fianet --dtype float32,bfloat16 -s 320,480 --plot a.png
 
         rrsis benchmark -m fianet --work train --gradient-checkpointing --rounds 3
 
@@ -128,8 +144,13 @@ def benchmark(
     from .cli import _plain_errors
 
     with _plain_errors():
-        for option, path in (("--json", json_file), ("--plot", plot), ("--trace", trace)):
-            _check_file(option, path)
+        given = _given(context)
+        json_file, plot, trace = check_result_files({"--json": json_file, "--plot": plot, "--trace": trace}).values()
+        if plot is not None and plot.suffix.lower() != ".png":
+            raise ValueError(f"--plot: expected a file name that ends with .png, got {plot}")
+        for option, fixed in FIXED_BY.items():
+            if option in given and (both := sorted(given & fixed)):
+                raise ValueError(f"{option}: sets {', '.join(both)} itself; leave one of them out")
         options: dict[str, Any] = {
             "models": _names(model),
             "model_size": model_size,
@@ -151,15 +172,13 @@ def benchmark(
         if model_folder is not None:
             options |= _folder_options(model_folder)
         if quick:
-            options |= QUICK
+            options |= {name: value for name, value in QUICK.items() if OPTION_OF.get(name) not in given}
             options["scaling_sizes_px"] = QUICK_SCALING_PX if scaling else ()
-            if image_size == DEFAULT_SIZE:
-                options["image_sizes_px"] = (QUICK_SIZE_PX,)
-            if rounds == DEFAULT_ROUNDS:
-                options["rounds"] = QUICK_ROUNDS
         wants_affinity = affinity_loss or affinity_batch is not None
         has_study = expressions or scaling or options["has_profile"] or wants_affinity
         options["has_grid"] = not has_study if grid is None else grid
+        if scaling and not options["has_grid"] and "--image-size" in given:
+            raise ValueError("--scaling: has image sizes of its own; leave --image-size out, or add --grid")
         if gpu_bar:
             options |= GPU_BAR
         options["device"] = _device(options["device"])
@@ -174,18 +193,25 @@ def benchmark(
 
 
 def _run(spec: BenchmarkSpec, *, json_file: Path | None, plot: Path | None) -> None:
-    """Measure, write the numbers, and show them."""
+    """Measure, show the numbers, and write them."""
     from .benchmark import run_benchmark
     from .benchmark_report import print_report
 
     report = run_benchmark(spec)
+    print_report(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-    print_report(report)
     if plot is not None:
         from .benchmark_plot import plot_benchmark
 
         plot_benchmark(report, plot)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The options on the command line, by their long names."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    names = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    return {f"--{name.replace('_', '-')}" for name in names}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -226,12 +252,4 @@ def _folder_options(folder: str) -> dict[str, Any]:
         _check_model_folder(folder)
     except ValueError as error:
         raise ValueError(str(error).replace("--model:", "--model-folder:")) from error
-    return {"model_folder": folder, "models": (Path(folder).name,)}
-
-
-def _check_file(option: str, path: Path | None) -> None:
-    """Find out before anything runs that a result has nowhere to go."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise ValueError(f"{option}: expected a file name in an existing folder, got {path}")
-    if option == "--plot" and path is not None and path.suffix.lower() != ".png":
-        raise ValueError(f"--plot: expected a file name that ends with .png, got {path}")
+    return {"model_folder": folder, "models": (Path(folder).expanduser().resolve().name,)}

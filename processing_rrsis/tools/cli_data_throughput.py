@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .result_files import check_result_files
 from .throughput_report import (
     DATASETS,
     ThroughputReport,
@@ -68,8 +69,7 @@ def data_throughput(
     from .cli import _plain_errors
 
     with _plain_errors():
-        if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-            raise ValueError(f"--json: expected a file name in an existing folder, got {json_file}")
+        json_file = check_result_files({"--json": json_file})["--json"]
         spec = ThroughputSpec(
             dataset=dataset,
             data_dir=data_dir,
@@ -86,9 +86,9 @@ def data_throughput(
         from .data_throughput import measure_throughput
 
         report = measure_throughput(spec)
+        _print(report)
         if json_file is not None:
             json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-    _print(report)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

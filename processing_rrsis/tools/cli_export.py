@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .result_files import check_result_files
 from .runtime_spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, RuntimeSpec, ScoredData, choose_format
 
 _FILE, _CHECK = "File", "Check"
@@ -18,7 +19,7 @@ def export(
     output: Annotated[Path, typer.Argument(help="File to write: model.onnx or model.pt2.")],
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="onnx or pt2; the ending of OUTPUT says it.", rich_help_panel=_FILE),
+        typer.Option("--format", help="onnx or pt2, where the ending of OUTPUT is neither.", rich_help_panel=_FILE),
     ] = None,
     int8: Annotated[
         bool,
@@ -56,7 +57,9 @@ def export(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of both.", rich_help_panel=_CHECK, show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)
+    ] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
     ] = None,
@@ -68,8 +71,8 @@ def export(
       pip install "rrsis\[export]".
     - .pt2: a torch.export program, for torch alone.
 
-    The file takes images of one size, in any number, with expressions of any
-    length. Its inputs are named as the model's: pixel_values, input_ids,
+    The file takes images of one size, in any number, with expressions as long as
+    the model reads them. Its inputs are named as the model's: pixel_values, input_ids,
     attention_mask, and for FIANet ground_object_mask, spatial_position_mask.
     Its output is logits.
 
@@ -87,8 +90,6 @@ def export(
 
     output = output.expanduser()
     with _plain_errors():
-        if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-            raise ValueError(f"--json: expected a file name in an existing folder, got {json_file}")
         if data is None and (samples is not None or split != "test"):
             raise ValueError("--split, --samples: expected with --data, which says what to score")
         spec = RuntimeSpec(
@@ -103,11 +104,15 @@ def export(
             trust_remote_code=trust_remote_code,
         )
         spec.check()
+        json_file = check_result_files({"OUTPUT": output, "--json": json_file})["--json"]
         _run(spec, threads=threads, json_file=json_file)
 
 
 def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> None:
     """Export, show and write what was measured."""
+    import signal
+    import sys
+
     import torch
     from rich.console import Console
 
@@ -117,6 +122,7 @@ def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> N
     console = Console(highlight=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the half-written file is taken away
     try:
         with console.status("") as status:
             result = export_runtime(spec, on_step=lambda text: status.update(f"{spec.output}: {text}"))

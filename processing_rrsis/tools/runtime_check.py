@@ -127,7 +127,8 @@ def load_rows(data: ScoredData, model: str, input_size_px: int) -> Any:
     try:
         return load_split(task, input_size_px=input_size_px)
     except ValueError as error:
-        raise ValueError(str(error).replace("--dataset:", "--data:")) from error
+        text = str(error).removeprefix("--dataset: ").replace("data_dir", "its folder or zip as --data")
+        raise ValueError(f"--data: {text}") from error
 
 
 def row_batches(rows: Any, collator: ReferringCollator) -> list[dict[str, Tensor]]:

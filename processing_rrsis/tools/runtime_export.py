@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -75,18 +76,18 @@ def export_runtime(spec: RuntimeSpec, on_step: Callable[[str], None] = lambda te
         What was measured.
 
     Raises:
-        ValueError: For a model, data or settings that can't be used.
+        ValueError: For a model, data or settings that can't be used, or a folder that can't be written to.
         OSError: If the file can't be written.
         ImportError: If a package is missing.
         RuntimeError: If torch or onnxruntime fails, or a float32 export is another function than the network.
     """
     spec.check()
     output = spec.output.absolute()
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as aside:
+    with _folder_beside(output) as aside:
         on_step("loading the model")
         subject = load_subject(spec)
         rows = None if spec.data is None else load_rows(spec.data, spec.model, input_size_px=min(subject.size_px))
-        path = Path(aside) / output.name
+        path = aside / output.name
         notes = describe(spec, subject)
         on_step("tracing")
         eight_bit = write_file(subject, spec, path, notes, on_step)
@@ -146,6 +147,8 @@ def describe(spec: RuntimeSpec, subject: Subject) -> dict[str, str]:
         "rescale_factor": images.rescale_factor,
         "image_mean": list(images.image_mean),
         "image_std": list(images.image_std),
+        "inputs": ", ".join(subject.names),
+        "longest_expression_tokens": subject.network.config.text_config.max_position_embeddings,
         "categories": processor.categories,
         "alignment": processor.alignment,
         "max_length": processor.max_length,
@@ -163,7 +166,10 @@ def write_file(
     if spec.format is RuntimeFormat.PT2:
         on_step("writing")
         drop_origins(program)
-        torch.export.save(program, path, extra_files={NOTES_FILE: json.dumps(dict(notes), indent=1)})
+        whole = io.BytesIO()  # torch ends the process where it can't write
+        with _explained("torch could not write the program"):
+            torch.export.save(program, whole, extra_files={NOTES_FILE: json.dumps(dict(notes), indent=1)})
+        path.write_bytes(whole.getbuffer())
         return 0
     from .runtime_onnx import check_size, quantize_linear_layers, write_notes, write_onnx
 
@@ -236,6 +242,17 @@ def runtime_versions(file_format: RuntimeFormat) -> dict[str, str]:
 
     names = ONNX_PACKAGES if file_format is RuntimeFormat.ONNX else ()
     return {name: version(name) for name in names}
+
+
+@contextmanager
+def _folder_beside(output: Path) -> Iterator[Path]:
+    """A folder on the file's disk, gone at the end."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise ValueError(f"{output}: expected a folder that can be written to, got {error.strerror}") from error
+    with folder as name:
+        yield Path(name)
 
 
 @contextmanager

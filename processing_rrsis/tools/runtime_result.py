@@ -136,8 +136,8 @@ def print_result(result: RuntimeResult, console: Console) -> None:
     height, width = result.notes["image_height_px"], result.notes["image_width_px"]
     console.print(
         f"Reads {', '.join(result.inputs)}: images of {height}×{width} px alone, any number of them, an expression of "
-        f"any length for each; returns logits. Times: {len(result.network.seconds)} runs in turns, medians, batch 1, "
-        f"{result.machine['threads']} threads."
+        f"up to {result.notes['longest_expression_tokens']} tokens for each; returns logits. Times: medians, runs in "
+        f"turns: {len(result.network.seconds)}, batch: 1, threads: {result.machine['threads']}."
     )
 
 

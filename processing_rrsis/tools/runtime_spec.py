@@ -83,7 +83,7 @@ class RuntimeSpec:
 
 
 def choose_format(output: Path, name: str | None) -> RuntimeFormat:
-    """The format that is named, or else that of the file's ending.
+    """The format of the file's ending, or the named one where the ending says nothing.
 
     Raises:
         ValueError: If there is no such format, or name and ending contradict each other.
@@ -93,11 +93,13 @@ def choose_format(output: Path, name: str | None) -> RuntimeFormat:
     if name is not None and name not in known:
         raise ValueError(f"--format: expected one of {', '.join(known)}, got {name!r}")
     ending = output.suffix.lower().removeprefix(".")
-    if ending not in known:
-        raise ValueError(f"{output}: expected a file name that ends with {endings}, got the ending {output.suffix!r}")
-    if name is not None and name != ending:
+    if ending not in known and name is None:
+        raise ValueError(
+            f"{output}: expected a file name that ends with {endings}, or --format; got the ending {output.suffix!r}"
+        )
+    if ending in known and name not in (None, ending):
         raise ValueError(f"--format {name}: expected a file name that ends with .{name}, got {output}")
-    return known[ending]
+    return known[name or ending]
 
 
 def check_writable(output: Path) -> None:

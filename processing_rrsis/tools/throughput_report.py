@@ -50,7 +50,7 @@ class ThroughputSpec:
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
-            raise ValueError(f"dataset: expected one of {list(DATASETS)}, got {self.dataset!r}")
+            raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {self.dataset!r}")
         if not self.workers or min(self.workers) < 0:
             raise ValueError(f"workers: expected numbers of 0 and more, got {list(self.workers)}")
         limits = {"batch_size": 1, "batches": 1, "warmup_batches": 0, "repeat": 1, "training_steps": 0}

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modeling_rrsis.recomputed_rrsis import feed_forward, is_plain, linear_of_gated, linear_of_norm
+from modeling_rrsis.recomputed_rrsis import feed_forward, linear_of_gated, linear_of_norm
 
 from .gradients import agree, random
 from .tiny import tiny_model
@@ -80,19 +80,6 @@ def test_less_is_kept(block):
         del out
     assert sizes[0] <= pixels * (8 + 32 + 2) + weights
     assert sizes[1] >= pixels * (8 + 8 + 32 + 32)
-
-
-def test_what_is_plain():
-    layer = nn.Linear(2, 2)
-    assert is_plain(layer, nn.Linear)
-    assert not is_plain(nn.modules.linear.NonDynamicallyQuantizableLinear(2, 2), nn.Linear)
-    for register in ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"):
-        handle = getattr(layer, register)(lambda *_: None)
-        assert not is_plain(layer, nn.Linear)
-        handle.remove()
-        assert is_plain(layer, nn.Linear)
-    layer.forward = lambda x: x
-    assert not is_plain(layer, nn.Linear)
 
 
 def test_layers_put_in_are_called(block):

@@ -56,21 +56,43 @@ def test_gradients_reach_what_is_shared(model):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def watched_rows(model, monkeypatch):
+    """The numbers of rows that BERT is given, one after another."""
+    rows, read = [], model.text_encoder.forward
+
+    def watched(*args, **kwargs):
+        rows.append(kwargs["input_ids"].tolist())
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(model.text_encoder, "forward", watched)
+    return rows
+
+
 @torch.no_grad()
-def test_equal_rows_are_read_once(model):
+def test_equal_rows_are_read_once(model, monkeypatch):
     inputs = inputs_of(1)
     whole = {**inputs, "ground_object_mask": inputs["attention_mask"], "spatial_position_mask": None}
-    rows = []
-    model.text_encoder.register_forward_pre_hook(
-        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
+    readings = 3 if model.config.model_type == "rrsis_fianet" else 1
+    rows = watched_rows(model, monkeypatch)
     shared = model(**whole).logits
-    assert rows == [1]
-    model.train()  # dropout is drawn for each row; here there is none
-    for module in model.modules():
-        module.training = module is model
+    model.text_encoder.embeddings.dropout.train()  # draws for each row; the tiny rate is set to nothing
+    model.text_encoder.embeddings.dropout.p = 0.0
     torch.testing.assert_close(model(**whole).logits, shared)
-    assert rows[1] == (3 if model.config.model_type == "rrsis_fianet" else 1)
+    assert list(map(len, rows)) == [1, readings]
+
+
+@torch.no_grad()
+def test_rows_keep_their_order(model, monkeypatch):
+    ids = torch.tensor([[9, 4], [7, 1], [9, 4], [2, 2], [7, 1]])
+    rows = watched_rows(model, monkeypatch)
+    words = model.encode_words(ids, torch.ones_like(ids))
+    assert rows == [[[9, 4], [7, 1], [2, 2]]]
+    torch.testing.assert_close(words[2], words[0])
+    torch.testing.assert_close(words[4], words[1])
+    alone = model.encode_words(ids[3:4], torch.ones(1, 2, dtype=torch.long))
+    torch.testing.assert_close(words[3:4], alone)
+    model.encode_words(ids[:2], torch.ones(2, 2, dtype=torch.long))
+    assert rows[-1] == [[9, 4], [7, 1]]
 
 
 @torch.no_grad()
@@ -96,7 +118,12 @@ def test_rows_go_through_a_cpu_in_parts(model, monkeypatch, num_images, return_d
     assert sizes == [2, 2, 1]
     with torch.enable_grad():
         model(**inputs)
-    assert sizes[3:] == [5]
+    handle = model.decoder.register_forward_hook(lambda *_: None)  # expects the batch
+    model(**inputs)
+    handle.remove()
+    model.decoder.blocks[0].norm1.train()  # statistics of the batch
+    model(**inputs)
+    assert sizes[3:] == [5, 5, 5]
 
 
 @torch.no_grad()

@@ -104,6 +104,13 @@ def test_out_of_memory_is_shown_and_not_drawn(tmp_path):
         (["--json", "no/such/out.json"], "--json: expected a file name in an existing folder"),
         (["--profile", "--plot", "out.png"], "--plot: expected the table of cases or --scaling to draw"),
         (["--trace", "t.json"], "--trace: expected one model and one work"),
+        (
+            ["--json", "a.png", "--plot", "a.png"],
+            "--plot: expected a file of its own for each result, a.png is --json's",
+        ),
+        (["--gpu-bar", "-m", "lavt", "--device", "cpu"], "--gpu-bar: sets --device, --model itself"),
+        (["--model-folder", ".", "-m", "danet"], "--model-folder: sets --model itself"),
+        (["--scaling", "-s", "64"], "--scaling: has image sizes of its own"),
         (["--model-folder", "./none"], "--model-folder: expected a model folder"),
     ],
 )
@@ -136,6 +143,8 @@ def test_module_starts_by_itself_and_teaches():
     [
         (["--device", "cpu"], {"has_grid": True, "rounds": 5, "image_sizes_px": (480,), "affinity_batch": 0}),
         (["--device", "cpu", "--quick", "-s", "96"], {"rounds": 2, "image_sizes_px": (96,), "model_size": "tiny"}),
+        (["--quick", "--rounds", "5", "--model-size", "base"], {"rounds": 5, "model_size": "base"}),
+        (["--quick", "-s", "480"], {"rounds": 2, "image_sizes_px": (480,)}),
         (["--device", "cpu", "--scaling"], {"has_grid": False, "scaling_sizes_px": SCALING_SIZES_PX}),
         (["--device", "cpu", "--affinity-loss"], {"has_grid": False, "affinity_batch": 1}),
         (["--device", "cuda", "--affinity-loss"], {"affinity_batch": 16, "affinity_pixels": 3600}),

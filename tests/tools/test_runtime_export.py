@@ -1,11 +1,14 @@
 """`rrsis export`: files that agree with the network, what 8 bits change, and errors that leave nothing behind."""
 
+import errno
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -168,13 +171,20 @@ def test_nothing_is_left_beside_the_file_and_no_path_in_it(onnx_file):
         assert str(place).encode() not in content
 
 
-def test_pt2_agrees_with_the_network(danet, tmp_path):
+@pytest.fixture(scope="module")
+def pt2_file(danet, tmp_path_factory):
+    """The DANet as a .pt2: file, what was written as JSON."""
+    path = tmp_path_factory.mktemp("pt2") / "danet.pt2"
+    return path, export(danet, path)[1]
+
+
+def test_pt2_agrees_with_the_network(pt2_file):
     """As the command itself finds when it reads the file: reading it again would take seconds."""
-    _, document = export(danet, tmp_path / "danet.pt2")
+    path, document = pt2_file
     (agreement,) = document["agreements"]
     assert agreement["highest"] - agreement["lowest"] > 1
     assert agreement["largest_difference"] <= agreement["float32_tolerance"]
-    with zipfile.ZipFile(tmp_path / "danet.pt2") as archive:
+    with zipfile.ZipFile(path) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(runtime_export.NOTES_FILE)]
         assert json.loads(archive.read(name)) == document["notes"]
 
@@ -238,14 +248,17 @@ def test_another_image_size_is_the_processors_too(danet, tmp_path):
     assert runtime_export.describe(spec, subject)["image_height_px"] == "96"
 
 
-def test_documented_lines_run(danet, onnx_file, tmp_path):
-    """Beside a model folder, as printed; the second fence reads a .pt2, which is a matter of another test."""
+def test_documented_lines_run(danet, onnx_file, pt2_file, tmp_path):
+    """Beside a model folder, as printed, one after the other; both files make the same mask."""
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    fences = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(fences) == 2
+    code = "\n".join([*fences, "assert output['logits'].sub(torch.from_numpy(logits)).abs().max() < 1e-3"])
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "fianet").mkdir()
     (tmp_path / "runs" / "fianet" / "best").symlink_to(danet)
     (tmp_path / "fianet.onnx").symlink_to(onnx_file[0])
+    (tmp_path / "fianet.pt2").symlink_to(pt2_file[0])
     Image.new("RGB", (90, 60), (90, 120, 70)).save(tmp_path / "image.png")
     environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", code]
@@ -269,7 +282,10 @@ def test_errors_are_one_sentence(danet, tmp_path):
     target = tmp_path / "out.onnx"
     (tmp_path / "folder.onnx").mkdir()
     cases = [
-        ([danet, tmp_path / "out.bin"], "expected a file name that ends with .onnx, .pt2, got the ending '.bin'"),
+        (
+            [danet, tmp_path / "out.bin"],
+            "expected a file name that ends with .onnx, .pt2, or --format; got the ending '.bin'",
+        ),
         ([danet, target, "--format", "pt2"], "--format pt2: expected a file name that ends with .pt2"),
         ([danet, target, "--format", "tflite"], "--format: expected one of onnx, pt2, got 'tflite'"),
         ([danet, tmp_path / "out.pt2", "--int8"], "--int8: expected with an .onnx file"),
@@ -277,7 +293,10 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, tmp_path / "none" / "out.onnx"], "expected an existing folder"),
         ([danet, target, "--samples", "3"], "--split, --samples: expected with --data"),
         ([danet, target, "--json", tmp_path], "--json: expected a file name in an existing folder"),
-        ([danet, target, "--data", "imagenet"], "got 'imagenet'"),
+        ([danet, target, "--json", target], "--json: expected a file of its own for each result"),
+        ([danet, target, "--seed", 2**32], "--seed"),
+        ([danet, target, "--data", "imagenet"], "--data: expected"),
+        ([danet, target, "--data", "rrsisd"], "its folder or zip as --data"),
         ([danet, target, "--data", "synthetic", "--split", "dev"], "--split: expected one of train, validation, test"),
         ([danet, target, "--data", tmp_path], "expected"),
         ([tmp_path / "none", target], "MODEL: expected a model folder or a Hub repository"),
@@ -285,7 +304,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
     ]
     for arguments, expected in cases:
         result = run(*arguments)
-        assert result.exit_code == 1, arguments
+        assert result.exit_code == (2 if "--seed" in arguments else 1), arguments
         assert expected in " ".join(result.output.split()), result.output
         assert "Traceback" not in result.output
     assert [item.name for item in tmp_path.iterdir()] == ["folder.onnx"]
@@ -304,6 +323,37 @@ def test_what_is_missing_is_named(danet, tmp_path, monkeypatch):
 def test_the_ending_says_the_format():
     assert choose_format(Path("a.ONNX"), None) is RuntimeFormat.ONNX
     assert choose_format(Path("a.pt2"), "pt2") is RuntimeFormat.PT2
+    assert choose_format(Path("model"), "onnx") is RuntimeFormat.ONNX
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_export_leaves_what_was_there(danet, tmp_path, number):
+    target = tmp_path / "a.pt2"
+    target.write_text("old")
+    command = [sys.executable, "-m", "processing_rrsis.tools.cli", "export", str(danet), str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    end = time.monotonic() + 200
+    while len(list(tmp_path.iterdir())) < 2:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end, "no file beside the target"
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt2"]
+    assert target.read_text() == "old"
+
+
+def test_a_full_disk_is_one_sentence(danet, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = run(danet, tmp_path / "a.pt2")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

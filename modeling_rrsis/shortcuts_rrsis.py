@@ -1,0 +1,86 @@
+"""Where a shorter way to a layer's numbers may be taken: its weights used without calling it.
+
+Whoever changes a layer - an adapter, a quantised layer, a hook, a parametrisation - relies on its being called. The
+shorter ways are taken only around layers that nobody changed, and not where PyTorch differentiates more than once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+WIDE = (torch.float32, torch.float64)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
+
+_only_plain: ContextVar[bool] = ContextVar("only_plain", default=False)
+
+
+@contextmanager
+def plain_ways() -> Iterator[None]:
+    """Compute as PyTorch's modules do, slower and with more memory, inside this block and in this thread.
+
+    Second derivatives need it (gradient penalties, Hessians): the shorter backward passes can be differentiated once.
+    PyTorch's own fused attention is such a one too; `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` avoids it.
+    """
+    token = _only_plain.set(True)
+    try:
+        yield
+    finally:
+        _only_plain.reset(token)
+
+
+def is_eager_cpu(x: Tensor) -> bool:
+    """Whether the shorter ways of eager mode on a CPU suit `x`.
+
+    Compilers and exports have ways of their own; `torch.func`'s transforms and `torch.jit.trace` need plain operators.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not (_only_plain.get() or torch._C._are_functorch_transforms_active() or torch.jit.is_tracing())
+
+
+def keeps_for_backward(x: Tensor) -> bool:
+    """Whether eager mode on a CPU, in float32 or float64, would keep intermediate results of `x` for its gradient."""
+    is_wide = x.dtype in WIDE and not torch.is_autocast_enabled("cpu")
+    return is_wide and torch.is_grad_enabled() and is_eager_cpu(x)
+
+
+def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer does what its class says, so that its weights may be used without calling it.
+
+    Not so for subclasses and layers that stand in for it (LoRA, quantised ones), for layers with hooks or with a
+    `forward` of their own, and for weights that are more than tensors.
+    """
+    if type(layer) is not kind or has_hooks(layer) or "forward" in layer.__dict__:
+        return False
+    if torch.compiler.is_compiling():  # which puts tensors of its own in the weights' places
+        return True
+    return all(part is None or type(part) in (Tensor, nn.Parameter) for part in layer._parameters.values())
+
+
+def is_plain_conv3x3(layer: nn.Module) -> bool:
+    """Whether a layer is a plain 3×3 convolution with a zero padding of 1 and without bias, stride or groups."""
+    if not isinstance(layer, nn.Conv2d) or not is_plain(layer, nn.Conv2d):
+        return False
+    sizes = layer.kernel_size == (3, 3) and layer.padding == (1, 1) and layer.stride == layer.dilation == (1, 1)
+    return sizes and layer.bias is None and layer.groups == 1 and layer.padding_mode == "zeros"
+
+
+def has_hooks(layer: nn.Module) -> bool:
+    """Whether someone asked to be called when this layer runs, or when any layer does."""
+    is_watched = any(getattr(layer, name) for name in _HOOKS)
+    return is_watched or any(getattr(torch_module, name) for name in _GLOBAL_HOOKS)
+
+
+def treats_rows_alike(network: nn.Module) -> bool:
+    """Whether rows of a batch know nothing of each other and nobody sees in which batches they come.
+
+    Not so with layers in training mode (dropout, BatchNorm) and with hooks.
+    """
+    return not any(layer.training or has_hooks(layer) for layer in network.modules())
