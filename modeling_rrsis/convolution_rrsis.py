@@ -13,7 +13,7 @@ BatchNorm and a ReLU, again in the backward pass instead of keeping it.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -178,7 +178,8 @@ class _Conv3x3OfNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         running = norm.running_mean, norm.running_var
-        normalised, mean, rstd = torch.native_batch_norm(x, gain, shift, *running, True, norm.momentum, norm.eps)
+        momentum = cast(float, norm.momentum)
+        normalised, mean, rstd = torch.native_batch_norm(x, gain, shift, *running, True, momentum, norm.eps)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
         ctx.save_for_backward(x, gain, shift, weight, mean, rstd)

@@ -19,15 +19,15 @@ from .shortcuts_rrsis import is_plain, keeps_for_backward
 Gradients = tuple[Tensor | None, ...]
 
 
-def linear_of_norm(norm: nn.LayerNorm, linear: nn.Linear, x: Tensor) -> Tensor:
+def linear_of_norm(norm: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
     """`linear(norm(x))` of float (..., C)."""
-    is_short = is_plain(norm, nn.LayerNorm) and norm.weight is not None and is_plain(linear, nn.Linear)
-    if keeps_for_backward(x) and is_short:
+    is_usual = isinstance(norm, nn.LayerNorm) and isinstance(linear, nn.Linear) and norm.weight is not None
+    if keeps_for_backward(x) and is_usual and is_plain(norm, nn.LayerNorm) and is_plain(linear, nn.Linear):
         return _LinearOfNorm.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
     return linear(norm(x))
 
 
-def feed_forward(norm: nn.LayerNorm, mlp: Mlp, x: Tensor) -> Tensor:
+def feed_forward(norm: nn.Module, mlp: Mlp, x: Tensor) -> Tensor:
     """`mlp(norm(x))` of float (..., C), timm's perceptron of two layers."""
     if not keeps_for_backward(x) or not _is_usual(mlp):
         return mlp(norm(x))
