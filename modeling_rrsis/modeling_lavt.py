@@ -442,8 +442,9 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             check_pairs(len(image_features.first_stage), len(text_features[0].words))
             parts = self.split_rows(image_features, text_features) if labels is None else []
         if len(parts) > 1:
-            wanted: dict[str, Any] = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-            rows = [self.forward(image_features=i, text_features=t, return_dict=True, **wanted) for i, t in parts]
+            wanted: dict[str, Any] = {"output_attentions": output_attentions, "return_dict": True}
+            wanted["output_hidden_states"] = output_hidden_states
+            rows = [self.forward(image_features=image, text_features=words, **wanted) for image, words in parts]
             output = join_outputs(cast(list[ReferringSegmentationOutput], rows))
             return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
         stages = self.fuse(image_features, text_features)
