@@ -160,7 +160,8 @@ class ConvBlock(nn.Module):
 def relu_of_norm(norm: nn.Module, x: Tensor) -> Tensor:
     """`norm(x).relu()`, in place where nobody else sees the norm's output."""
     normalised = norm(x)
-    return normalised.relu_() if isinstance(norm, nn.BatchNorm2d) and is_plain(norm, type(norm)) else normalised.relu()
+    is_unseen = is_plain(norm, nn.BatchNorm2d) or is_plain(norm, nn.SyncBatchNorm)
+    return normalised.relu_() if is_unseen else normalised.relu()
 
 
 class SegmentationDecoder(nn.Module):

@@ -23,10 +23,11 @@ _only_plain: ContextVar[bool] = ContextVar("only_plain", default=False)
 
 @contextmanager
 def plain_ways() -> Iterator[None]:
-    """Compute as PyTorch's modules do, slower and with more memory, inside this block and in this thread.
+    """Call every layer, slower and with more memory, inside this block and in this thread; graphs are not affected.
 
     Second derivatives need it (gradient penalties, Hessians): the shorter backward passes can be differentiated once.
-    PyTorch's own fused attention is such a one too; `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` avoids it.
+    PyTorch's own fused attention is such a one too; `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` avoids it. With
+    gradient checkpointing the backward pass belongs into the block. DANet's affinity loss has no second derivative.
     """
     token = _only_plain.set(True)
     try:
@@ -54,14 +55,15 @@ def keeps_for_backward(x: Tensor) -> bool:
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a layer does what its class says, so that its weights may be used without calling it.
 
-    Not so for subclasses and layers that stand in for it (LoRA, quantised ones), for layers with hooks or with a
-    `forward` of their own, and for weights that are more than tensors.
+    Never inside [`plain_ways`], and not so for subclasses and layers that stand in for it (LoRA, quantised ones), for
+    layers with hooks or with a `forward` of their own, and for weights that are more than tensors.
     """
     if type(layer) is not kind or has_hooks(layer) or "forward" in layer.__dict__:
         return False
     if torch.compiler.is_compiling():  # which puts tensors of its own in the weights' places
         return True
-    return all(part is None or type(part) in (Tensor, nn.Parameter) for part in layer._parameters.values())
+    weights = layer._parameters.values()
+    return not _only_plain.get() and all(part is None or type(part) in (Tensor, nn.Parameter) for part in weights)
 
 
 def is_plain_conv3x3(layer: nn.Module) -> bool:

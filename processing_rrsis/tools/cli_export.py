@@ -122,12 +122,14 @@ def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> N
     console = Console(highlight=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the half-written file is taken away
+    # A half-written file is taken away then, too.
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with console.status("") as status:
             result = export_runtime(spec, on_step=lambda text: status.update(f"{spec.output}: {text}"))
     finally:
         torch.set_num_threads(before)
+        signal.signal(signal.SIGTERM, handler)
     print_result(result, console)
     if json_file is not None:
         json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")

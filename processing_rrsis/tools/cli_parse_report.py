@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from .result_files import check_result_files
+
 
 def parse_report(
     file: Annotated[
@@ -39,8 +41,7 @@ def parse_report(
         from .expression_report import read_expressions, report_expressions, report_table
         from .report import print_tables
 
-        if output is not None and not output.absolute().parent.is_dir():
-            raise ValueError(f"--output: expected a file name in an existing folder, got {output}")
+        output = check_result_files({"--output": output})["--output"]
         try:
             texts, labels = read_expressions(file, column=column)
         except ValueError as error:

@@ -289,6 +289,27 @@ def test_another_default_dtype(inputs):
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_attention_in_published_order(heads, is_changed):
+    """Written out here: InstanceNorm of the queries and of the output, whose projection sees pixels."""
+    model = random_model("lavt", fusion_num_heads=[heads] * 4).eval()
+    attention = model.fusion[0].context.attention
+    if is_changed:
+        hook(attention.output, torch.relu)
+    pixels, words = torch.randn(2, 50, 8).double(), torch.randn(2, 7, 16).double()
+    norm = nn.InstanceNorm1d(8)
+    query = norm(attention.query(pixels).mT).mT
+    key, value = attention.key(words), attention.value(words)
+    parts = [part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, value)]
+    weights = (parts[0] @ parts[1].mT / 8**0.5).softmax(-1)
+    expected = norm(attention.output((weights @ parts[2]).transpose(1, 2).flatten(2)).mT).mT
+    text = TextFeatures(words, torch.ones(2, 7))
+    torch.testing.assert_close(attention(pixels, text), (expected, weights))
+    with plain_ways():
+        torch.testing.assert_close(attention(pixels, text), (expected, weights))
+
+
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_graphs_take_the_words_side_too(inputs, is_changed):
     """Of a plain layer the output projection goes to the words; what an adapter adds needs pixels."""

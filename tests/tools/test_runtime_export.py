@@ -296,6 +296,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, target, "--json", target], "--json: expected a file of its own for each result"),
         ([danet, target, "--seed", 2**32], "--seed"),
         ([danet, target, "--data", "imagenet"], "--data: expected"),
+        ([danet, target, "--data", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--data", "rrsisd"], "its folder or zip as --data"),
         ([danet, target, "--data", "synthetic", "--split", "dev"], "--split: expected one of train, validation, test"),
         ([danet, target, "--data", tmp_path], "expected"),

@@ -158,7 +158,7 @@ def job(tmp_path):
             process.wait()
 
 
-def wait_for(path, process, seconds=120.0):
+def wait_for(path, process, seconds=30.0):
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, f"ended before {path.name} appeared: {process.stdout.read()}"
