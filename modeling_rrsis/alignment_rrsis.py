@@ -100,7 +100,9 @@ class PixelWordAttention(nn.Module):
             attended = self.output((weights @ value.unflatten(-1, heads).transpose(1, 2)).transpose(1, 2).flatten(2))
             return instance_norm(attended) if self.use_norm else attended, weights
         # What a word gives to a pixel that attends to it alone, by head (B, heads, L, C); a pixel's weights sum to 1.
-        given = self.output(self._heads_apart(value)) - self._surplus_bias()
+        given = self.output(self._heads_apart(value))
+        if self.num_heads > 1:  # the heads' parts are added up, each with the bias in it
+            given = given - self.output.bias.to(given.dtype) * (1 - 1 / self.num_heads)
         if self.use_norm:
             return _mix_normalised(weights, given).to(given.dtype), weights
         return _flat_heads(weights) @ given.flatten(1, 2), weights
@@ -112,10 +114,6 @@ class PixelWordAttention(nn.Module):
         heads = torch.eye(self.num_heads, dtype=value.dtype, device=value.device)
         own = heads.repeat_interleave(value.shape[-1] // self.num_heads, dim=1)
         return value.unsqueeze(1) * own.unsqueeze(1)
-
-    def _surplus_bias(self) -> Tensor | float:
-        """The output's bias once for each head but one: the heads' parts are added up, each with the bias in it."""
-        return 0.0 if self.num_heads == 1 else self.output.bias * (1 - 1 / self.num_heads)
 
     def _centred_query(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Queries minus their mean over the pixels (B, N, C), and one over their deviation, float32 (B, 1, C)."""

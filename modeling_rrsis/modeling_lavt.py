@@ -313,12 +313,12 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         """BERT's last hidden states (B, L, D); in evaluation on a CPU, rows that are equal are read once."""
         shared = None
         if is_eager_cpu(input_ids) and treats_rows_alike(self.text_encoder):
-            both = torch.cat([input_ids, attention_mask.to(input_ids.dtype)], dim=1).tolist()
-            first = {tuple(row): number for number, row in reversed(list(enumerate(both)))}
-            kept = sorted(first.values())
-            if len(kept) < len(both):
+            rows = [(*ids, *mask) for ids, mask in zip(input_ids.tolist(), attention_mask.tolist(), strict=True)]
+            places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+            if len(places) < len(rows):
+                kept = [rows.index(row) for row in places]
                 input_ids, attention_mask = input_ids[kept], attention_mask[kept]
-                shared = [kept.index(first[tuple(row)]) for row in both]
+                shared = [places[row] for row in rows]
         words = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return words if shared is None else words[shared]
 

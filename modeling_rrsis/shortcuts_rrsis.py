@@ -13,6 +13,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+from torch.nn.modules.batchnorm import _BatchNorm
 
 WIDE = (torch.float32, torch.float64)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -25,7 +26,8 @@ _only_plain: ContextVar[bool] = ContextVar("only_plain", default=False)
 def plain_ways() -> Iterator[None]:
     """Call every layer, slower and with more memory, inside this block and in this thread; graphs are not affected.
 
-    Second derivatives need it (gradient penalties, Hessians): the shorter backward passes can be differentiated once.
+    Second derivatives need it (gradient penalties, Hessians), forward-mode ones (`torch.autograd.forward_ad`) and
+    `is_grads_batched`: the shorter backward passes are written by hand and can be differentiated once.
     PyTorch's own fused attention is such a one too; `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` avoids it. With
     gradient checkpointing the backward pass belongs into the block. DANet's affinity loss has no second derivative.
     """
@@ -83,6 +85,13 @@ def has_hooks(layer: nn.Module) -> bool:
 def treats_rows_alike(network: nn.Module) -> bool:
     """Whether rows of a batch know nothing of each other and nobody sees in which batches they come.
 
-    Not so with layers in training mode (dropout, BatchNorm) and with hooks.
+    Not so with layers in training mode (dropout, BatchNorm), with a BatchNorm that keeps no statistics, and with
+    hooks. A layer of another class that draws or mixes rows in evaluation is not recognised.
     """
-    return not any(layer.training or has_hooks(layer) for layer in network.modules())
+    if _only_plain.get():
+        return False
+    return not any(layer.training or has_hooks(layer) or _has_no_statistics(layer) for layer in network.modules())
+
+
+def _has_no_statistics(layer: nn.Module) -> bool:
+    return isinstance(layer, _BatchNorm) and layer.running_mean is None

@@ -108,10 +108,19 @@ def plan_windows(
 def can_be_planned(block: SwinTransformerBlock, x: Tensor) -> bool:
     """Whether [`planned_window_attention`] may stand for [`window_attention`].
 
-    It asks `qkv` for no projection of the padding, and what stands for all padding can't be dropped pixel by pixel.
+    It asks `qkv` for no projection of the padding, gives the layers pixels in another order and shape, and can't drop
+    padding, of which one pixel stands for all, pixel by pixel.
     """
-    has_dropout = block.attn.attn_drop.training and block.attn.attn_drop.p > 0
-    return is_eager_cpu(x) and is_plain(block.attn.qkv, nn.Linear) and not has_dropout
+    attention = block.attn
+    is_unchanged = is_plain(block.norm1, nn.LayerNorm) and is_plain(attention.proj_drop, nn.Dropout)
+    is_unchanged = is_unchanged and is_plain(attention.qkv, nn.Linear) and is_plain(attention.proj, nn.Linear)
+    return is_unchanged and is_eager_cpu(x) and not dropout_rate(attention)
+
+
+def dropout_rate(attention: WindowAttention) -> float:
+    """Share of the attention's weights that is dropped now."""
+    dropout = attention.attn_drop
+    return dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
 
 
 def planned_window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
@@ -198,7 +207,7 @@ def attend(attention: WindowAttention, query: Tensor, key: Tensor, value: Tensor
     Returns:
         float (windows, M, C).
     """
-    dropout = attention.attn_drop.p if attention.attn_drop.training else 0.0
+    dropout = dropout_rate(attention)
     out = F.scaled_dot_product_attention(query, key, value, bias, dropout_p=dropout, scale=attention.scale)
     return out.transpose(1, 2).flatten(2)
 

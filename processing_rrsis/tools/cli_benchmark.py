@@ -46,10 +46,11 @@ GPU_BAR: dict[str, Any] = {
 FIXED_BY = {
     "--gpu-bar": {
         *("--model", "--model-size", "--model-folder", "--image-size", "--batch-size", "--dtype", "--mode"),
-        *("--device", "--work", "--gradient-checkpointing", "--affinity-batch", "--quick"),
+        *("--device", "--work", "--gradient-checkpointing", "--affinity-batch", "--quick", "--grid"),
     },
     "--model-folder": {"--model", "--model-size"},
 }
+GRID_OPTIONS = FIXED_BY["--gpu-bar"] - {"--device", "--affinity-batch", "--quick", "--grid"}
 """Options that decide what others say."""
 
 
@@ -106,7 +107,7 @@ def benchmark(
         typer.Option("--gpu-bar", help="FIANet's training step and the affinity loss on a GPU, batch 16, 480 px."),
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Smoke test: tiny models, 64 px, two rounds.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
     ] = None,
@@ -179,6 +180,11 @@ def benchmark(
         options["has_grid"] = not has_study if grid is None else grid
         if scaling and not options["has_grid"] and "--image-size" in given:
             raise ValueError("--scaling: has image sizes of its own; leave --image-size out, or add --grid")
+        if grid is False and not has_study and not gpu_bar:
+            raise ValueError("--no-grid: leaves nothing to measure; add a study such as --profile")
+        is_alone = wants_affinity and not (options["has_grid"] or expressions or scaling or options["has_profile"])
+        if is_alone and (unread := sorted(given & GRID_OPTIONS)):
+            raise ValueError(f"--affinity-loss: does not read {', '.join(unread)}; leave it out, or add --grid")
         if gpu_bar:
             options |= GPU_BAR
         options["device"] = _device(options["device"])
@@ -193,14 +199,16 @@ def benchmark(
 
 
 def _run(spec: BenchmarkSpec, *, json_file: Path | None, plot: Path | None) -> None:
-    """Measure, show the numbers, and write them."""
+    """Measure, write the numbers, and show them."""
     from .benchmark import run_benchmark
     from .benchmark_report import print_report
 
     report = run_benchmark(spec)
-    print_report(report)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    try:  # one is there if the other fails
+        if json_file is not None:
+            json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    finally:
+        print_report(report)
     if plot is not None:
         from .benchmark_plot import plot_benchmark
 

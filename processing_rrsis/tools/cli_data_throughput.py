@@ -32,7 +32,7 @@ def data_throughput(
         int, typer.Option(min=0, help="Also train a tiny LAVT for so many steps, with one worker; 0: don't.")
     ] = 0,
     image_size: Annotated[int, typer.Option(min=32, help="Side in px that images are resized to.")] = 480,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the order of the samples.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
     ] = None,
@@ -86,9 +86,11 @@ def data_throughput(
         from .data_throughput import measure_throughput
 
         report = measure_throughput(spec)
-        _print(report)
-        if json_file is not None:
-            json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        try:  # one is there if the other fails
+            if json_file is not None:
+                json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        finally:
+            _print(report)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

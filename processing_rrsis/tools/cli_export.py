@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .result_files import check_result_files
-from .runtime_spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, RuntimeSpec, ScoredData, choose_format
+from .runtime_spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, RuntimeFormat, RuntimeSpec, ScoredData, choose_format
 
 _FILE, _CHECK = "File", "Check"
+ENDINGS = frozenset(f".{name}" for name in RuntimeFormat)
+"""Of exports, which may lie beside the model and be replaced."""
 
 
 def export(
@@ -105,6 +108,7 @@ def export(
         )
         spec.check()
         json_file = check_result_files({"OUTPUT": output, "--json": json_file})["--json"]
+        _check_not_read(model, data, [output, json_file])
         _run(spec, threads=threads, json_file=json_file)
 
 
@@ -122,14 +126,28 @@ def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> N
     console = Console(highlight=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    # A half-written file is taken away then, too.
-    handler = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # A half-written file is taken away then, too; Windows has no hang-up.
+    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
     try:
         with console.status("") as status:
             result = export_runtime(spec, on_step=lambda text: status.update(f"{spec.output}: {text}"))
     finally:
         torch.set_num_threads(before)
-        signal.signal(signal.SIGTERM, handler)
-    print_result(result, console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        for stop, handler in zip(stops, handlers, strict=True):
+            signal.signal(stop, handler)
+    try:  # one is there if the other fails
+        if json_file is not None:
+            json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    finally:
+        print_result(result, console)
+
+
+def _check_not_read(model: str, data: str | None, paths: Iterable[Path | None]) -> None:
+    """Raise a ValueError where a result would replace a file that the export reads."""
+    read = [path for path in Path(model).expanduser().glob("*") if path.suffix.lower() not in ENDINGS]
+    read += [] if data is None else [Path(data).expanduser()]
+    taken = {path.resolve() for path in read}
+    for path in paths:
+        if path is not None and path.resolve() in taken:
+            raise ValueError(f"{path}: expected another name, the export reads this file")

@@ -21,7 +21,7 @@ def check_result_files(paths: Mapping[str, Path | None]) -> dict[str, Path | Non
     for option, path in found.items():
         if path is None:
             continue
-        folder = path.absolute().parent
+        folder = path.resolve().parent
         if path.is_dir() or not folder.is_dir():
             raise ValueError(f"{option}: expected a file name in an existing folder, got {path}")
         if not os.access(path if path.exists() else folder, os.W_OK):

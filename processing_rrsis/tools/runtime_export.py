@@ -82,7 +82,7 @@ def export_runtime(spec: RuntimeSpec, on_step: Callable[[str], None] = lambda te
         RuntimeError: If torch or onnxruntime fails, or a float32 export is another function than the network.
     """
     spec.check()
-    output = spec.output.absolute()
+    output = spec.output.resolve()  # a link stays one
     with _folder_beside(output) as aside:
         on_step("loading the model")
         subject = load_subject(spec)

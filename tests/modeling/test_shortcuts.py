@@ -12,7 +12,15 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from modeling_rrsis.alignment_rrsis import TextFeatures
-from modeling_rrsis.shortcuts_rrsis import has_hooks, is_eager_cpu, is_plain, is_plain_conv3x3, plain_ways
+from modeling_rrsis.shortcuts_rrsis import (
+    has_hooks,
+    is_eager_cpu,
+    is_plain,
+    is_plain_conv3x3,
+    keeps_for_backward,
+    plain_ways,
+)
+from modeling_rrsis.windows_rrsis import can_be_planned
 
 from .tiny import tiny_inputs, tiny_labels, tiny_model
 
@@ -63,6 +71,14 @@ def each_fusion(change):
     return lambda model: [change(m) for m in model.modules() if type(m).__name__ in modules]
 
 
+def ramp(length):
+    return torch.linspace(0.5, 1.5, length, dtype=torch.float64)
+
+
+def by_column(out):
+    return out * ramp(out.shape[2])[:, None]
+
+
 def biased(block):
     block.conv2 = nn.Conv2d(block.conv2.in_channels, block.conv2.out_channels, 3, padding=1).double()
 
@@ -84,6 +100,9 @@ def grouped(block):
 
 CHANGES = {
     "nothing": lambda model: None,
+    "hook on norm1": each_block(lambda block: hook(block.norm1, by_column)),
+    "hook on proj": each_block(lambda block: hook(block.attn.proj, lambda out: out * ramp(len(out)).view(-1, 1, 1))),
+    "no dropout of attention": each_block(lambda block: setattr(block.attn, "attn_drop", nn.Identity())),
     "adapter on qkv": each_block(lambda block: replaced(block.attn, "qkv")),
     "hook on qkv": each_block(lambda block: hook(block.attn.qkv, lambda out: 1.5 * out + 0.5)),
     "other weights of qkv": each_block(lambda block: parametrizations.weight_norm(block.attn.qkv)),
@@ -146,7 +165,7 @@ def test_the_same_as_the_plain_ways(inputs, change, training):
     with torch.no_grad():
         torch.manual_seed(0)
         torch.testing.assert_close(copy.deepcopy(model)(**inputs).logits, results[0][0], rtol=1e-9, atol=1e-9)
-    if change not in ("nothing", "other weights of qkv", "folded decoder") and not training:
+    if change not in ("nothing", "no dropout of attention", "other weights of qkv", "folded decoder") and not training:
         assert not torch.allclose(results[0][0], before, rtol=1e-4)
 
 
@@ -228,6 +247,77 @@ def test_dropout_that_alone_is_on_draws_for_each_row(inputs):
         words = model.encode_words(same["input_ids"], same["attention_mask"])
     assert not torch.allclose(logits[0], logits[1])
     assert not torch.allclose(words[0], words[1])
+
+
+def test_attention_dropout_of_swin_is_drawn_for_each_row(inputs):
+    """It alone is on, in evaluation, where maps are padded."""
+    model = random_model("lavt").eval()
+    for block in blocks(model):
+        block.attn.attn_drop.p = 0.5
+    same = {key: value[:1].expand(4, *value.shape[1:]) for key, value in inputs.items()}
+    with torch.no_grad():
+        still = model(**same).logits
+        torch.testing.assert_close(still[0], still[1])
+        for block in blocks(model):
+            block.attn.attn_drop.train()
+            assert not can_be_planned(block, inputs["pixel_values"])
+        logits = model(**same).logits
+    assert not torch.allclose(logits[0], logits[1])
+
+
+def test_dropout_that_is_off_while_its_block_trains_is_off(inputs):
+    model = random_model("lavt").eval()
+    expected = model(**inputs).logits
+    for block in blocks(model):
+        block.attn.attn_drop.p = 0.5
+        block.attn.training = True
+    torch.testing.assert_close(model(**inputs).logits, expected)
+    with plain_ways():
+        torch.testing.assert_close(model(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_training_step_in_mixed_precision_is_the_plain_one(inputs, heads):
+    """Nothing is made again where PyTorch keeps its halves, and no part is wider than without heads."""
+    model = random_model("fianet", fusion_num_heads=[heads] * 4).float().eval()
+    inputs["pixel_values"] = inputs["pixel_values"].float()
+    kept = keeps_for_backward(inputs["pixel_values"])
+    losses = []
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kept
+        assert not keeps_for_backward(inputs["pixel_values"])
+        for way in (plain_ways, torch.enable_grad):
+            with way():
+                losses.append(model(**inputs, labels=tiny_labels(height=HEIGHT, width=WIDTH)).loss)
+    losses[1].backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=2e-2, atol=2e-2)
+    assert not keeps_for_backward(inputs["pixel_values"].bfloat16())
+    attended = []
+    attentions = [module for module in model.modules() if type(module).__name__ == "PixelWordAttention"]
+    for attention in attentions:
+        attention.register_forward_hook(lambda module, args, out: attended.append(out[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        model(**inputs)
+    assert set(attended) == {torch.bfloat16}
+
+
+@torch.no_grad()
+def test_batches_stay_whole_where_a_norm_keeps_no_statistics(inputs, monkeypatch):
+    model = random_model("lavt").eval()
+    for block in model.decoder.blocks:
+        block.norm1 = nn.BatchNorm2d(block.conv1.out_channels, track_running_stats=False).double().eval()
+    expected = model(**inputs).logits
+    monkeypatch.setattr("modeling_rrsis.modeling_lavt.NUMBERS_AT_A_TIME", 1)
+    torch.testing.assert_close(model(**inputs).logits, expected)
+
+
+@torch.no_grad()
+def test_rows_whose_masks_differ_by_a_fraction_are_not_equal():
+    model = random_model("lavt").eval()
+    ids, mask = torch.tensor([[5, 6, 7]] * 2), torch.tensor([[1, 1, 0.5], [1, 1, 0.0]])
+    with plain_ways():
+        expected = model.encode_words(ids, mask)
+    torch.testing.assert_close(model.encode_words(ids, mask), expected)
 
 
 def test_second_derivatives_need_the_plain_ways(inputs):

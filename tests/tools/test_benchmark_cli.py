@@ -111,6 +111,9 @@ def test_out_of_memory_is_shown_and_not_drawn(tmp_path):
         (["--gpu-bar", "-m", "lavt", "--device", "cpu"], "--gpu-bar: sets --device, --model itself"),
         (["--model-folder", ".", "-m", "danet"], "--model-folder: sets --model itself"),
         (["--scaling", "-s", "64"], "--scaling: has image sizes of its own"),
+        (["--gpu-bar", "--no-grid"], "--gpu-bar: sets --grid itself"),
+        (["--no-grid"], "--no-grid: leaves nothing to measure"),
+        (["--affinity-loss", "-s", "320"], "--affinity-loss: does not read --image-size"),
         (["--model-folder", "./none"], "--model-folder: expected a model folder"),
     ],
 )

@@ -328,7 +328,7 @@ def test_the_ending_says_the_format():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_export_leaves_what_was_there(danet, tmp_path, number):
     target = tmp_path / "a.pt2"
     target.write_text("old")
@@ -344,6 +344,19 @@ def test_a_stopped_export_leaves_what_was_there(danet, tmp_path, number):
     assert process.returncode == 128 + number, output
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt2"]
     assert target.read_text() == "old"
+
+
+def test_what_the_export_reads_is_not_replaced(danet, tmp_path):
+    folder = shutil.copytree(danet, tmp_path / "best")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for arguments in (
+        [folder / "model.safetensors", "--format", "pt2"],
+        [tmp_path / "a.pt2", "--json", folder / "config.json"],
+    ):
+        result = run(folder, *arguments)
+        assert result.exit_code == 1
+        assert "expected another name, the export reads this file" in " ".join(result.output.split())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_full_disk_is_one_sentence(danet, tmp_path, monkeypatch):

@@ -50,3 +50,21 @@ def test_workers_leave_signals_to_their_parent():
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert signal.getsignal(signal.SIGUSR1) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of POSIX")
+def test_what_is_forked_is_ended_by_signals_where_the_process_would_end():
+    """Else a pool waits for ever for a worker that missed its SIGTERM."""
+
+    def handler_in_child():
+        child = os.fork()
+        if child == 0:
+            os._exit(int(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL))
+        return bool(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    with StopRequest.listening() as request:
+        assert not handler_in_child()
+        with request.immediately():
+            assert handler_in_child()
+            assert signal.getsignal(signal.SIGTERM) == request._receive
+        assert not handler_in_child()
