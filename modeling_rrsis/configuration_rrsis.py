@@ -1,56 +1,24 @@
 """Configurations of LAVT, DANet and FIANet.
 
-Every architectural number of the three networks is a field here. Where a paper is silent or the authors' released
-code does something else than their paper, the field says which of the two its default follows.
+Every architectural number of the networks is a field here. Where a paper is silent or the authors' released code does
+something else than their paper, the field says which of the two its default follows.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: `@strict` checks the types of fields, which must not be strings.
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, Self
 
-from transformers import AutoConfig, BertConfig, PreTrainedConfig
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+Number = int | float
+Numbers = list[int | float] | tuple[int | float, ...]
+Integers = list[int] | tuple[int, ...]
 
 NUM_STAGES = 4
 
 
-def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-
-
-def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}.")
-
-
-def _in_range(name: str, value: Any, low: float, high: float = math.inf) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not low <= value <= high:
-        wanted = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise ValueError(f"`{name}` must be a number {wanted}, got {value!r}.")
-
-
-def _above_zero(name: str, value: Any) -> None:
-    _in_range(name, value, 0.0)
-    if value == 0:
-        raise ValueError(f"`{name}` must be above 0, got {value!r}.")
-
-
-def _boolean(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-
-
-def _list_of(name: str, value: Any, length: int | None = None) -> list[Any]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise ValueError(f"`{name}` must be a list of numbers, got {value!r}.")
-    if length is not None and len(value) != length:
-        raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {list(value)}.")
-    return list(value)
-
-
+@strict
 class LAVTConfig(PreTrainedConfig):
     """Configuration of [`LAVTForReferringSegmentation`], the base of DANet and FIANet.
 
@@ -71,68 +39,53 @@ class LAVTConfig(PreTrainedConfig):
         kwargs: Fields of `PreTrainedConfig`.
 
     Raises:
-        ValueError: If a field is outside its range.
+        StrictDataclassError: If a field is of another type or outside its range; the message names it.
+
+    Example:
+        >>> from modeling_rrsis import LAVTConfig
+        >>> config = LAVTConfig(image_size=320, text_config={"num_hidden_layers": 6})
+        >>> config.text_config.num_hidden_layers
+        6
     """
 
     model_type = "rrsis_lavt"
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the name and form that transformers reads
     keys_to_ignore_at_inference = ["loss_dict"]  # noqa: RUF012 - `Trainer.predict` gives the logits alone
 
-    def __init__(
-        self,
-        backbone: str = "swin_base_patch4_window12_384",
-        backbone_kwargs: dict[str, Any] | None = None,
-        text_config: dict[str, Any] | PreTrainedConfig | None = None,
-        image_size: int = 480,
-        fusion_num_heads: Sequence[int] = (1, 1, 1, 1),
-        fusion_dropout: float = 0.0,
-        decoder_hidden_size: int | None = None,
-        class_weights: Sequence[float] = (0.9, 1.1),
-        initializer_range: float = 0.02,
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = backbone
+    backbone: str = "swin_base_patch4_window12_384"
+    backbone_kwargs: dict[str, Any] | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_size: int = 480
+    fusion_num_heads: Integers = (1, 1, 1, 1)
+    fusion_dropout: Number = 0.0
+    decoder_hidden_size: int | None = None
+    class_weights: Numbers = (0.9, 1.1)
+    initializer_range: Number = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if not isinstance(self.text_config, PreTrainedConfig):
+            self.text_config = AutoConfig.for_model(**{"model_type": "bert", **(self.text_config or {})})
         # Lists, as they come out of a file: a configuration equals what it is saved as.
-        self.backbone_kwargs: dict[str, Any] = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in (backbone_kwargs or {}).items()
+        self.backbone_kwargs = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in (self.backbone_kwargs or {}).items()
         }
-        if not isinstance(text_config, PreTrainedConfig):
-            text_config = AutoConfig.for_model(**{"model_type": "bert", **(text_config or {})})
-        self.text_config = cast(BertConfig, text_config)
-        self.image_size = image_size
-        self.fusion_num_heads = _list_of("fusion_num_heads", fusion_num_heads, NUM_STAGES)
-        self.fusion_dropout = fusion_dropout
-        self.decoder_hidden_size = decoder_hidden_size
-        self.class_weights = _list_of("class_weights", class_weights, 2)
-        self.initializer_range = initializer_range
-        self._check_base()
-        super().__init__(**kwargs)
+        self.fusion_num_heads = list(self.fusion_num_heads)
+        self.class_weights = list(self.class_weights)
+        super().__post_init__(**kwargs)
 
-    def _check_base(self) -> None:
-        _positive("image_size", self.image_size)
-        if self.image_size < 32:
-            raise ValueError(f"`image_size` must be at least 32 pixels, got {self.image_size}.")
-        for heads in self.fusion_num_heads:
-            _positive("fusion_num_heads", heads)
-        _in_range("fusion_dropout", self.fusion_dropout, 0.0, 1.0)
-        if self.decoder_hidden_size is not None:
-            _positive("decoder_hidden_size", self.decoder_hidden_size)
-        for weight in self.class_weights:
-            _above_zero("class_weights", weight)
-        _in_range("initializer_range", self.initializer_range, 0.0)
-        if not isinstance(self.backbone, str):
-            raise ValueError(f"`backbone` must be the name of a Swin Transformer of timm, got {self.backbone!r}.")
-
-    def __eq__(self, other: object) -> bool:
-        """Equal where every field is, wherever the two were loaded from."""
-        if not isinstance(other, PreTrainedConfig):
-            return NotImplemented
-        mine, theirs = ({**config.to_dict(), "_name_or_path": ""} for config in (self, other))
-        return mine == theirs
-
-    __hash__ = None  # type: ignore[assignment]
+    def validate_base(self) -> None:
+        """Ranges of the fields; run by `@strict`."""
+        check_range(self, 32, math.inf, "image_size")
+        check_range(self, 1, math.inf, "fusion_num_heads", "decoder_hidden_size")
+        check_range(self, 0, 1, "fusion_dropout")
+        check_range(self, 0, math.inf, "initializer_range")
+        check_range(self, 1e-9, math.inf, "class_weights")
+        check_length(self, NUM_STAGES, "fusion_num_heads")
+        check_length(self, 2, "class_weights")
 
 
+@strict
 class DANetConfig(LAVTConfig):
     """Configuration of [`DANetForReferringSegmentation`].
 
@@ -154,6 +107,9 @@ class DANetConfig(LAVTConfig):
             `"weighted"`: a projection of its own, trained because each agent's key is weighed by the softmax of the
             agents' reliabilities. `"shared"`: equations 7 and 8 without weights, and the words take the sentence's
             trained projections (W^Qg).
+        agent_update: Equation 9 over the M pixels of the last stage. `"mean"`: the pixels' weights add up to 1, so
+            that the update has the same size for any image. `"sum"`: the paper to the letter, whose weights add up to
+            about M/K: 7 at 480×480 pixels, 72 at 1,536×1,536, 1 at 96×96 and below.
         predictor_mlp_ratio: Width of the feed-forward layer that follows equation 9, as a multiple.
         predictor_gain: Initial weight of the last LayerNorm before equation 10; the paper leaves open how L̂_g starts.
             The LayerNorm's bias starts as LAVT's fixed kernel does, so that with a small gain DANet starts as its
@@ -162,66 +118,54 @@ class DANetConfig(LAVTConfig):
         kwargs: Fields of [`LAVTConfig`].
 
     Raises:
-        ValueError: If a field is outside its range.
+        StrictDataclassError: If a field is of another type or outside its range; the message names it.
+
+    Example:
+        >>> from modeling_rrsis import DANetConfig
+        >>> DANetConfig(num_agents=16).agent_update, DANetConfig.paper(num_agents=16).agent_update
+        ('mean', 'sum')
     """
 
     model_type = "rrsis_danet"
 
-    def __init__(
-        self,
-        affinity_weight: float = 0.5,
-        affinity_stages: Sequence[int] = (2, 3, 4),
-        affinity_threshold: float = 0.8,
-        affinity_temperature: float = 1.0,
-        predictor: str = "agent",
-        num_agents: int = 32,
-        agent_distance: str = "dot",
-        agent_words: str = "weighted",
-        predictor_mlp_ratio: float = 4.0,
-        predictor_gain: float = 1e-3,
-        **kwargs: Any,
-    ) -> None:
-        self.affinity_weight = affinity_weight
-        self.affinity_stages = sorted(_list_of("affinity_stages", affinity_stages))
-        self.affinity_threshold = affinity_threshold
-        self.affinity_temperature = affinity_temperature
-        self.predictor = predictor
-        self.num_agents = num_agents
-        self.agent_distance = agent_distance
-        self.agent_words = agent_words
-        self.predictor_mlp_ratio = predictor_mlp_ratio
-        self.predictor_gain = predictor_gain
-        self._check_danet()
-        super().__init__(**kwargs)
+    affinity_weight: Number = 0.5
+    affinity_stages: Integers = (2, 3, 4)
+    affinity_threshold: Number = 0.8
+    affinity_temperature: Number = 1.0
+    predictor: Literal["agent", "cross_attention", "masked_attention", "conv"] = "agent"
+    num_agents: int = 32
+    agent_distance: Literal["dot", "cosine", "l2"] = "dot"
+    agent_words: Literal["weighted", "shared"] = "weighted"
+    agent_update: Literal["mean", "sum"] = "mean"
+    predictor_mlp_ratio: Number = 4.0
+    predictor_gain: Number = 1e-3
 
-    def _check_danet(self) -> None:
-        _in_range("affinity_weight", self.affinity_weight, 0.0)
-        _in_range("affinity_threshold", self.affinity_threshold, 0.0, 1.0)
-        _in_range("affinity_temperature", self.affinity_temperature, 1e-3)
-        stages = set(self.affinity_stages)
-        if len(stages) != len(self.affinity_stages) or not stages <= {1, 2, 3, 4}:
-            raise ValueError(f"`affinity_stages` must be different numbers from 1 to 4, got {self.affinity_stages}.")
-        _one_of("predictor", self.predictor, ("agent", "cross_attention", "masked_attention", "conv"))
-        _one_of("agent_distance", self.agent_distance, ("dot", "cosine", "l2"))
-        _positive("num_agents", self.num_agents)
-        _in_range("predictor_gain", self.predictor_gain, 0.0)
-        _above_zero("predictor_mlp_ratio", self.predictor_mlp_ratio)
-        _one_of("agent_words", self.agent_words, ("weighted", "shared"))
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.affinity_stages = sorted(self.affinity_stages)
+        super().__post_init__(**kwargs)
+
+    def validate_danet(self) -> None:
+        """Ranges of the fields; run by `@strict`."""
+        check_range(self, 0, math.inf, "affinity_weight", "predictor_gain")
+        check_range(self, 0, 1, "affinity_threshold")
+        check_range(self, 1e-3, math.inf, "affinity_temperature")
+        check_range(self, 1e-9, math.inf, "predictor_mlp_ratio")
+        check_range(self, 1, math.inf, "num_agents")
+        check_range(self, 1, NUM_STAGES, "affinity_stages")
+        check_different(self, "affinity_stages")
 
     @classmethod
-    def paper(cls, **kwargs: Any) -> DANetConfig:
+    def paper(cls, **kwargs: Any) -> Self:
         """The literal paper: unweighted agents, softmaxes without a temperature; keywords override single fields.
 
         Without weights nothing trains a W^Q of the words (equation 4), so that the words take the sentence's
         projections. What the paper leaves open keeps its default, such as `agent_distance` and `predictor_gain`.
         """
-        literal = {"agent_words": "shared", "affinity_temperature": 1.0}
+        literal = {"agent_words": "shared", "agent_update": "sum", "affinity_temperature": 1.0}
         return cls(**{**literal, **kwargs})
 
-    __eq__ = LAVTConfig.__eq__
-    __hash__ = None  # type: ignore[assignment]
 
-
+@strict
 class FIANetConfig(LAVTConfig):
     """Configuration of [`FIANetForReferringSegmentation`].
 
@@ -232,8 +176,9 @@ class FIANetConfig(LAVTConfig):
         num_tmem_layers: Layers of the text-aware multi-scale enhancement module: 1 for RefSegRS, 3 for RRSIS-D.
         stage_output: What a stage hands to the multi-scale module. `"context"` (released): the pixel–word attention
             alone, so that the last stage builds nothing else. `"fiam"` (paper, algorithm 1): the FIAM output.
-        attention_norm: `"instance"` (released): InstanceNorm on query and output of every cross-attention, which
-            silences a branch that attends to a single token. `"none"` (paper, equations 1, 3 and 13).
+        attention_norm: Cross-attention of equations 1, 3 and 13. `"instance"` (released): InstanceNorm on query and
+            output, which silences a branch that attends to a single token. `"none"` (paper). The PWAM of equation 6
+            is LAVT's and keeps its own norms.
         channel_modulation_source: Mean that drives equation 9: `"visual"` (released) or `"fused"` (paper).
         channel_modulation_reduction: Reduction of W_1 in equation 9.
         position_conv_kernel: Kernel of the convolution in equation 4: 3 (released) or 1 (paper).
@@ -255,76 +200,49 @@ class FIANetConfig(LAVTConfig):
         kwargs: Fields of [`LAVTConfig`].
 
     Raises:
-        ValueError: If a field is outside its range.
+        StrictDataclassError: If a field is of another type or outside its range; the message names it.
+
+    Example:
+        >>> from modeling_rrsis import FIANetConfig
+        >>> FIANetConfig(num_tmem_layers=3).stage_output, FIANetConfig.paper(num_tmem_layers=3).stage_output
+        ('context', 'fiam')
     """
 
     model_type = "rrsis_fianet"
 
-    def __init__(
-        self,
-        num_tmem_layers: int = 1,
-        stage_output: str = "context",
-        attention_norm: str = "instance",
-        channel_modulation_source: str = "visual",
-        channel_modulation_reduction: int = 8,
-        position_conv_kernel: int = 3,
-        tmem_bottleneck: int = 4,
-        tmem_mlp_ratio: float = 2.0,
-        use_ground_object_branch: bool = True,
-        use_spatial_position_branch: bool = True,
-        use_channel_modulation: bool = True,
-        multi_scale: str = "tmem",
-        cim_num_heads: int = 1,
-        cim_pool_ratios: Sequence[int] = (1, 2, 4),
-        cim_local_kernel: int = 3,
-        dice_weight: float = 0.1,
-        dice_mix: str = "convex",
-        dice_reduction: str = "sum",
-        **kwargs: Any,
-    ) -> None:
-        self.num_tmem_layers = num_tmem_layers
-        self.stage_output = stage_output
-        self.attention_norm = attention_norm
-        self.channel_modulation_source = channel_modulation_source
-        self.channel_modulation_reduction = channel_modulation_reduction
-        self.position_conv_kernel = position_conv_kernel
-        self.tmem_bottleneck = tmem_bottleneck
-        self.tmem_mlp_ratio = tmem_mlp_ratio
-        self.use_ground_object_branch = use_ground_object_branch
-        self.use_spatial_position_branch = use_spatial_position_branch
-        self.use_channel_modulation = use_channel_modulation
-        self.multi_scale = multi_scale
-        self.cim_num_heads = cim_num_heads
-        self.cim_pool_ratios = _list_of("cim_pool_ratios", cim_pool_ratios)
-        self.cim_local_kernel = cim_local_kernel
-        self.dice_weight = dice_weight
-        self.dice_mix = dice_mix
-        self.dice_reduction = dice_reduction
-        self._check_fianet()
-        super().__init__(**kwargs)
+    num_tmem_layers: int = 1
+    stage_output: Literal["context", "fiam"] = "context"
+    attention_norm: Literal["instance", "none"] = "instance"
+    channel_modulation_source: Literal["visual", "fused"] = "visual"
+    channel_modulation_reduction: int = 8
+    position_conv_kernel: Literal[1, 3, 5, 7] = 3
+    tmem_bottleneck: int = 4
+    tmem_mlp_ratio: Number = 2.0
+    use_ground_object_branch: bool = True
+    use_spatial_position_branch: bool = True
+    use_channel_modulation: bool = True
+    multi_scale: Literal["tmem", "cim", "lgce", "none"] = "tmem"
+    cim_num_heads: int = 1
+    cim_pool_ratios: Integers = (1, 2, 4)
+    cim_local_kernel: Literal[1, 3, 5, 7] = 3
+    dice_weight: Number = 0.1
+    dice_mix: Literal["convex", "sum"] = "convex"
+    dice_reduction: Literal["sum", "mean"] = "sum"
 
-    def _check_fianet(self) -> None:
-        _one_of("stage_output", self.stage_output, ("context", "fiam"))
-        _one_of("attention_norm", self.attention_norm, ("instance", "none"))
-        _one_of("channel_modulation_source", self.channel_modulation_source, ("visual", "fused"))
-        _one_of("position_conv_kernel", self.position_conv_kernel, (1, 3, 5, 7))
-        _one_of("multi_scale", self.multi_scale, ("tmem", "cim", "lgce", "none"))
-        _one_of("cim_local_kernel", self.cim_local_kernel, (1, 3, 5, 7))
-        _one_of("dice_mix", self.dice_mix, ("convex", "sum"))
-        _one_of("dice_reduction", self.dice_reduction, ("sum", "mean"))
-        _in_range("dice_weight", self.dice_weight, 0.0, 1.0)
-        _above_zero("tmem_mlp_ratio", self.tmem_mlp_ratio)
-        for name in ("use_ground_object_branch", "use_spatial_position_branch", "use_channel_modulation"):
-            _boolean(name, getattr(self, name))
-        for name in ("num_tmem_layers", "channel_modulation_reduction", "tmem_bottleneck", "cim_num_heads"):
-            _positive(name, getattr(self, name))
-        for ratio in self.cim_pool_ratios:
-            _positive("cim_pool_ratios", ratio)
-        if len(set(self.cim_pool_ratios)) != len(self.cim_pool_ratios) or not self.cim_pool_ratios:
-            raise ValueError(f"`cim_pool_ratios` needs different numbers, at least one, got {self.cim_pool_ratios}.")
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.cim_pool_ratios = list(self.cim_pool_ratios)
+        super().__post_init__(**kwargs)
+
+    def validate_fianet(self) -> None:
+        """Ranges of the fields; run by `@strict`."""
+        check_range(self, 0, 1, "dice_weight")
+        check_range(self, 1e-9, math.inf, "tmem_mlp_ratio")
+        check_range(self, 1, math.inf, "num_tmem_layers", "tmem_bottleneck", "channel_modulation_reduction")
+        check_range(self, 1, math.inf, "cim_num_heads", "cim_pool_ratios")
+        check_different(self, "cim_pool_ratios")
 
     @classmethod
-    def paper(cls, **kwargs: Any) -> FIANetConfig:
+    def paper(cls, **kwargs: Any) -> Self:
         """The literal paper instead of the authors' released code; keywords override single fields."""
         literal = {
             "stage_output": "fiam",
@@ -338,5 +256,24 @@ class FIANetConfig(LAVTConfig):
         }
         return cls(**{**literal, **kwargs})
 
-    __eq__ = LAVTConfig.__eq__
-    __hash__ = None  # type: ignore[assignment]
+
+def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> None:
+    """Raise a `ValueError` unless fields, or the numbers of lists, lie in [low, high] and are finite."""
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and not (low <= number <= high and math.isfinite(number)):
+                wanted = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                raise ValueError(f"`{name}` must be {wanted}, got {value}.")
+
+
+def check_length(config: LAVTConfig, length: int, name: str) -> None:
+    """Raise a `ValueError` unless a list has so many numbers."""
+    if len(value := getattr(config, name)) != length:
+        raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {value}.")
+
+
+def check_different(config: LAVTConfig, name: str) -> None:
+    """Raise a `ValueError` unless a list has numbers, all of them different."""
+    if not (value := getattr(config, name)) or len(set(value)) != len(value):
+        raise ValueError(f"`{name}` needs different numbers, at least one, got {value}.")

@@ -12,14 +12,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers.utils import logging
-
-from .affinity_rrsis import AUTO, affinity_row_sums
 
 logger = logging.get_logger(__name__)
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
+TILE_NUMBERS = 2**23
+"""Numbers of the affinity matrix held at a time, 32 MiB in float32, of which a tile needs about five times that."""
 
 
 class BatchPart(NamedTuple):
@@ -39,21 +40,17 @@ class BatchPart(NamedTuple):
 WHOLE_BATCH = BatchPart()
 
 
-def check_labels(logits: Tensor, labels: Tensor) -> None:
-    """Raise a `ValueError` unless labels have the shape of the logits."""
-    if labels.shape != logits.shape:
-        raise ValueError(
-            f"`labels` must have the shape (batch, height, width) of `pixel_values`, here {tuple(logits.shape)}, "
-            f"got {tuple(labels.shape)}. Resize the masks with the image processor (`segmentation_maps=`)."
-        )
-
-
-def check_label_values(labels: Tensor) -> None:
-    """Raise a `ValueError` unless every label is 0, 1 or 255; waits for the device, so not for every step.
+def check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise a `ValueError` unless labels have a shape (B, H, W) and every one is 0, 1 or 255.
 
     Labels in which 255 occurs and 1 does not are right where the object is absent and pixels are ignored, and wrong
-    where 255 was meant as the target, as in most mask files: they are warned of.
+    where 255 was meant as the target, as in most mask files: they are warned of, once.
     """
+    if labels.shape != shape:
+        raise ValueError(
+            f"`labels` must have the shape (batch, height, width) of `pixel_values`, here {shape}, got "
+            f"{tuple(labels.shape)}. Resize the masks with the image processor (`segmentation_maps=`)."
+        )
     is_target, is_ignored = labels == 1, labels == IGNORE_INDEX
     odd = labels[~((labels == 0) | is_target | is_ignored)]
     if odd.numel() > 0:
@@ -62,7 +59,7 @@ def check_label_values(labels: Tensor) -> None:
             "The image processor makes them from masks of any of the usual forms (`segmentation_maps=`)."
         )
     if is_ignored.any() and not is_target.any():
-        logger.warning(
+        logger.warning_once(
             "`labels` hold 255, which is ignored, and no 1, the target. If 255 is the target in these masks, the "
             "model learns nothing of it: pass `labels == 255`, or the masks to the image processor "
             "(`segmentation_maps=`)."
@@ -125,45 +122,57 @@ def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: Batc
     return loss.sum() * part.num_parts if reduction == "sum" else loss.mean()
 
 
-def affinity_loss(
-    features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None, form: str = AUTO
-) -> Tensor:
+def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None) -> Tensor:
     """Affinity alignment ‖A_F ⊙ S − S‖²_F of DANet, equations 1 to 3, averaged over the batch.
 
     A_F is the row-softmax of the cosine similarities of the features, S the row-softmax of â âᵀ. S has two values in
-    a foreground row and one in a background row, so four sums per row suffice and no N×N matrix is stored: what the
-    sums are made of is made again in the backward pass, and memory grows linearly with N.
+    a foreground row and one in a background row, so a few sums per row suffice and no N×N matrix is stored: rows are
+    taken in tiles that the backward pass makes again, and memory grows linearly with N.
 
     Args:
         features: float (B, N, C), the pixels of one stage.
         labels: bool or 0/1 (B, N), the hard text-to-visual activation â. No gradient flows through it.
         temperature: Divisor of the arguments of both softmaxes; 1.0 is the paper.
-        tile_rows: Rows of A_F held at a time in the tiled form; by default as many as suit the device.
-        form: `"tiled"`, plain PyTorch; `"triton"`, one kernel each way on NVIDIA GPUs; `"auto"`, the latter where it
-            runs.
+        tile_rows: Rows of A_F held at a time; by default as many as make `TILE_NUMBERS` over the batch.
 
     Returns:
         Scalar in the features' precision (at least float32).
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     foreground = labels.detach().to(features.dtype)
-    sums = affinity_row_sums(F.normalize(features, dim=-1), foreground, temperature, tile_rows, form)
-    return _affinity_cost(sums, foreground, temperature).sum(1).mean()
+    unit = F.normalize(features, dim=-1)
+    if tile_rows is None:
+        tile_rows = max(1, TILE_NUMBERS // (features.shape[0] * features.shape[1]))
+    cost = [
+        checkpoint(
+            _affinity_cost,
+            unit,
+            foreground,
+            start,
+            tile_rows,
+            temperature,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for start in range(0, unit.shape[1], tile_rows)
+    ]
+    return torch.stack(cost).sum(0).mean()
 
 
-def _affinity_cost(sums: Tensor, foreground: Tensor, temperature: float) -> Tensor:
-    """Cost of each row of equation 3 from its four sums (B, N, 4): (B, N)."""
+def _affinity_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
+    """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
+    with torch.autocast(unit.device.type, enabled=False):  # sums that cancel need more than bfloat16's 8 bits
+        affinity = (unit[:, start : start + rows] @ (unit / temperature).mT).softmax(-1)  # eq. 1: A (B, rows, N)
+        sides = torch.stack([foreground, 1 - foreground], dim=-1)
+        inside = (affinity @ sides[..., :1]).squeeze(-1)  # Σ of A over the foreground
+        squares_inside, squares_outside = (affinity.square() @ sides).unbind(-1)
     num_pixels = foreground.shape[1]
     num_foreground = foreground.sum(1, keepdim=True)
-    total, inside, square_total, square_inside = sums.unbind(-1)
-    a1 = inside / total  # Σ of A over the foreground
-    q1 = square_inside / total.square()  # Σ of A² over the foreground
-    q0 = square_total / total.square() - q1
-    off = foreground.new_full((), -1.0 / temperature).exp()
-    partition = num_foreground + (num_pixels - num_foreground) * off
-    s1 = 1 / partition
-    s0 = off / partition
-    foreground_cost = s1.square() * (num_foreground - 2 * a1 + q1)
-    foreground_cost = foreground_cost + s0.square() * (num_pixels - num_foreground - 2 * (1 - a1) + q0)
-    background_cost = (num_pixels - 2 + q1 + q0) / num_pixels**2
-    return torch.where(foreground > 0, foreground_cost, background_cost)
+    num_background = num_pixels - num_foreground
+    off = foreground.new_full((), -1 / temperature).exp()  # S of a foreground row is s1 inside and s0 outside
+    s1 = 1 / (num_foreground + num_background * off)
+    s0 = s1 * off
+    foreground_cost = s1.square() * (num_foreground - 2 * inside + squares_inside)
+    foreground_cost = foreground_cost + s0.square() * (num_background - 2 * (1 - inside) + squares_outside)
+    background_cost = (num_pixels - 2 + squares_inside + squares_outside) / num_pixels**2
+    return torch.where(foreground[:, start : start + rows] > 0, foreground_cost, background_cost).sum(-1)

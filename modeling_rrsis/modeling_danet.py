@@ -26,7 +26,7 @@ def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, s
     projections do it here.
 
     Args:
-        attention: Pixel–word attention of the stage.
+        attention: Pixel–word attention of the stage. Its query projection has learnt on V_i, before the fusion.
         features: F_i, float (B, N, C).
         sentence: L_g, float (B, D).
 
@@ -35,7 +35,8 @@ def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, s
     """
     query = attention.project_query(features)
     key = attention.key(sentence).unsqueeze(1)
-    activation = F.cosine_similarity(query.float(), key.float(), dim=-1)
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    activation = F.cosine_similarity(query.to(dtype), key.to(dtype), dim=-1)
     low, high = activation.aminmax(dim=1, keepdim=True)
     return (activation - low) / (high - low).clamp(min=torch.finfo(activation.dtype).eps)
 
@@ -91,6 +92,8 @@ class DANetPredictor(nn.Module):
     X   ── softmax(X W^Qp (F^A W^K)ᵀ) = corr^p (M×K) ───┴─ align = corr^g corr^pᵀ (eq. 8) ── Σ align·V (eq. 9)
     ```
 
+    With `agent_update="mean"` the align of eq. 8 is divided by its sum.
+
     Args:
         config: The model's configuration.
         in_channels: Width of the last stage.
@@ -103,6 +106,7 @@ class DANetPredictor(nn.Module):
         self.mechanism = config.predictor
         self.num_agents = config.num_agents
         self.distance = config.agent_distance
+        self.has_mean_update = config.agent_update == "mean"
         self.scale = channels**-0.5
         self.bottleneck = nn.Conv2d(in_channels, channels, kernel_size=1, bias=False)
         self.bottleneck_norm = nn.BatchNorm2d(channels)
@@ -118,48 +122,47 @@ class DANetPredictor(nn.Module):
             self.pixel_query = nn.Linear(channels, channels, bias=False)
         self.block = DANetPredictorBlock(channels, config.predictor_mlp_ratio, gain=config.predictor_gain)
 
-    def forward(self, feature_map: Tensor, text: TextFeatures) -> Tensor:
-        """Last stage (B, C_4, h, w) and words to the aligned predictor L̂_g (B, C)."""
+    def forward(self, feature_map: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """Last stage (B, C_4, h, w), words (B, L, D) and their mask (B, L) to the aligned predictor L̂_g (B, C)."""
         pixels = map_to_tokens(self.bottleneck_norm(self.bottleneck(feature_map)).relu())
-        sentence = self.sentence(text.words[:, 0])  # [CLS]
+        sentence = self.sentence(words[:, 0])  # [CLS]
         keys = self.key(pixels)
         query = self.sentence_query(sentence).unsqueeze(1)
         if self.mechanism == "agent":
-            alignment = self.align_by_agents(pixels, keys, query, text)
+            alignment = self.align_by_agents(pixels, keys, query, words, mask)
         else:
             alignment = self.align_directly(keys, query)
         update = (alignment @ self.value(pixels)).squeeze(1)  # eq. 9
         return self.block(sentence, update)
 
-    def align_by_agents(self, pixels: Tensor, keys: Tensor, query: Tensor, text: TextFeatures) -> Tensor:
+    def align_by_agents(self, pixels: Tensor, keys: Tensor, query: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """Equations 7 and 8: alignment of the sentence with the pixels (B, 1, M) through the agents."""
-        agents, reliability = self.select_agents(keys, text)
+        agents, reliability = self.select_agents(keys, words, mask)
         agent_keys = keys.gather(1, agents.unsqueeze(-1).expand(-1, -1, keys.shape[-1]))
         if self.word_query is not None:
             # The choice of agents is discrete: weighing them by their reliability is what trains W^Q of the words.
             agent_keys = agent_keys * (reliability.softmax(-1) * reliability.shape[-1]).unsqueeze(-1)
         to_sentence = (query @ agent_keys.transpose(1, 2) * self.scale).softmax(-1)  # corr^g (B, 1, K)
         to_pixels = (self.pixel_query(pixels) @ agent_keys.transpose(1, 2) * self.scale).softmax(-1)  # corr^p
-        return to_sentence @ to_pixels.transpose(1, 2)
+        alignment = to_sentence @ to_pixels.transpose(1, 2)  # eq. 8
+        return alignment / alignment.sum(-1, keepdim=True) if self.has_mean_update else alignment
 
-    def select_agents(self, keys: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
+    def select_agents(self, keys: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Equations 4 to 6: the K most reliable pixels, indices int (B, K), and their reliability (B, K)."""
-        reliability = self.reliability(keys, text)
+        reliability = self.reliability(keys, words, mask)
         top = reliability.topk(min(self.num_agents, reliability.shape[1]), dim=1)
         return top.indices, top.values
 
-    def reliability(self, keys: Tensor, text: TextFeatures) -> Tensor:
+    def reliability(self, keys: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """r_m (B, M), the correlation of a pixel with the real words, summed."""
-        words = (
-            self.sentence_query(self.sentence(text.words)) if self.word_query is None else self.word_query(text.words)
-        )
+        words = self.sentence_query(self.sentence(words)) if self.word_query is None else self.word_query(words)
         if self.distance == "cosine":
             correlation = F.normalize(words, dim=-1) @ F.normalize(keys, dim=-1).transpose(1, 2)
         elif self.distance == "l2":
             correlation = -(words.unsqueeze(2) - keys.unsqueeze(1)).square().sum(-1).clamp(min=1e-12).sqrt()
         else:
             correlation = words @ keys.transpose(1, 2)
-        return (correlation * self.scale * text.mask.to(correlation.dtype).unsqueeze(-1)).sum(1)
+        return (correlation * self.scale * mask.to(correlation.dtype).unsqueeze(-1)).sum(1)
 
     def align_directly(self, keys: Tensor, query: Tensor) -> Tensor:
         """Table 5: attention of the sentence to the pixels (B, 1, M), masked or not."""
@@ -195,6 +198,7 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     | L_g, the [CLS] token | last hidden state; no pooler, as in LAVT's checkpoints | |
     | eq. 1, ‖F̃‖² | product of the two rows' norms: cosine similarity | |
     | eq. 1 and 3, softmax | arguments divided by a temperature, 1.0 in the paper | `affinity_temperature` |
+    | eq. 1 and 2, F_i "enriched vision feature" | what the decoder gets, LayerNorm(PWAM); not V_i after the gate | |
     | eq. 2, F_i mapped to L_g's dimension | cosine of the PWAM's own query and key projections | |
     | eq. 2, a(x, y) > α | on the activation after min–max to [0, 1] per image | `affinity_threshold` |
     | eq. 3, norm of an N×N matrix | the same value from four sums per row, memory linear in N | |
@@ -204,6 +208,7 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     | eq. 6, sum over L words | over the real words, padding left out | |
     | table 5, cross-attention | of L_g to X in RAAM's place; bottleneck and what follows eq. 9 stay | `predictor` |
     | table 5, masked attention | the same, to the pixels of positive score, since there is no mask yet | `predictor` |
+    | eq. 9, sum over M pixels | their mean by alignment, so that its size is that of any image | `agent_update` |
     | after eq. 9, self-attention | of a single vector, so its weight is 1: value and output only | |
     | eq. 10, start of L̂_g | a fixed kernel like LAVT's, to which the sentence adds | `predictor_gain` |
     | eq. 10, E at H×W | E at H/4×W/4: the product commutes with the upsampling | |
@@ -212,6 +217,7 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
 
     config: DANetConfig
     config_class = DANetConfig
+    _no_split_modules = [*LAVTForReferringSegmentation._no_split_modules, "DANetPredictor"]  # noqa: RUF012
 
     def build_head(self) -> None:
         """The predictor instead of the base's fixed kernel, which `predictor="conv"` keeps."""
@@ -229,40 +235,40 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
             init.constant_(module.weight, module.gain)
             init.uniform_(module.bias, -bound, bound)
 
-    def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
+    def predict(self, features: list[Tensor], text: TextFeatures) -> Tensor:
         """Equation 10 at a quarter of the size: the product commutes with the bilinear upsampling."""
         if self.config.predictor == "conv":
             return super().predict(features, text)
-        kernel = self.predictor(features[-1], text[0])  # eq. 4–9: L̂_g (B, C)
-        return torch.einsum("bchw,bc->bhw", self.decoder(features), kernel)  # eq. 10
+        kernel = self.predictor(features[-1], text.words[0], text.mask[0])  # eq. 4–9: L̂_g (B, C)
+        decoded = self.decoder(features)
+        return torch.einsum("bchw,bc->bhw", decoded, kernel.to(decoded.device))  # eq. 10
 
     def compute_loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        stages: list[StageState],
-        text: tuple[TextFeatures, ...],
-        part: BatchPart,
+        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: TextFeatures, part: BatchPart
     ) -> dict[str, Tensor]:
         """Equation 11: binary cross-entropy + λ_af · affinity loss; the latter in training only."""
         losses = {"binary_cross_entropy": binary_cross_entropy(logits, labels, part=part)}
         losses["loss"] = losses["binary_cross_entropy"]
         if self.training and self.config.affinity_weight > 0:
-            losses["affinity"] = self.affinity_alignment(stages, text[0])
+            losses["affinity"] = self.affinity_alignment(stages, text).to(logits.device)
             losses["loss"] = losses["loss"] + self.config.affinity_weight * losses["affinity"]
         return losses
 
     def affinity_alignment(self, stages: list[StageState], text: TextFeatures) -> Tensor:
-        """Sum of equation 3 over `affinity_stages`, a scalar in float32."""
-        total = text.words.new_zeros((), dtype=torch.float32)
-        for number in self.config.affinity_stages:
-            labels = self.affinity_labels(stages, text, number)
-            total = total + affinity_loss(stages[number - 1].output, labels, self.config.affinity_temperature)
-        return total
+        """Sum of equation 3 over `affinity_stages`, a scalar in float32 at least."""
+        losses = [
+            affinity_loss(
+                stages[number - 1].output,
+                self.affinity_labels(stages, text, number),
+                temperature=self.config.affinity_temperature,
+            ).to(text.words.device)
+            for number in self.config.affinity_stages
+        ]
+        return torch.stack(losses).sum()
 
     @torch.no_grad()
     def affinity_labels(self, stages: list[StageState], text: TextFeatures, stage: int) -> Tensor:
         """Equation 2: the pixels of a stage (1 to 4) that the sentence activates above α, bool (B, N)."""
         attention = cast(LAVTStageFusion, self.fusion[stage - 1]).context.attention
-        activation = text_to_visual_activation(attention, stages[stage - 1].output, text.words[:, 0])
+        activation = text_to_visual_activation(attention, stages[stage - 1].output, text.words[0, :, 0])
         return activation > self.config.affinity_threshold

@@ -8,6 +8,7 @@ code, since released weights are right only with it.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -15,18 +16,15 @@ from .alignment_rrsis import (
     LanguageGate,
     PixelWordAttention,
     PixelWordFusion,
+    PointwiseConv,
     TextFeatures,
+    map_to_tokens,
+    tokens_to_map,
 )
 from .configuration_rrsis import FIANetConfig
 from .loss_rrsis import BatchPart, dice_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
-from .multi_scale_rrsis import (
-    CrossScaleInteraction,
-    JointScales,
-    LanguageGuidedEnhancement,
-    MultiScaleLayer,
-    MultiScaleModule,
-)
+from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate
 
 
 class FIANetGroundObjectBranch(nn.Module):
@@ -39,9 +37,9 @@ class FIANetGroundObjectBranch(nn.Module):
         )
         self.gate = LanguageGate(channels)
 
-    def forward(self, pixels: Tensor, ground_object: TextFeatures) -> Tensor:
-        """F_GOB (B, N, C)."""
-        attended, _ = self.attention(pixels, ground_object)  # eq. 1
+    def forward(self, pixels: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """F_GOB (B, N, C) from pixels (B, N, C) and the words F_G (B, L, D) with their mask (B, L)."""
+        attended, _ = self.attention(pixels, words, mask)  # eq. 1
         return self.gate(attended)  # eq. 2
 
 
@@ -56,9 +54,9 @@ class FIANetSpatialPositionBranch(nn.Module):
         kernel = config.position_conv_kernel
         self.conv = nn.Conv2d(2, 1, kernel_size=kernel, padding=kernel // 2, bias=False)
 
-    def forward(self, pixels: Tensor, spatial_position: TextFeatures, size: tuple[int, int]) -> Tensor:
-        """F_SPB (B, N, 1)."""
-        attended, _ = self.attention(pixels, spatial_position)  # eq. 3
+    def forward(self, pixels: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """F_SPB (B, N, 1) from pixels (B, N, C) of a map of `size` and the words F_S (B, L, D), mask (B, L)."""
+        attended, _ = self.attention(pixels, words, mask)  # eq. 3
         pooled = torch.stack([attended.mean(-1), attended.amax(-1)], dim=1)  # (B, 2, N): pooled over channels
         return self.conv(pooled.unflatten(-1, size)).sigmoid().flatten(2).transpose(1, 2)  # eq. 4
 
@@ -101,7 +99,6 @@ class FIANetStageFusion(GradientCheckpointingLayer):
             config.text_config.hidden_size,
             num_heads=config.fusion_num_heads[stage],
             dropout=config.fusion_dropout,
-            use_norm=config.attention_norm == "instance",
         )
         self.norm = nn.LayerNorm(channels)
         self.gate = self.ground_object = self.spatial_position = self.modulation = None
@@ -116,68 +113,145 @@ class FIANetStageFusion(GradientCheckpointingLayer):
             self.modulation = FIANetChannelModulation(channels, config.channel_modulation_reduction)
 
     def forward(
-        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
+        self, pixels: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Align (B, N, C) with the three readings.
+        """Align pixels (B, N, C) of a map of `size` with F_C, F_G, F_S: words (3, B, L, D), their mask (3, B, L).
 
         Returns:
             The next stage's input and the multi-scale module's, both (B, N, C), and the weights of the attention to
             the context words (B, heads, N, L).
         """
-        context_words, object_words, position_words = text
-        context, weights = self.context(pixels, context_words)  # eq. 6
+        context, weights = self.context(pixels, words[0], mask[0])  # eq. 6
         if self.gate is None:
             return pixels, self.norm(context), weights
         fused = self.gate(context)  # eq. 7
-        fused = self._add_object_position(fused, pixels, object_words, position_words, size)
+        fused = self.add_object_position(fused, pixels, words, mask, size)
         if self.modulation is not None:
             source = pixels if self.modulation_source == "visual" else fused
             fused = self.modulation(source) * fused  # eq. 9
         aligned = fused + pixels  # eq. 10
         return aligned, self.norm(context if self.stage_output == "context" else aligned), weights
 
-    def _add_object_position(
-        self,
-        fused: Tensor,
-        pixels: Tensor,
-        object_words: TextFeatures,
-        position_words: TextFeatures,
-        size: tuple[int, int],
+    def add_object_position(
+        self, fused: Tensor, pixels: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]
     ) -> Tensor:
         """Equation 8 with the object–position alignment block of equation 5; either branch may be absent."""
         if self.spatial_position is None:
-            return fused if self.ground_object is None else fused + self.ground_object(pixels, object_words)
-        position = self.spatial_position(pixels, position_words, size)
+            return fused if self.ground_object is None else fused + self.ground_object(pixels, words[1], mask[1])
+        position = self.spatial_position(pixels, words[2], mask[2], size)
         if self.ground_object is None:
             return fused * position  # without an object to place, the map places the context
-        return fused + self.ground_object(pixels, object_words) * position  # eq. 5 and 8
+        return fused + self.ground_object(pixels, words[1], mask[1]) * position  # eq. 5 and 8
 
 
-class FIANetMultiScaleLayer(MultiScaleLayer):
-    """One layer of equation 12: attention to the context words (eq. 13), then a feed-forward layer; both residual."""
+class FIANetMultiScaleLayer(nn.Module):
+    """One layer of equation 12: attention to the context words (eq. 13), then a feed-forward layer; both residual.
+
+    Args:
+        config: The model's configuration.
+        channels: Width of the tokens.
+    """
 
     def __init__(self, config: FIANetConfig, channels: int) -> None:
-        attention = PixelWordAttention(
+        super().__init__()
+        hidden = int(channels * config.tmem_mlp_ratio)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = self.build_attention(config, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, hidden)
+        self.reduce = nn.Linear(hidden, channels)
+
+    def build_attention(self, config: FIANetConfig, channels: int) -> nn.Module:
+        """What attends to the words."""
+        return PixelWordAttention(
             channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
         )
-        super().__init__(channels, mlp_ratio=config.tmem_mlp_ratio, attention=attention)
 
-    def attend(self, tokens: Tensor, context: TextFeatures, size: tuple[int, int]) -> Tensor:
-        """Equation 13."""
-        return self.attention(tokens, context)[0]
+    def attend(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """Equation 13 from tokens (B, N, C), a map of `size`, to words (B, L, D) with their mask (B, L)."""
+        return self.attention(tokens, words, mask)[0]
 
-
-class FIANetMultiScaleEnhancement(JointScales):
-    """Text-aware multi-scale enhancement module (TMEM): equation 11, layers of equation 12, scale-aware gates."""
-
-    def build_layer(self, config: FIANetConfig, channels: int) -> FIANetMultiScaleLayer:
-        """A layer that attends to the words."""
-        return FIANetMultiScaleLayer(config, channels)
+    def forward(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        tokens = tokens + self.attend(self.norm1(tokens), words, mask, size)
+        return tokens + self.reduce(F.gelu(self.expand(self.norm2(tokens))))
 
 
-MULTI_SCALE_MODULES: dict[str, type[MultiScaleModule]] = {
+class FIANetCrossScaleLayer(FIANetMultiScaleLayer):
+    """Figure 9's layer with RMSIN's attention among the pixels in the place of that to the words."""
+
+    def build_attention(self, config: FIANetConfig, channels: int) -> nn.Module:
+        """What attends among the pixels."""
+        return CrossScaleAttention(
+            channels,
+            num_heads=config.cim_num_heads,
+            pool_ratios=config.cim_pool_ratios,
+            local_kernel=config.cim_local_kernel,
+        )
+
+    def attend(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """Among the pixels of tokens (B, N, C); the words are not read."""
+        return self.attention(tokens, size)
+
+
+class FIANetMultiScaleEnhancement(nn.Module):
+    """Text-aware multi-scale enhancement module (TMEM): equation 11, layers of equation 12, scale-aware gates.
+
+    ```text
+    F_1 … F_4 ── average pooling to h_4 × w_4 ── concat (B, N, ΣC_i) ─┬─ 1×1 down ── layers ── BN ── 1×1 up ─┬─ split
+      │                                                               └─ without bottleneck: layers ─────────┘    │
+      └──────────────────────────────────────────────────────────────────────────────── scale-aware gates ────────┘
+    ```
+
+    Args:
+        config: The model's configuration; `num_tmem_layers` and `tmem_bottleneck` are its numbers.
+        channels: Widths C_i of the stages.
+    """
+
+    layer_class: type[FIANetMultiScaleLayer] = FIANetMultiScaleLayer
+
+    def __init__(self, config: FIANetConfig, channels: list[int]) -> None:
+        super().__init__()
+        total = sum(channels)
+        width = max(1, total // config.tmem_bottleneck)
+        self.channels = channels
+        self.has_bottleneck = config.tmem_bottleneck > 1
+        if self.has_bottleneck:
+            self.down = PointwiseConv(total, width)
+            self.norm = nn.BatchNorm2d(width)
+            self.up = PointwiseConv(width, total)
+        self.layers = nn.ModuleList([self.layer_class(config, width) for _ in range(config.num_tmem_layers)])
+        self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
+
+    def forward(self, features: list[Tensor], words: Tensor, mask: Tensor) -> list[Tensor]:
+        """Stage maps (B, C_i, h_i, w_i), finest first, and F_C (B, L, D), mask (B, L), to maps of the same shapes."""
+        size = (features[-1].shape[-2], features[-1].shape[-1])
+        tokens = map_to_tokens(torch.cat([F.adaptive_avg_pool2d(stage, size) for stage in features], dim=1))  # eq. 11
+        if self.has_bottleneck:
+            tokens = self.down(tokens)
+        for layer in self.layers:
+            tokens = layer(tokens, words, mask, size)  # eq. 12
+        if self.has_bottleneck:
+            tokens = self.up(map_to_tokens(self.norm(tokens_to_map(tokens, size))))
+        shares = tokens_to_map(tokens, size).split(self.channels, dim=1)
+        return [gate(stage, share) for gate, stage, share in zip(self.gates, features, shares, strict=True)]
+
+
+class FIANetCrossScaleInteraction(FIANetMultiScaleEnhancement):
+    """Figure 9's cross-scale interaction module (CIM) of RMSIN: all four scales, no text, in the TMEM's frame.
+
+    In RMSIN the features of the stages are brought to one size and concatenated, interact by attention over several
+    receptive fields, and go back to their stages through scale-aware gates. Chosen here: the frame is the TMEM's, with
+    its number of layers, its bottleneck and the width of its feed-forward layers, so that figure 9 compares what
+    attends to what and nothing else.
+    """
+
+    layer_class = FIANetCrossScaleLayer
+
+
+MULTI_SCALE_MODULES: dict[str, type[nn.Module]] = {
     "tmem": FIANetMultiScaleEnhancement,
-    "cim": CrossScaleInteraction,
+    "cim": FIANetCrossScaleInteraction,
     "lgce": LanguageGuidedEnhancement,
 }
 
@@ -200,6 +274,7 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     | equation | paper | released, the default | field |
     |---|---|---|---|
     | 1, 3, 13 | plain cross-attention | InstanceNorm on query and output; silences a single word | `attention_norm` |
+    | 6 | LAVT's PWAM, whose norms it keeps | the same | |
     | 4 | 1×1 convolution | 3×3 | `position_conv_kernel` |
     | 9 | mean of F_IO | mean of V | `channel_modulation_source` |
     | 10 | F_FIAM to the TMEM | LayerNorm of F_IC, and F_FIAM to the next stage only | `stage_output` |
@@ -217,6 +292,10 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     config: FIANetConfig
     config_class = FIANetConfig
     stage_fusion_class = FIANetStageFusion
+    _no_split_modules = [  # noqa: RUF012
+        *("SwinBlock", "FIANetStageFusion", "ConvBlock"),
+        *(module.__name__ for module in MULTI_SCALE_MODULES.values()),
+    ]
 
     def build_head(self) -> None:
         """The base's kernel, and the multi-scale module under its own name: `tmem`, `cim` or `lgce`."""
@@ -225,38 +304,32 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
         if name != "none":
             self.add_module(name, MULTI_SCALE_MODULES[name](self.config, self.vision.channels))
 
-    def read_text(
+    def encode_text(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        ground_object_mask: Tensor | None,
-        spatial_position_mask: Tensor | None,
-    ) -> tuple[TextFeatures, ...]:
+        ground_object_mask: Tensor | None = None,
+        spatial_position_mask: Tensor | None = None,
+    ) -> TextFeatures:
         """Context, ground object and position words: one BERT pass over 3·B, each with its own attention mask.
 
         A missing mask means the whole expression. A row whose mask is all zero attends to everything, as released;
         the cross-attentions then zero it.
         """
         masks = [attention_mask if mask is None else mask for mask in (ground_object_mask, spatial_position_mask)]
-        masks = [attention_mask, *masks]
-        stacked = torch.cat(masks)
+        stacked = torch.cat([attention_mask, *masks])
         attended = torch.where(stacked.any(-1, keepdim=True), stacked, torch.ones_like(stacked))
-        words = self.encode_words(input_ids.repeat(3, 1), attended)
-        return tuple(TextFeatures(part, mask) for part, mask in zip(words.unflatten(0, (3, -1)), masks, strict=True))
+        words = self.text_encoder(input_ids=input_ids.repeat(3, 1), attention_mask=attended).last_hidden_state
+        return TextFeatures(words.unflatten(0, (3, -1)), stacked.unflatten(0, (3, -1)))
 
-    def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
+    def predict(self, features: list[Tensor], text: TextFeatures) -> Tensor:
         """Log-odds (B, h, w) from the enhanced stages."""
         if self.config.multi_scale != "none":
-            features = self.get_submodule(self.config.multi_scale)(features, text[0])
+            features = self.get_submodule(self.config.multi_scale)(features, text.words[0], text.mask[0])
         return super().predict(features, text)
 
     def compute_loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        stages: list[StageState],
-        text: tuple[TextFeatures, ...],
-        part: BatchPart,
+        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: TextFeatures, part: BatchPart
     ) -> dict[str, Tensor]:
         """Cross-entropy and dice."""
         config = self.config

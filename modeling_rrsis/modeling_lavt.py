@@ -6,28 +6,27 @@ of this package use it. Written from the papers; the parameters are laid out for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import WindowAttention
+from timm.models.swin_transformer import WindowAttention, get_relative_position_index
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
 from .configuration_rrsis import LAVTConfig
-from .convolution_rrsis import conv3x3, conv3x3_of_norm, conv_of_upsampled
-from .inputs_rrsis import check_given_once, check_images, check_pairs, check_text, select_states
-from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cross_entropy
-from .shortcuts_rrsis import WIDE, is_eager_cpu, is_plain, is_plain_conv3x3, treats_rows_alike
+from .loss_rrsis import BatchPart, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
-NUMBERS_AT_A_TIME = 2**23  # of the decoder's widest map, 32 MiB in float32: beyond, memory is slower than arithmetic
+MIN_IMAGE_SIZE = 32
 
 
 @dataclass
@@ -54,34 +53,14 @@ class ReferringSegmentationOutput(ModelOutput):
     loss_dict: dict[str, Tensor] | None = None
 
 
-def join_outputs(parts: list[ReferringSegmentationOutput]) -> ReferringSegmentationOutput:
-    """One output of the outputs of a batch's parts, without losses."""
-
-    def join(states: Sequence[Any]) -> Any:
-        if states[0] is None:
-            return None
-        return (
-            torch.cat(list(states)) if isinstance(states[0], Tensor) else tuple(map(join, zip(*states, strict=True)))
-        )
-
-    names = ("logits", "hidden_states", "attentions")
-    return ReferringSegmentationOutput(**{name: join([getattr(part, name) for part in parts]) for name in names})
-
-
-class ImageFeatures(NamedTuple):
-    """What the networks see in images before they read an expression.
+class StageState(NamedTuple):
+    """A stage after its fusion.
 
     Attributes:
-        first_stage: Output of the first stage's blocks, float (B, h, w, C), h and w a quarter of the image's.
-        size: Height and width of the images.
+        output: What the decoder gets, float (B, N, C).
+        size: Height and width of the map; N is their product.
+        attention: Weights of the pixel–word attention, float (B, heads, N, L).
     """
-
-    first_stage: Tensor
-    size: tuple[int, int]
-
-
-class StageState(NamedTuple):
-    """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), pixel–word weights."""
 
     output: Tensor
     size: tuple[int, int]
@@ -109,14 +88,14 @@ class LAVTStageFusion(GradientCheckpointingLayer):
         self.norm = nn.LayerNorm(channels)
 
     def forward(
-        self, pixels: Tensor, text: tuple[TextFeatures, ...], size: tuple[int, int]
+        self, pixels: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Fuse (B, N, C) with the expression.
+        """Fuse pixels (B, N, C) of a map of `size` with readings of the expression, as of [`TextFeatures`].
 
         Returns:
             The next stage's input and the decoder's, both (B, N, C), and the attention's weights (B, heads, N, L).
         """
-        fused, weights = self.context(pixels, text[0])
+        fused, weights = self.context(pixels, words[0], mask[0])
         if self.gate is not None:
             pixels = pixels + self.gate(fused)
         return pixels, self.norm(fused), weights
@@ -131,6 +110,9 @@ class ConvBlock(nn.Module):
         out_channels: Width of the output.
     """
 
+    _gradient_checkpointing_func: Callable[..., Tensor]  # transformers sets both
+    gradient_checkpointing = False
+
     def __init__(self, top_channels: int, stage_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(top_channels + stage_channels, out_channels, kernel_size=3, padding=1, bias=False)
@@ -140,28 +122,17 @@ class ConvBlock(nn.Module):
 
     def forward(self, top: Tensor, stage: Tensor) -> Tensor:
         """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
-        # On a CPU a convolution costs what its multiplications cost, in half precision the interpolation would lose
-        # digits, and a compiler or another runtime has its own ways.
-        is_wide = stage.dtype in WIDE and not torch.is_autocast_enabled("cpu")
-        if is_wide and is_eager_cpu(stage) and is_plain_conv3x3(self.conv1) and is_plain_conv3x3(self.conv2):
-            kernels = self.conv1.weight.split([top.shape[1], stage.shape[1]], dim=1)
-            size = (stage.shape[-2], stage.shape[-1])
-            x = conv_of_upsampled(top, kernels[0], size=size).add_(conv3x3(stage, kernels[1]))
-            if is_plain(self.norm1, nn.BatchNorm2d) and self.norm1.training and self.norm1.momentum is not None:
-                x = conv3x3_of_norm(self.norm1, x, self.conv2.weight)
-            else:
-                x = conv3x3(relu_of_norm(self.norm1, x), self.conv2.weight)
-        else:
-            top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
-            x = self.conv2(relu_of_norm(self.norm1, self.conv1(torch.cat([top, stage], dim=1))))
-        return relu_of_norm(self.norm2, x)
+        merge: Callable[..., Tensor] = self.merge
+        if self.gradient_checkpointing and self.training:
+            # The widest map is made again, and no more: a BatchNorm that is made again counts its batch twice.
+            merge = partial(self._gradient_checkpointing_func, self.merge)
+        x = F.relu(self.norm1(merge(top, stage)), inplace=True)
+        return F.relu(self.norm2(self.conv2(x)), inplace=True)
 
-
-def relu_of_norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """`norm(x).relu()`, in place where nobody else sees the norm's output."""
-    normalised = norm(x)
-    is_unseen = is_plain(norm, nn.BatchNorm2d) or is_plain(norm, nn.SyncBatchNorm)
-    return normalised.relu_() if is_unseen else normalised.relu()
+    def merge(self, top: Tensor, stage: Tensor) -> Tensor:
+        """The first convolution, on the upsampled map beside the stage."""
+        top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
+        return self.conv1(torch.cat([top, stage], dim=1))
 
 
 class SegmentationDecoder(nn.Module):
@@ -186,7 +157,7 @@ class SegmentationDecoder(nn.Module):
 
 
 class LAVTPreTrainedModel(PreTrainedModel):
-    """Weight initialisation and library behaviour of the three models."""
+    """Weight initialisation and library behaviour of the models."""
 
     config: LAVTConfig
     config_class: type[LAVTConfig] = LAVTConfig
@@ -194,9 +165,10 @@ class LAVTPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["image", "text"]  # noqa: RUF012 - the form that transformers annotates
     supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: `Trainer` divides it by the accumulation steps
     _supports_sdpa = True
-    # Not timm's blocks: their parts are called one by one, so a wrapper around a block's forward would never run.
-    _no_split_modules = ["ConvBlock", "BertEmbeddings", "BertLayer"]  # noqa: RUF012
+    # Layers that add up or multiply what their parts return, which must therefore lie on one device.
+    _no_split_modules = ["SwinBlock", "LAVTStageFusion", "ConvBlock"]  # noqa: RUF012
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -217,12 +189,10 @@ class LAVTPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, WindowAttention):
             init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+            # from_pretrained leaves buffers that are not saved, such as this index, as uninitialised memory.
+            init.copy_(module.relative_position_index, get_relative_position_index(*module.window_size))
         else:
             super()._init_weights(module)
-        # from_pretrained builds on the meta device and leaves buffers that are not saved as uninitialised memory.
-        rebuild_buffers = getattr(module, "init_non_persistent_buffers", None)
-        if rebuild_buffers is not None:
-            rebuild_buffers()
 
 
 class LAVTForReferringSegmentation(LAVTPreTrainedModel):
@@ -250,11 +220,24 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     | 1×1 convolutions on pixels and words | linear layers on tokens (B, N, C) |
     | squares of the trained size | any H, W ≥ 32; windows keep their size, maps are padded before the shift |
 
-    Subclasses override `stage_fusion_class`, [`read_text`] and [`predict`], and their loss.
+    Subclasses override `stage_fusion_class`, [`encode_text`], [`predict`], and their head and loss.
+
+    Example:
+        >>> import torch
+        >>> from modeling_rrsis import LAVTConfig, LAVTForReferringSegmentation
+        >>> config = LAVTConfig(
+        ...     backbone="swin_tiny_patch4_window7_224",
+        ...     backbone_kwargs={"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]},
+        ...     text_config={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1},
+        ... )  # a tiny one; `LAVTConfig()` is the published size
+        >>> model = LAVTForReferringSegmentation(config).eval()
+        >>> with torch.no_grad():
+        ...     output = model(pixel_values=torch.randn(1, 3, 64, 96), input_ids=torch.tensor([[101, 2911, 102]]))
+        >>> output.logits.shape
+        torch.Size([1, 64, 96])
     """
 
     stage_fusion_class: type[nn.Module] = LAVTStageFusion
-    has_conv_head = True
 
     def __init__(self, config: LAVTConfig) -> None:
         super().__init__(config)
@@ -267,7 +250,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         self.hidden_size = config.decoder_hidden_size or 4 * channels[0]
         self.decoder = SegmentationDecoder(channels, self.hidden_size)
         self.build_head()
-        self._has_checked_labels = False
+        built = {type(module).__name__ for module in self.modules()}  # FSDP refuses a name that it does not find
+        self._no_split_modules = [name for name in self._no_split_modules if name in built]
         self.post_init()
 
     def build_head(self) -> None:
@@ -285,124 +269,49 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     def encode_text(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor | None = None,
+        attention_mask: Tensor,
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
-    ) -> tuple[TextFeatures, ...]:
-        """Words of expressions, once for each reading of them; to be used for many images as `text_features`.
-
-        LAVT has one reading and ignores the last two masks. Arguments as of [`forward`].
-        """
-        masks = (attention_mask, ground_object_mask, spatial_position_mask)
-        check_text(input_ids, masks, limit=self.config.text_config.max_position_embeddings)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        return self.read_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
-
-    def read_text(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        ground_object_mask: Tensor | None,
-        spatial_position_mask: Tensor | None,
-    ) -> tuple[TextFeatures, ...]:
-        """The readings behind [`encode_text`], of checked arguments."""
-        return (TextFeatures(self.encode_words(input_ids, attention_mask), attention_mask),)
-
-    def encode_words(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """BERT's last hidden states (B, L, D); in evaluation on a CPU, rows that are equal are read once."""
-        shared = None
-        if is_eager_cpu(input_ids) and treats_rows_alike(self.text_encoder):
-            rows = [(*ids, *mask) for ids, mask in zip(input_ids.tolist(), attention_mask.tolist(), strict=True)]
-            places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
-            if len(places) < len(rows):
-                kept = [rows.index(row) for row in places]
-                input_ids, attention_mask = input_ids[kept], attention_mask[kept]
-                shared = [places[row] for row in rows]
+    ) -> TextFeatures:
+        """Words of the expressions; LAVT reads them once and ignores the last two masks."""
         words = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return words if shared is None else words[shared]
+        return TextFeatures(words[None], attention_mask[None])
 
-    def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
-        """What can be said of images (B, 3, H, W) without an expression; for many of them as `image_features`."""
-        check_images(pixel_values)
-        first_stage = self.vision.forward_stage(0, self.vision.embed(pixel_values.to(self.dtype)))
-        return ImageFeatures(first_stage, (pixel_values.shape[-2], pixel_values.shape[-1]))
-
-    def split_rows(
-        self, image: ImageFeatures, text: tuple[TextFeatures, ...]
-    ) -> list[tuple[ImageFeatures, tuple[TextFeatures, ...]]]:
-        """Cut a batch into parts whose maps stay in a CPU's cache; elsewhere and where gradients follow, one part.
-
-        In evaluation no row of a batch knows of the others, so the numbers are the same up to rounding. Where a layer
-        has a hook, or is in training mode, it gets the whole batch.
-        """
-        num_images, num_texts = len(image.first_stage), len(text[0].words)
-        size = max(num_images, num_texts)
-        if is_eager_cpu(image.first_stage) and not torch.is_grad_enabled() and treats_rows_alike(self):
-            pixels = image.first_stage.shape[1] * image.first_stage.shape[2]
-            size = max(1, NUMBERS_AT_A_TIME // (pixels * self.hidden_size))
-        parts = []
-        for start in range(0, max(num_images, num_texts), size):
-            rows = slice(start, start + size)
-            stage = image.first_stage if num_images == 1 else image.first_stage[rows]
-            words = text if num_texts == 1 else tuple(TextFeatures(*(part[rows] for part in each)) for each in text)
-            parts.append((ImageFeatures(stage, image.size), words))
-        return parts
-
-    def fuse(self, image: ImageFeatures, text: tuple[TextFeatures, ...]) -> list[StageState]:
-        """The four stages, the expressions fused into each; a single image or expression goes with all others."""
-        stages: list[StageState] = []
-        x = image.first_stage
-        for i, fusion in enumerate(self.fusion):
-            if i > 0:
-                x = self.vision.forward_stage(i, x)
+    def encode_image(self, pixel_values: Tensor, text: TextFeatures) -> list[StageState]:
+        """The four stages of images (B, 3, H, W), the expressions fused into each."""
+        stages = []
+        x = self.vision.embed(pixel_values)
+        for blocks, fusion in zip(self.vision.layers, self.fusion, strict=True):
+            x = blocks(x)  # patch merging and the blocks of the stage, (B, h, w, C)
             size = (x.shape[1], x.shape[2])
-            tokens, output, attention = fusion(x.flatten(1, 2), text, size)
+            tokens, output, attention = fusion(x.flatten(1, 2), text.words, text.mask, size)
             x = tokens.unflatten(1, size)
             stages.append(StageState(output, size, attention))
         return stages
 
-    def predict(self, features: list[Tensor], text: tuple[TextFeatures, ...]) -> Tensor:
+    def predict(self, features: list[Tensor], text: TextFeatures) -> Tensor:
         """Log-odds (B, h, w) at a quarter of the image's size from the stage maps (B, C_i, h_i, w_i)."""
         return self.head(self.decoder(features)).squeeze(1)
 
-    def check_first_labels(self, labels: Tensor) -> None:
-        """Check the values of the first labels a model is given: to look at them makes the host wait for the device.
-
-        What is wrong with labels is wrong with all of them. In a compiled or exported graph nothing is looked at.
-        """
-        if not torch.compiler.is_compiling() and not self._has_checked_labels:
-            check_label_values(labels)
-            self._has_checked_labels = True
-
     def compute_loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        stages: list[StageState],
-        text: tuple[TextFeatures, ...],
-        part: BatchPart,
+        self, logits: Tensor, labels: Tensor, stages: list[StageState], text: TextFeatures, part: BatchPart
     ) -> dict[str, Tensor]:
         """Parts of the loss; `"loss"` is their weighted sum. Here: weighted cross-entropy."""
         return {"loss": weighted_cross_entropy(logits, labels, class_weights=self.config.class_weights, part=part)}
 
+    @can_return_tuple
     def forward(
         self,
-        pixel_values: Tensor | None = None,
-        input_ids: Tensor | None = None,
+        pixel_values: Tensor,
+        input_ids: Tensor,
         attention_mask: Tensor | None = None,
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | Sequence[int] | None = None,
-        return_dict: bool | None = None,
-        pixel_counts: Tensor | None = None,
-        num_parts: int = 1,
-        image_features: ImageFeatures | None = None,
-        text_features: tuple[TextFeatures, ...] | None = None,
-        **kwargs: Any,
-    ) -> ReferringSegmentationOutput | tuple[Tensor, ...]:
+        batch_part: BatchPart | None = None,
+    ) -> ReferringSegmentationOutput:
         """Segment what the expressions refer to.
 
         Either there are as many images as expressions, or one of the two is a single one that goes with all of the
@@ -417,86 +326,69 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             labels: int (B, H, W), 0 background, 1 target, 255 ignored.
             output_attentions: Return the weights of the pixel–word attention of the four stages.
             output_hidden_states: Return the outputs of the four stages, or of those with the given indices.
-            return_dict: Return a [`ReferringSegmentationOutput`] (default) instead of a tuple.
-            pixel_counts: Background and target pixels of a whole batch of which this is a part, float (2,); see
-                [`BatchPart`]. (Not "label": `Trainer` takes every such argument for one that must come.)
-            num_parts: Number of equal parts of that batch; the loss of the whole is the mean over them.
-            image_features: What [`encode_image`] made of the images, instead of `pixel_values`.
-            text_features: What [`encode_text`] made of the expressions, instead of `input_ids` and the masks.
-            kwargs: Ignored, so that `Trainer` may hand over its bookkeeping.
+            batch_part: Which part of a larger batch this is, see [`BatchPart`]; by default the whole of one.
+
+        `return_dict=False` gives a tuple instead of a [`ReferringSegmentationOutput`].
 
         Raises:
-            ValueError: If images or expressions come not at all or twice, shapes do not fit each other, there is no
-                stage of a given index, or the first labels hold other values than 0, 1 and 255.
+            ValueError: If shapes do not fit each other, there is no stage of a given index, or labels hold other
+                values than 0, 1 and 255.
         """
-        check_given_once("pixel_values", pixel_values, "image_features", image_features)
-        check_given_once("input_ids", input_ids, "text_features", text_features)
-        # Step 1: words of the expressions (B, L, D), once for each reading of them
-        if text_features is None:
-            input_ids = cast(Tensor, input_ids)
-            text_features = self.encode_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
+        if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
+            limit = self.config.text_config.max_position_embeddings
+            masks = (attention_mask, ground_object_mask, spatial_position_mask)
+            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        # Step 1: words of the expressions (R, B, L, D), once for each of R readings
+        text = self.encode_text(input_ids, attention_mask, ground_object_mask, spatial_position_mask)
         # Step 2: image stages with the expressions fused into each
-        if image_features is None:
-            image_features = self.encode_image(cast(Tensor, pixel_values))
-        parts = []
-        if not torch.compiler.is_compiling():  # sizes may be symbols there, of which nothing can be said
-            check_pairs(len(image_features.first_stage), len(text_features[0].words))
-            parts = self.split_rows(image_features, text_features) if labels is None else []
-        if len(parts) > 1:
-            wanted: dict[str, Any] = {"output_attentions": output_attentions, "return_dict": True}
-            wanted["output_hidden_states"] = output_hidden_states
-            rows = [self.forward(image_features=image, text_features=words, **wanted) for image, words in parts]
-            output = join_outputs(cast(list[ReferringSegmentationOutput], rows))
-            return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
-        stages = self.fuse(image_features, text_features)
+        stages = self.encode_image(pixel_values.to(self.dtype), text)
         features = [tokens_to_map(stage.output, stage.size) for stage in stages]
         # Step 3: log-odds at a quarter of the size, upsampled to the image
-        logits = self.predict(features, text_features).unsqueeze(1)
-        logits = F.interpolate(logits, size=image_features.size, mode="bilinear", align_corners=True).squeeze(1)
+        logits = self.predict(features, text).unsqueeze(1)
+        logits = F.interpolate(logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
         # Step 4: loss in float32 at least
         losses: dict[str, Tensor] = {}
         if labels is not None:
-            check_labels(logits, labels)
-            self.check_first_labels(labels)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            losses = self.compute_loss(wide, labels, stages, text_features, BatchPart(num_parts, pixel_counts))
-        loss = losses.pop("loss", None)
+            losses = self.compute_loss(wide, labels.to(wide.device), stages, text, batch_part or BatchPart())
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states or False
-        output = ReferringSegmentationOutput(
-            loss=loss,
+        return ReferringSegmentationOutput(
+            loss=losses.pop("loss", None),
             logits=logits,
             hidden_states=select_states(features, output_hidden_states),
             attentions=tuple(stage.attention for stage in stages) if output_attentions else None,
             loss_dict={name: part.detach() for name, part in losses.items()} or None,
         )
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     @classmethod
     def from_backbones(
         cls, config: LAVTConfig | None = None, vision: str | None = None, text: str | None = "bert-base-uncased"
-    ) -> LAVTForReferringSegmentation:
+    ) -> Self:
         """A model whose Swin and BERT are pretrained and whose other layers are new.
 
         Args:
             config: Configuration; the class's default (Swin-B, BERT-base) if absent. BERT's own configuration
-                replaces its `text_config`.
+                replaces its `text_config` in a copy.
             vision: timm's name of the pretrained Swin, such as `"swin_base_patch4_window12_384.ms_in22k"`, or a file
                 with a timm state dictionary. The default is the configuration's `backbone` with ImageNet-22k weights.
             text: Name on the Hub or local folder of a BERT.
 
         Raises:
             OSError: If the weights can't be had; the message says how to get them.
+            ValueError: If `vision` names no Swin, or its file lacks weights of it.
         """
-        config = config if config is not None else cls.config_class()
+        config = copy.deepcopy(config) if config is not None else cls.config_class()
         vision = vision or f"{config.backbone}.ms_in22k"
         try:
             bert = BertModel.from_pretrained(text, add_pooling_layer=False)
             config.text_config = bert.config
             swin_state = load_swin_state(config, vision)
-        except Exception as error:
+        except OSError as error:
             raise OSError(
                 f"Pretrained weights could not be loaded (vision={vision!r}, text={text!r}): {error}\nOnline, they "
                 "come from the Hub. Offline, download them once elsewhere and give local paths: `vision=` a file with "
@@ -507,3 +399,57 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         model.vision.load_state_dict(swin_state)
         model.text_encoder.load_state_dict(bert.state_dict())
         return model
+
+
+def check_inputs(
+    pixel_values: Tensor, input_ids: Tensor, *, masks: Sequence[Tensor | None], labels: Tensor | None, limit: int
+) -> None:
+    """Raise a `ValueError` that says what was expected, what came and where to get it.
+
+    Args:
+        pixel_values: Must be (B, 3, H, W) with H, W ≥ 32.
+        input_ids: Must be (B, L) with as many rows as there are images, or a single one of either.
+        masks: Of the text; must have the shape of `input_ids`.
+        labels: As of [`check_labels`].
+        limit: Most tokens that the text encoder reads.
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"`pixel_values` must be (batch, 3, height, width) with height and width of at least {MIN_IMAGE_SIZE}, "
+            f"got {tuple(pixel_values.shape)}. The processor makes it from an image: `processor(images=, text=)`."
+        )
+    if input_ids.ndim != 2:
+        raise ValueError(f"`input_ids` must be (batch, length), got {tuple(input_ids.shape)}.")
+    num_images, num_expressions = len(pixel_values), len(input_ids)
+    if num_images != num_expressions and 1 not in (num_images, num_expressions):
+        raise ValueError(
+            "expected one expression per image, several expressions on one image or one expression for several "
+            f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
+        )
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"`input_ids` may hold at most {limit} tokens, the text encoder's positions, got {input_ids.shape[1]}. "
+            "The processor's `max_length` cuts longer expressions."
+        )
+    for mask in masks:
+        if mask is not None and mask.shape != input_ids.shape:
+            raise ValueError(
+                f"Masks of the text must have the shape of `input_ids`, here {tuple(input_ids.shape)}, got "
+                f"{tuple(mask.shape)}. The processor makes all of them together."
+            )
+    if labels is not None:
+        check_labels(labels, shape=(max(num_images, num_expressions), *pixel_values.shape[-2:]))
+
+
+def select_states(states: list[Tensor], wanted: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
+    """All states or none of them; with indices (negative from the end), `None` in place of each other state."""
+    if isinstance(wanted, bool):
+        return tuple(states) if wanted else None
+    outside = [index for index in wanted if not -len(states) <= index < len(states)]
+    if outside:
+        raise ValueError(
+            f"`output_hidden_states` must be a bool or indices of {len(states)} stages, from {-len(states)} to "
+            f"{len(states) - 1}, got {outside}."
+        )
+    chosen = {index % len(states) for index in wanted}
+    return tuple(state if index in chosen else None for index, state in enumerate(states))

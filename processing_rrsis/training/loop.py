@@ -19,6 +19,8 @@ import rich.progress
 import torch
 from accelerate.utils import send_to_device
 
+from modeling_rrsis.loss_rrsis import BatchPart
+
 from ..metrics import evaluate_with_controls
 from .batch_norm import freeze_batch_norm
 from .checkpoints import save_checkpoint
@@ -139,7 +141,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
     start = time.perf_counter()
     micro_batches = [next(batches) for _ in range(run.args.gradient_accumulation_steps)]
     waiting = time.perf_counter() - start
-    pixel_counts = count_labels(run, micro_batches)
+    batch_part = BatchPart(run.num_parts, count_labels(run, micro_batches))
     run.model.train()
     if run.args.freeze_batch_norm:
         freeze_batch_norm(run.model)
@@ -149,7 +151,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
         torch.manual_seed(update_seed(run.args.seed, step, number, accelerator.process_index))
         inputs = send_to_device(batch, accelerator.device, non_blocking=True)
         with accelerator.accumulate(run.model):
-            part = run.model(**inputs, pixel_counts=pixel_counts, num_parts=run.num_parts).loss
+            part = run.model(**inputs, batch_part=batch_part).loss
             accelerator.backward(part)
             if accelerator.sync_gradients:
                 limit = run.recipe.max_grad_norm or math.inf

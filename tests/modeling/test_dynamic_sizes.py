@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from modeling_rrsis.swin_rrsis import pad_to_multiple, round_up
-
 from .tiny import tiny_inputs, tiny_model
 
 # The base holds everything that depends on the size; what the others add to it takes its time, too.
@@ -35,12 +33,3 @@ def test_exported_model_takes_multiples_of_the_window(name):
     for rows, columns in ((2, 4), (3, 2)):
         given = tiny_inputs(height=rows * UNIT, width=columns * UNIT)
         torch.testing.assert_close(exported(**given).logits, model(**given).logits)
-
-
-@pytest.mark.parametrize(("size", "unit", "expected"), [(1, 4, 4), (4, 4, 4), (5, 4, 8), (13, 7, 14), (12, 12, 12)])
-def test_sizes_are_rounded_up(size, unit, expected):
-    assert round_up(size, unit) == expected
-    padded = pad_to_multiple(torch.ones(1, size, 3, 2), (unit, 2))
-    assert padded.shape == (1, expected, 4, 2)
-    assert padded.sum() == size * 3 * 2  # zeros, at the bottom and the right
-    assert padded[:, :size, :3].eq(1).all()

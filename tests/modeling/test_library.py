@@ -122,6 +122,26 @@ def test_trainer_trains(name, model, tmp_path):
 
 
 @each
+def test_trainer_logs_the_same_loss_with_accumulation(name, model, tmp_path):
+    """The loss is a mean over the batch: two steps of two samples log that of one step of four, not its double."""
+    inputs = {**tiny_inputs(batch_size=4), "labels": tiny_labels(batch_size=4)}
+    rows = [{key: value[index] for key, value in inputs.items()} for index in range(4)]
+    arguments = {"max_steps": 1, "logging_steps": 1, "use_cpu": True, "report_to": [], "disable_tqdm": True}
+    losses = []
+    for steps in (1, 2, 4):
+        accumulation = {"per_device_train_batch_size": 4 // steps, "gradient_accumulation_steps": steps}
+        trainer = Trainer(
+            model=tiny_model(name, fusion_dropout=0.0, affinity_weight=0.0, dice_reduction="mean").eval(),
+            args=TrainingArguments(output_dir=str(tmp_path / str(steps)), **arguments, **accumulation),
+            train_dataset=rows,
+        )
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert losses[2] == pytest.approx(losses[0], rel=0.1)
+
+
+@each
 @pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "cpu"}])
 @torch.no_grad()
 def test_device_map_loads(name, model, device_map, tmp_path):

@@ -13,7 +13,7 @@ from modeling_rrsis.loss_rrsis import (
     BatchPart,
     affinity_loss,
     binary_cross_entropy,
-    check_label_values,
+    check_labels,
     dice_loss,
     weighted_cross_entropy,
 )
@@ -38,6 +38,23 @@ def test_affinity_equals_dense_form(temperature, share):
     torch.testing.assert_close(ours, dense, atol=1e-9, rtol=1e-9)
     ours, dense = (torch.autograd.grad(loss, features)[0] for loss in (ours, dense))
     assert (ours - dense).norm() <= 1e-9 * dense.norm()
+
+
+def test_affinity_has_second_derivatives():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 5, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    labels = torch.rand(2, 5, generator=generator) < 0.4
+    assert torch.autograd.gradgradcheck(lambda x: affinity_loss(x, labels, 0.5, tile_rows=2), features)
+
+
+def test_a_pixel_without_features_leaves_the_affinity_finite():
+    features = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(0))
+    features[0, 3] = 0
+    features.requires_grad_()
+    loss = affinity_loss(features, torch.arange(9)[None] < 4, temperature=0.01)
+    (gradient,) = torch.autograd.grad(loss, features)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
 
 
 def test_cross_entropy_equals_torch_on_two_channels():
@@ -114,7 +131,7 @@ def test_affinity_needs_a_tenth_of_the_dense_forms_memory():
 )
 def test_other_label_values_are_named(values, odd):
     with pytest.raises(ValueError, match=re.escape(f"got also {odd}")):
-        check_label_values(torch.tensor([[values]]))
+        check_labels(torch.tensor([[values]]), (1, 1, len(values)))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +141,8 @@ def test_other_label_values_are_named(values, odd):
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 def test_ignored_pixels_without_a_target_are_warned_of(values, is_warned_of, dtype, monkeypatch):
     messages = []
-    monkeypatch.setattr("modeling_rrsis.loss_rrsis.logger.warning", messages.append)
-    check_label_values(torch.tensor([[values]], dtype=dtype))
+    monkeypatch.setattr("modeling_rrsis.loss_rrsis.logger.warning_once", messages.append)
+    check_labels(torch.tensor([[values]], dtype=dtype), (1, 1, len(values)))
     assert ["pass `labels == 255`" in message for message in messages] == [True] * is_warned_of
 
 

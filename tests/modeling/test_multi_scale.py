@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation
-from modeling_rrsis.alignment_rrsis import TextFeatures
 from modeling_rrsis.multi_scale_rrsis import CrossScaleAttention
 
 from .tiny import TINY, tiny_inputs, tiny_labels, tiny_model
@@ -41,7 +41,7 @@ def test_stages_keep_their_shapes(name, sizes):
     module = tiny_model("fianet", multi_scale=name).eval().get_submodule(name)
     features = random_stages(sizes)
     with torch.no_grad():
-        enhanced = module(features, TextFeatures(torch.randn(2, 5, 16), torch.ones(2, 5)))
+        enhanced = module(features, torch.randn(2, 5, 16), torch.ones(2, 5))
     assert [stage.shape for stage in enhanced] == [stage.shape for stage in features]
     assert all(stage.isfinite().all() for stage in enhanced)
 
@@ -51,7 +51,7 @@ def test_the_words_reach_tmem_and_lgce_but_not_cim():
     features, mask = random_stages(), torch.ones(2, 5)
     for name, reads in (("tmem", True), ("lgce", True), ("cim", False)):
         module = tiny_model("fianet", multi_scale=name).eval().get_submodule(name)
-        first, second = (module(features, TextFeatures(torch.randn(2, 5, 16), mask)) for _ in range(2))
+        first, second = (module(features, torch.randn(2, 5, 16), mask) for _ in range(2))
         differ = [not torch.equal(a, b) for a, b in zip(first, second, strict=True)]
         # InstanceNorm silences attention where it has no spread over pixels to scale; here every stage has some.
         assert differ == [reads] * 4, name
@@ -59,18 +59,20 @@ def test_the_words_reach_tmem_and_lgce_but_not_cim():
 
 @torch.no_grad()
 def test_cim_joins_all_four_scales_and_lgce_two():
-    text = TextFeatures(torch.randn(2, 5, 16), torch.ones(2, 5))
+    text = torch.randn(2, 5, 16), torch.ones(2, 5)
     reached = {
         "cim": {0: {0, 1, 2, 3}, 1: {0, 1, 2, 3}, 2: {0, 1, 2, 3}, 3: {0, 1, 2, 3}},
         "lgce": {0: {0}, 1: {0, 1}, 2: {1, 2, 3}, 3: {2, 3}},
     }
     for name, expected in reached.items():
         module = tiny_model("fianet", multi_scale=name).eval().get_submodule(name)
+        for gate in module.gates:
+            gate.register_forward_pre_hook(lambda gate, inputs: (torch.zeros_like(inputs[0]), inputs[1]))
         features = random_stages()
-        reference = module.shares(features, text)
+        reference = module(features, *text)
         for changed, stages in expected.items():
             others = [stage + (index == changed) * torch.randn_like(stage) for index, stage in enumerate(features)]
-            shares = module.shares(others, text)
+            shares = module(others, *text)
             assert {i for i in range(4) if not torch.equal(shares[i], reference[i])} == stages, (name, changed)
 
 
@@ -137,7 +139,7 @@ def test_compiles_whole_and_exports(name):
     """The module alone; test_library.py holds it of the network around it."""
     torch.compiler.reset()
     module = tiny_model("fianet", multi_scale=name).eval().get_submodule(name)
-    arguments = (random_stages(), TextFeatures(torch.randn(2, 5, 16), torch.ones(2, 5)))
+    arguments = (random_stages(), torch.randn(2, 5, 16), torch.ones(2, 5))
     expected = module(*arguments)
     torch.testing.assert_close(torch.compile(module, fullgraph=True, backend="eager")(*arguments), expected)
     torch.testing.assert_close(torch.export.export(module, arguments).module()(*arguments), expected)
@@ -202,7 +204,7 @@ def test_every_weight_of_a_module_moves_the_loss(name):
     ],
 )
 def test_config_names_the_wrong_field(field, value):
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(StrictDataclassError, match=field):
         FIANetConfig(**{field: value})
 
 

@@ -79,10 +79,10 @@ def run_with_features(model, inputs):
         handles.append(model.tmem.register_forward_hook(keep("enhanced")))
     with torch.no_grad():
         output = model(**{**inputs, "pixel_values": inputs["pixel_values"].to(model.dtype)}, output_hidden_states=True)
-        text = model.encode_text(**{key: value for key, value in inputs.items() if key != "pixel_values"})
+        words = model.encode_text(**{key: value for key, value in inputs.items() if key != "pixel_values"}).words
     for handle in handles:
         handle.remove()
-    found.update(zip(("l_feats", "t_feats", "p_feats"), [reading.words for reading in text], strict=False))
+    found.update(zip(("l_feats", "t_feats", "p_feats"), words, strict=False))
     enhanced = found.pop("enhanced", output.hidden_states)
     for i in range(4):
         found[f"stage{i + 1}_norm"], found[f"x_c{i + 1}"] = output.hidden_states[i], enhanced[i]

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from modeling_rrsis import DANetConfig, DANetForReferringSegmentation, FIANetConfig, FIANetForReferringSegmentation
-from modeling_rrsis.alignment_rrsis import TextFeatures
 from modeling_rrsis.loss_rrsis import affinity_loss
 from modeling_rrsis.modeling_danet import text_to_visual_activation
 
@@ -88,14 +87,28 @@ def test_affinity_adds_no_parameter_and_sums_its_stages():
     assert len(list(model.parameters())) == len(list(tiny_model("danet", affinity_weight=0.0).parameters()))
     inputs = tiny_inputs()
     with torch.no_grad():
-        text = model.encode_text(inputs["input_ids"], inputs["attention_mask"], None, None)
-        stages = model.fuse(model.encode_image(inputs["pixel_values"]), text)
+        text = model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+        stages = model.encode_image(inputs["pixel_values"], text)
         expected = 0.0
         for number in (3, 4):
             attention = model.fusion[number - 1].context.attention
-            activation = text_to_visual_activation(attention, stages[number - 1].output, text[0].words[:, 0])
+            activation = text_to_visual_activation(attention, stages[number - 1].output, text.words[0, :, 0])
             expected = expected + affinity_loss(stages[number - 1].output, activation > 0.8)
-        torch.testing.assert_close(model.affinity_alignment(stages, text[0]), expected)
+        torch.testing.assert_close(model.affinity_alignment(stages, text), expected)
+
+
+@torch.no_grad()
+def test_the_predictors_update_has_one_size_for_every_image():
+    """Equation 9's weights: their sum is about M/K to the letter of the paper, 1 by default."""
+    for update, sizes in (("mean", (1.0, 1.0)), ("sum", (2.0, 32.0))):
+        predictor = tiny_model("danet", agent_update=update, num_agents=8).eval().predictor
+        for parameter in (predictor.pixel_query.weight, predictor.sentence_query.weight):
+            parameter.zero_()  # every pixel and the sentence correlate with every agent alike
+        for pixels, size in zip((16, 256), sizes, strict=True):
+            keys = torch.randn(2, pixels, 32)
+            text = torch.randn(2, 5, 16), torch.ones(2, 5)
+            weights = predictor.align_by_agents(keys, keys, torch.zeros(2, 1, 32), *text)
+            torch.testing.assert_close(weights.sum(-1), torch.full((2, 1), size))
 
 
 def test_activation_spans_zero_to_one():
@@ -114,11 +127,11 @@ def test_agents_are_the_most_reliable_pixels_and_ignore_padding(distance):
     keys = torch.randn(2, 12, 32)
     words, mask = torch.randn(2, 5, 16), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     with torch.no_grad():
-        indices, values = predictor.select_agents(keys, TextFeatures(words, mask))
+        indices, values = predictor.select_agents(keys, words, mask)
         changed = words.clone()
         changed[1, 3:] = 9.0
-        again, _ = predictor.select_agents(keys, TextFeatures(changed, mask))
-        everything = predictor.reliability(keys, TextFeatures(words, mask))
+        again, _ = predictor.select_agents(keys, changed, mask)
+        everything = predictor.reliability(keys, words, mask)
     assert torch.equal(indices, again)
     assert torch.equal(everything.gather(1, indices), values)
     assert (everything.sort(descending=True).values[:, :3] == values).all()

@@ -1,19 +1,12 @@
-"""Window attention by plan against the padded, rolled and cut map, which timm's own attention confirms."""
+"""The Swin block: timm's numbers where a map fits its windows, and by hand where it does not."""
+
+import copy
 
 import pytest
 import timm
 import torch
-from torch.autograd import gradcheck
 
-from modeling_rrsis.windows_rrsis import (
-    _BiasedAttention,
-    plan_windows,
-    planned_window_attention,
-    shift_mask,
-    window_attention,
-)
-
-SIZES = [(8, 8), (5, 7), (3, 9), (4, 4), (13, 6)]
+from modeling_rrsis.swin_rrsis import SwinBlock, merge_windows, partition_windows, round_up, shift_mask
 
 
 def make_block(shifted):
@@ -21,7 +14,7 @@ def make_block(shifted):
     swin = timm.create_model(
         "swin_tiny_patch4_window7_224",
         num_classes=0,
-        img_size=64,
+        img_size=32,
         embed_dim=8,
         depths=[2, 2, 2, 2],
         num_heads=[2, 2, 2, 2],
@@ -30,54 +23,53 @@ def make_block(shifted):
         strict_img_size=False,
     )
     block = swin.layers[0].blocks[int(shifted)].double()
-    for parameter in (*block.norm1.parameters(), *block.attn.parameters()):
+    for parameter in block.parameters():
         torch.nn.init.normal_(parameter)
     return block.eval()
 
 
-def padded(block, x):
-    return window_attention(block, x, shift_mask(block, x) if any(block.shift_size) else None)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_maps_that_fit_the_windows_get_timms_numbers_and_gradients(shifted):
+    theirs = make_block(shifted)
+    ours = SwinBlock(copy.deepcopy(theirs))
+    x = torch.randn(2, 8, 8, 8, dtype=torch.float64, requires_grad=True)
+    expected, found = theirs(x), ours(x)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    gradients = [torch.autograd.grad((out * weight).sum(), x, retain_graph=True)[0] for out in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("size", SIZES)
-def test_both_ways_give_the_same(shifted, size):
+@pytest.mark.parametrize("size", [(5, 7), (3, 9), (13, 6)])
+def test_other_maps_are_padded_and_then_shifted(shifted, size):
+    """What timm's block gives the map that is padded by hand, since its padding then comes first, too."""
     block = make_block(shifted)
-    x = torch.randn(2, *size, 8, dtype=torch.float64, requires_grad=True)
-    results = [attention(block, x) for attention in (padded, planned_window_attention)]
-    torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-9)
-    weight = torch.randn_like(results[0])
-    inputs = [x, *block.norm1.parameters(), *block.attn.parameters()]
-    gradients = [torch.autograd.grad((result * weight).sum(), inputs) for result in results]
-    for expected, found in zip(*gradients, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-    with torch.inference_mode():
-        torch.testing.assert_close(planned_window_attention(block, x), results[0], rtol=1e-9, atol=1e-9)
+    ours = SwinBlock(copy.deepcopy(block))
+    torch.nn.init.zeros_(block.norm1.bias)  # so that the norm leaves zeros in the padding
+    torch.nn.init.zeros_(ours.norm1.bias)
+    x = torch.randn(2, *size, 8, dtype=torch.float64)
+    padded = [round_up(length, 4) for length in size]
+    whole = torch.nn.functional.pad(x, (0, 0, 0, padded[1] - size[1], 0, padded[0] - size[0]))
+    block.dynamic_mask = True
+    torch.testing.assert_close(ours(x), block(whole)[:, : size[0], : size[1]])
 
 
-def test_without_padding_and_shift_it_is_timms():
-    block = make_block(shifted=False)
-    x = torch.randn(1, 4, 4, 8, dtype=torch.float64)
-    expected = block.attn(block.norm1(x).view(1, 16, 8)).view(1, 4, 4, 8)
-    torch.testing.assert_close(planned_window_attention(block, x), expected)
+def test_windows_are_cut_and_merged():
+    x = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
+    windows = partition_windows(x, (2, 3))
+    assert windows.shape == (8, 6, 3)
+    assert torch.equal(windows[1], x[0, :2, 3:].reshape(6, 3))
+    assert torch.equal(merge_windows(windows, (2, 3), (4, 6)), x)
 
 
-def test_a_plan_places_every_pixel_once():
-    plan = plan_windows(2, 5, 7, (4, 4), (2, 2), torch.device("cpu"))
-    assert plan.order.sort().values.tolist() == list(range(2 * 5 * 7))
-    assert plan.order[plan.inverse].tolist() == list(range(2 * 5 * 7))
-    assert sum(group.num_windows * group.num_pixels for group in plan.groups) == 2 * 5 * 7
-    whole = plan_windows(1, 8, 8, (4, 4), (0, 0), torch.device("cpu"))
-    assert len(whole.groups) == 1
-    assert whole.groups[0].mask is None
-    assert whole.groups[0].padding is None
+def test_only_pixels_that_were_neighbours_see_each_other():
+    """A line of two windows of two pixels, shifted by one: the last window joins both ends of the line."""
+    mask = shift_mask((1, 4), (1, 2), (0, 1), like=torch.zeros(1))
+    assert mask.tolist() == [[[0, 0], [0, 0]], [[0, -100], [-100, 0]]]
 
 
-def test_gradients_of_the_attention_with_a_bias(monkeypatch):
-    monkeypatch.setattr("modeling_rrsis.windows_rrsis.SCORES", 2 * 2 * 3 * 4)  # two windows at a time
-    torch.manual_seed(0)
-    query, key, value, bias = (
-        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
-        for shape in ((3, 2, 3, 5), (3, 2, 4, 5), (3, 2, 4, 5), (2, 3, 4))
-    )
-    assert gradcheck(lambda *inputs: _BiasedAttention.apply(*inputs, 0.4), (query, key, value, bias))
+@pytest.mark.parametrize(("size", "unit", "expected"), [(1, 4, 4), (4, 4, 4), (5, 4, 8), (13, 7, 14), (12, 12, 12)])
+def test_sizes_are_rounded_up(size, unit, expected):
+    assert round_up(size, unit) == expected
