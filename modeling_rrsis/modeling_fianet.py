@@ -24,7 +24,7 @@ from .alignment_rrsis import (
 from .configuration_rrsis import FIANetConfig
 from .loss_rrsis import BatchPart, dice_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
-from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate
+from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate, average_pool
 
 
 class FIANetGroundObjectBranch(nn.Module):
@@ -226,7 +226,7 @@ class FIANetMultiScaleEnhancement(nn.Module):
     def forward(self, features: list[Tensor], words: Tensor, mask: Tensor) -> list[Tensor]:
         """Stage maps (B, C_i, h_i, w_i), finest first, and F_C (B, L, D), mask (B, L), to maps of the same shapes."""
         size = (features[-1].shape[-2], features[-1].shape[-1])
-        tokens = map_to_tokens(torch.cat([F.adaptive_avg_pool2d(stage, size) for stage in features], dim=1))  # eq. 11
+        tokens = map_to_tokens(torch.cat([average_pool(stage, size) for stage in features], dim=1))  # eq. 11
         if self.has_bottleneck:
             tokens = self.down(tokens)
         for layer in self.layers:

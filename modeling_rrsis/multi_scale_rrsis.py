@@ -21,6 +21,21 @@ from .alignment_rrsis import PixelWordFusion, PointwiseConv, map_to_tokens, toke
 from .configuration_rrsis import FIANetConfig
 
 
+def average_pool(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """PyTorch's adaptive average pooling of (B, C, h, w) to `size`, as two products of matrices.
+
+    The gradient of its own is added up on a GPU in no fixed order where the sizes don't divide, and a run would not
+    end with the same bytes twice.
+    """
+    dtype = torch.promote_types(feature_map.dtype, torch.float32)
+    rows, columns = (
+        F.adaptive_avg_pool1d(torch.eye(length, dtype=dtype, device=feature_map.device)[None], pooled)[0]
+        for length, pooled in zip(feature_map.shape[-2:], size, strict=True)
+    )
+    with torch.autocast(feature_map.device.type, enabled=False):
+        return (rows.mT @ feature_map.to(dtype) @ columns).to(feature_map.dtype)
+
+
 class ScaleAwareGate(nn.Module):
     """RMSIN's gate between a stage and its share of the scales: local ⊙ up(h-sigmoid(act)) + up(global)."""
 
@@ -90,7 +105,7 @@ class CrossScaleAttention(nn.Module):
             [
                 tokens
                 if ratio == 1
-                else map_to_tokens(F.adaptive_avg_pool2d(feature_map, (-(-size[0] // ratio), -(-size[1] // ratio))))
+                else map_to_tokens(average_pool(feature_map, (-(-size[0] // ratio), -(-size[1] // ratio))))
                 for ratio in self.pool_ratios
             ],
             dim=1,
