@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from modeling_rrsis.affinity_rrsis import TILED, TRITON, compiled_kernels
 from torch import Tensor
 
-from modeling_rrsis.affinity_rrsis import TILED, TRITON, compiled_kernels
 from modeling_rrsis.loss_rrsis import affinity_loss
 
 from .benchmark_cases import Work

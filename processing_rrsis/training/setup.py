@@ -46,6 +46,8 @@ def build_accelerator(args: TrainingArguments, recipe: Recipe) -> Accelerator:
         project_config=ProjectConfiguration(project_dir=str(args.run_dir), logging_dir=str(args.run_dir / LOGS)),
         dynamo_plugin=TorchDynamoPlugin(backend="inductor") if args.compile else None,
     )
+    if accelerator.device.type == "cuda":
+        make_repeatable()
     if accelerator.device.type == "cpu":
         # `accelerate launch` leaves a CPU process a single thread.
         torch.set_num_threads(args.cpu_threads or max(1, available_cores() // accelerator.num_processes))
@@ -58,6 +60,17 @@ def build_accelerator(args: TrainingArguments, recipe: Recipe) -> Accelerator:
     if sharded and args.ema_decay is not None:
         raise ValueError("--ema_decay keeps whole weights on every process, which FSDP and DeepSpeed do not have.")
     return accelerator
+
+
+def make_repeatable() -> None:
+    """Have a GPU add up in a fixed order, so that a run that was killed ends with the same bytes as one that was not.
+
+    Without it the gradients of upsampling and of some convolutions and matrix products differ from run to run. What
+    it costs stands in docs/performance.md.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product of matrices starts
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def check_batch(args: TrainingArguments, recipe: Recipe, accelerator: Accelerator) -> None:

@@ -87,14 +87,14 @@ def run(folder: Path, processes: int, *options: str) -> str:
     return done.stdout
 
 
-def start(folder: Path, processes: int, *options: str) -> subprocess.Popen:
-    """Start a run; its output goes to a file beside the folder."""
+def start(folder: Path, processes: int, *options: str, variables: dict[str, str] | None = None) -> subprocess.Popen:
+    """Start a run in an environment, the CPU's if absent; its output goes to a file beside the folder."""
     with folder.with_suffix(".txt").open("a") as output:
         return subprocess.Popen(
             command(folder, processes, *options),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(folder),
+            env=variables or environment(folder),
         )
 
 
