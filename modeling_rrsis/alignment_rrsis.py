@@ -9,6 +9,8 @@ precedes the first fusion is then computed once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -46,6 +48,32 @@ def tokens_to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 def map_to_tokens(feature_map: Tensor) -> Tensor:
     """(B, C, height, width) to (B, N, C)."""
     return feature_map.flatten(2).transpose(1, 2)
+
+
+def upsample(feature_map: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """PyTorch's bilinear interpolation of (B, C, h, w) to `size`; see [`resize_by_products`]."""
+    resize = partial(F.interpolate, mode="linear", align_corners=align_corners)
+    return resize_by_products(feature_map, size, resize=resize)
+
+
+def average_pool(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """PyTorch's adaptive average pooling of (B, C, h, w) to `size`; see [`resize_by_products`]."""
+    return resize_by_products(feature_map, size, resize=F.adaptive_avg_pool1d)
+
+
+def resize_by_products(feature_map: Tensor, size: tuple[int, int], resize: Callable[..., Tensor]) -> Tensor:
+    """Resize both axes of (B, C, h, w) by a product with a matrix each, what `resize` makes of the unit matrix.
+
+    On a GPU the gradients of PyTorch's own resizing are added up in no fixed order, so that no run ends with the same
+    bytes twice, and its deterministic form takes thirty times as long. Products have an order and cost the same.
+    """
+    dtype = torch.promote_types(feature_map.dtype, torch.float32)
+    rows, columns = (
+        resize(torch.eye(length, dtype=dtype, device=feature_map.device)[None], new)[0]
+        for length, new in zip(feature_map.shape[-2:], size, strict=True)
+    )
+    with torch.autocast(feature_map.device.type, enabled=False):
+        return (rows.mT @ feature_map.to(dtype) @ columns).to(feature_map.dtype)
 
 
 class PointwiseConv(nn.Linear):

@@ -163,9 +163,10 @@ def _affinity_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temp
     """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
     with torch.autocast(unit.device.type, enabled=False):  # sums that cancel need more than bfloat16's 8 bits
         affinity = (unit[:, start : start + rows] @ (unit / temperature).mT).softmax(-1)  # eq. 1: A (B, rows, N)
-        sides = torch.stack([foreground, 1 - foreground], dim=-1)
-        inside = (affinity @ sides[..., :1]).squeeze(-1)  # Σ of A over the foreground
-        squares_inside, squares_outside = (affinity.square() @ sides).unbind(-1)
+        squares = affinity.square()
+        inside = (affinity * foreground[:, None]).sum(-1)  # Σ of A over the foreground
+        squares_inside = (squares * foreground[:, None]).sum(-1)
+        squares_outside = squares.sum(-1) - squares_inside
     num_pixels = foreground.shape[1]
     num_foreground = foreground.sum(1, keepdim=True)
     num_background = num_pixels - num_foreground

@@ -18,13 +18,14 @@ from .alignment_rrsis import (
     PixelWordFusion,
     PointwiseConv,
     TextFeatures,
+    average_pool,
     map_to_tokens,
     tokens_to_map,
 )
 from .configuration_rrsis import FIANetConfig
 from .loss_rrsis import BatchPart, dice_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
-from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate, average_pool
+from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate
 
 
 class FIANetGroundObjectBranch(nn.Module):

@@ -21,7 +21,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map
+from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map, upsample
 from .configuration_rrsis import LAVTConfig
 from .loss_rrsis import BatchPart, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
@@ -131,7 +131,7 @@ class ConvBlock(nn.Module):
 
     def merge(self, top: Tensor, stage: Tensor) -> Tensor:
         """The first convolution, on the upsampled map beside the stage."""
-        top = F.interpolate(top, size=stage.shape[-2:], mode="bilinear", align_corners=True)
+        top = upsample(top, (stage.shape[-2], stage.shape[-1]), align_corners=True)
         return self.conv1(torch.cat([top, stage], dim=1))
 
 
@@ -346,8 +346,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         stages = self.encode_image(pixel_values.to(self.dtype), text)
         features = [tokens_to_map(stage.output, stage.size) for stage in stages]
         # Step 3: log-odds at a quarter of the size, upsampled to the image
-        logits = self.predict(features, text).unsqueeze(1)
-        logits = F.interpolate(logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
+        size = (pixel_values.shape[-2], pixel_values.shape[-1])
+        logits = upsample(self.predict(features, text).unsqueeze(1), size, align_corners=True).squeeze(1)
         # Step 4: loss in float32 at least
         losses: dict[str, Tensor] = {}
         if labels is not None:

@@ -17,23 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .alignment_rrsis import PixelWordFusion, PointwiseConv, map_to_tokens, tokens_to_map
+from .alignment_rrsis import PixelWordFusion, PointwiseConv, average_pool, map_to_tokens, tokens_to_map, upsample
 from .configuration_rrsis import FIANetConfig
-
-
-def average_pool(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
-    """PyTorch's adaptive average pooling of (B, C, h, w) to `size`, as two products of matrices.
-
-    The gradient of its own is added up on a GPU in no fixed order where the sizes don't divide, and a run would not
-    end with the same bytes twice.
-    """
-    dtype = torch.promote_types(feature_map.dtype, torch.float32)
-    rows, columns = (
-        F.adaptive_avg_pool1d(torch.eye(length, dtype=dtype, device=feature_map.device)[None], pooled)[0]
-        for length, pooled in zip(feature_map.shape[-2:], size, strict=True)
-    )
-    with torch.autocast(feature_map.device.type, enabled=False):
-        return (rows.mT @ feature_map.to(dtype) @ columns).to(feature_map.dtype)
 
 
 class ScaleAwareGate(nn.Module):
@@ -50,11 +35,11 @@ class ScaleAwareGate(nn.Module):
 
     def forward(self, stage: Tensor, share: Tensor) -> Tensor:
         """Stage (B, C, h, w) and its share (B, C, h', w') to (B, C, h, w)."""
-        size = stage.shape[-2:]
+        size = (stage.shape[-2], stage.shape[-1])
         activation = F.hardsigmoid(self.activation_norm(self.activation(share)))
-        activation = F.interpolate(activation, size=size, mode="bilinear", align_corners=False)
+        activation = upsample(activation, size, align_corners=False)
         shared = self.shared_norm(self.shared(share))
-        shared = F.interpolate(shared, size=size, mode="bilinear", align_corners=False)
+        shared = upsample(shared, size, align_corners=False)
         return self.local_norm(self.local(stage)) * activation + shared
 
 
@@ -149,7 +134,7 @@ class LanguageGuidedPair(nn.Module):
         """Stage (B, C, h, w), the other scale (B, C', h', w') and words (B, L, D), mask (B, L), to (B, C, h, w)."""
         height, width = stage.shape[-2:]
         other = tokens_to_map(self.other(map_to_tokens(other)), (other.shape[-2], other.shape[-1]))
-        other = map_to_tokens(F.interpolate(other, size=(height, width), mode="bilinear", align_corners=False))
+        other = map_to_tokens(upsample(other, (height, width), align_corners=False))
         pixels = map_to_tokens(stage)
         joint = F.gelu(self.joint(torch.cat([pixels, other], dim=-1)))
         guided, _ = self.guidance(joint, words, mask)

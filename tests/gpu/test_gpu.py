@@ -46,9 +46,12 @@ def to_gpu(inputs):
 
 
 def without_dropout(model):
+    """Nor drop path: compiled graphs draw from other streams."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
     return model
 
 
@@ -92,9 +95,6 @@ def test_compiled_training_step(name):
     inputs, labels = to_gpu(tiny_inputs()), tiny_labels().cuda()
     for compiled in (False, True):
         model = without_dropout(tiny_model(name).cuda().train())
-        for module in model.modules():
-            if hasattr(module, "drop_prob"):
-                module.drop_prob = 0.0  # drop path draws from other streams
         output = (torch.compile(model, fullgraph=True) if compiled else model)(**inputs, labels=labels)
         output.loss.backward()
         results.append([output.logits.detach(), output.loss.detach(), *(p.grad for p in model.parameters())])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modeling_rrsis.alignment_rrsis import PixelWordAttention
+from modeling_rrsis.alignment_rrsis import PixelWordAttention, average_pool, upsample
 
 
 @torch.no_grad()
@@ -41,3 +41,24 @@ def test_a_single_word_is_silenced_by_the_norm():
     out, weights = attention(torch.randn(1, 11, 8).double(), torch.randn(1, 5, 6).double(), torch.eye(5)[2:3])
     assert out.abs().max() < 1e-9
     assert weights[0, 0, :, 2].tolist() == [1.0] * 11
+
+
+@pytest.mark.parametrize(("size", "pooled"), [((20, 20), (3, 3)), ((30, 17), (8, 5)), ((8, 8), (4, 2))])
+def test_pooling_is_pytorchs(size, pooled):
+    maps = torch.randn(2, 4, *size, dtype=torch.float64)
+    torch.testing.assert_close(average_pool(maps, pooled), torch.nn.functional.adaptive_avg_pool2d(maps, pooled))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("size", "new"), [((3, 5), (7, 10)), ((15, 15), (30, 30)), ((1, 1), (2, 3))]
+)
+def test_upsampling_is_pytorchs(size, new, align_corners):
+    maps = torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.interpolate(maps, size=new, mode="bilinear", align_corners=align_corners)
+    found = upsample(maps, new, align_corners=align_corners)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    gradients = [torch.autograd.grad((out * weight).sum(), maps)[0] for out in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert upsample(maps.bfloat16(), new, align_corners=align_corners).dtype is torch.bfloat16

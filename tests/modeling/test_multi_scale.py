@@ -5,7 +5,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation
-from modeling_rrsis.multi_scale_rrsis import CrossScaleAttention, average_pool
+from modeling_rrsis.multi_scale_rrsis import CrossScaleAttention
 
 from .tiny import TINY, tiny_inputs, tiny_labels, tiny_model
 
@@ -217,11 +217,3 @@ def test_the_paper_has_no_bottleneck_in_either_frame():
     for name in ("tmem", "cim"):
         model = FIANetForReferringSegmentation(FIANetConfig.paper(**TINY, multi_scale=name))
         assert model.get_submodule(name).layers[0].norm1.normalized_shape == (8 + 16 + 32 + 64,)
-
-
-@pytest.mark.parametrize(
-    ("size", "pooled"), [((20, 20), (3, 3)), ((30, 17), (8, 5)), ((8, 8), (4, 2))]
-)
-def test_pooling_is_pytorchs(size, pooled):
-    maps = torch.randn(2, 4, *size, dtype=torch.float64)
-    torch.testing.assert_close(average_pool(maps, pooled), torch.nn.functional.adaptive_avg_pool2d(maps, pooled))
