@@ -1,4 +1,4 @@
-"""One call that reads a benchmark by its name."""
+"""Benchmarks by name: what a folder holds, all of one, or one split of it to score."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 import datasets
 
+from . import refsegrs_files, rrsisd_files
+from .archives import Archive
 from .own_data import OwnData
-from .own_table import TABLE_ENDINGS
+from .own_table import NEEDED_COLUMNS, TABLE_ENDINGS
 from .refsegrs import RefSegRS
 from .risbench import RISBench
 from .rrsisd import RRSISD
 from .synthetic import SyntheticRS
+from .synthetic_splits import SPLITS
 
 BENCHMARKS: dict[str, type[datasets.GeneratorBasedBuilder]] = {
     "synthetic": SyntheticRS,
@@ -77,3 +80,87 @@ def load_benchmark(
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare(num_proc=num_proc)
     return builder.as_dataset(split=split)
+
+
+def load_split(
+    name: str,
+    split: str,
+    *,
+    input_size_px: int,
+    data_dir: str | PathLike[str] | None = None,
+    num_samples: int | None = None,
+    image_size_px: int | None = None,
+    seed: int = 0,
+    num_proc: int = 1,
+    allow_missing: bool = False,
+) -> Any:
+    """The split to score, cut to its first rows.
+
+    Args:
+        name: As in `load_benchmark`.
+        split: Name of the split.
+        input_size_px: Side of the model's input; the embedded benchmark is rendered at this size by default.
+        data_dir: As in `load_benchmark`.
+        num_samples: Most rows; all by default.
+        image_size_px: Side of the embedded benchmark's images.
+        seed: Its seed.
+        num_proc: Processes that build.
+        allow_missing: Leave out samples whose files are missing.
+
+    Returns:
+        A `datasets.Dataset`.
+
+    Raises:
+        ValueError: If the dataset, the split or a column that is needed does not exist.
+    """
+    options: dict[str, Any] = {"allow_missing": True} if allow_missing else {}
+    if name == "synthetic":
+        options = {"image_size_px": image_size_px or input_size_px, "seed": seed, **_sizes_of(split, num_samples)}
+        if allow_missing:
+            raise ValueError("--allow-missing: expected with a download, the dataset synthetic has no files to miss")
+    elif image_size_px is not None or seed:
+        raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {name!r}")
+    folder = None if data_dir is None else str(data_dir)
+    data = load_benchmark(name, data_dir=folder, num_proc=num_proc, **options)
+    if split not in data:
+        raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
+    rows: Any = data[split]
+    missing = [column for column in NEEDED_COLUMNS if column not in rows.column_names]
+    if missing:
+        raise ValueError(
+            f"--dataset: expected rows with image, mask and expression, {name} ({split}) lacks {missing}, it has "
+            f"{rows.column_names}"
+        )
+    return rows if num_samples is None else rows.select(range(min(num_samples, len(rows))))
+
+
+def _sizes_of(split: str, num_samples: int | None) -> dict[str, int]:
+    """Sizes of SyntheticRS's splits: only the one that is scored, and only as much of it as is asked for."""
+    if split not in SPLITS:
+        raise ValueError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    sizes = {f"{other}_samples": 0 for other in SPLITS if other != split}
+    return sizes if num_samples is None else {**sizes, f"{split}_samples": num_samples}
+
+
+def detect_dataset(archive: Archive) -> str:
+    """Tell from its files which benchmark an archive holds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if archive.exists(rrsisd_files.REFERENCES_FILE) or archive.exists(rrsisd_files.INSTANCES_FILE):
+        return "rrsisd"
+    if any(archive.exists(name) for name in refsegrs_files.SPLIT_FILES.values()):
+        folder = f"{refsegrs_files.RISBENCH_LAYOUT.image_folder}/"
+        return "risbench" if any(name.startswith(folder) for name in archive.names()) else "refsegrs"
+    inner = [name for name in archive.names() if name.lower().endswith(".zip")]
+    if inner:
+        raise ValueError(
+            f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt "
+            f"(RefSegRS, RISBench) in it, got {inner[0]!r}, a zip inside; unpack the outer one and give the inner"
+        )
+    raise ValueError(
+        f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt (RefSegRS, "
+        "RISBench) in it, found neither; point to the folder or zip as downloaded, or name it with --dataset to see "
+        "what is missing"
+    )

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from . import refsegrs_files, rrsisd_files
 from .archives import Archive
 from .check_files import MaskTask
-from .refsegrs_files import SPLIT_FILES, PhraseLayout
+from .refsegrs_files import PHRASE_LAYOUTS, SPLIT_FILES, PhraseLayout
 from .rrsisd import spaced_category
 from .rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE
 from .safe_pickle import UnsafePickleError, load_plain_pickle
 from .writing import MARKER_FILE, SPLITS
-from .writing_phrases import PHRASE_LAYOUTS
 
 
 @dataclass(frozen=True, slots=True)

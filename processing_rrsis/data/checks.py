@@ -18,6 +18,7 @@ from rich.progress import track
 from ..expression_rrsis import CATEGORY_SETS
 from . import refsegrs_files, rrsisd_files
 from .archives import Archive, open_archive
+from .benchmarks import detect_dataset
 from .check_files import ImageFacts, ImageTask, MaskTask, examine
 from .check_findings import CHECKS, CheckReport, Finding, FindingItem
 from .check_samples import ListedSample, Listing, Marker, list_samples, read_marker
@@ -122,30 +123,6 @@ def _written_whole(path: str | PathLike[str]) -> Path:
             "--overwrite"
         )
     return target
-
-
-def detect_dataset(archive: Archive) -> str:
-    """Tell from its files which benchmark an archive holds.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if archive.exists(rrsisd_files.REFERENCES_FILE) or archive.exists(rrsisd_files.INSTANCES_FILE):
-        return "rrsisd"
-    if any(archive.exists(name) for name in refsegrs_files.SPLIT_FILES.values()):
-        folder = f"{refsegrs_files.RISBENCH_LAYOUT.image_folder}/"
-        return "risbench" if any(name.startswith(folder) for name in archive.names()) else "refsegrs"
-    inner = [name for name in archive.names() if name.lower().endswith(".zip")]
-    if inner:
-        raise ValueError(
-            f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt "
-            f"(RefSegRS, RISBench) in it, got {inner[0]!r}, a zip inside; unpack the outer one and give the inner"
-        )
-    raise ValueError(
-        f"{archive.source}: expected {rrsisd_files.REFERENCES_FILE} (RRSIS-D) or output_phrase_train.txt (RefSegRS, "
-        "RISBench) in it, found neither; point to the folder or zip as downloaded, or name it with --dataset to see "
-        "what is missing"
-    )
 
 
 def expected_counts(

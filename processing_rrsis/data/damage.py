@@ -75,32 +75,6 @@ def check_damage_kinds(kinds: Sequence[str], *, layout: str) -> list[str]:
     return [kind for kind in possible if kind in kinds]
 
 
-def apply_damage(folder: Path, *, layout: str, kinds: Sequence[str], seed: int = 0) -> list[Damage]:
-    """Damage a written folder, each kind on files of its own.
-
-    Args:
-        folder: Written by `writers`.
-        layout: Its layout.
-        kinds: Checked kinds, see `check_damage_kinds`.
-        seed: Seed of what is hit.
-
-    Returns:
-        What was damaged, in the order of `kinds`.
-
-    Raises:
-        ValueError: If there are too few images for all kinds.
-    """
-    if not kinds:
-        return []
-    from .damage_phrases import PhraseFolder
-    from .damage_rrsisd import RRSISDFolder
-
-    target: DamageableFolder = RRSISDFolder(folder) if layout == "rrsisd" else PhraseFolder(folder, layout=layout)
-    done = [target.apply(kind, draw=random.Random(f"{seed} {kind}")) for kind in kinds]
-    target.save()
-    return done
-
-
 def truncate_file(path: Path) -> str:
     """Cut a file to its first half; return what was done."""
     content = path.read_bytes()

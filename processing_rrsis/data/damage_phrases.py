@@ -12,9 +12,9 @@ from PIL import Image
 
 from .archives import open_archive
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .refsegrs_files import image_name, mask_name, read_phrases
+from .refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
 from .writing import SPLITS, encode_mask, read_mask
-from .writing_phrases import IMAGE_FORMATS, PHRASE_LAYOUTS, write_phrases
+from .writing_phrases import IMAGE_FORMATS, write_phrases
 
 FREE_ID = "999999"
 ODD_FOREGROUND, ODD_BACKGROUND = 200, 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..expression_rrsis import CATEGORY_SETS
-from .damage import Damage, apply_damage, check_damage_kinds
+from .damage import Damage, DamageableFolder, check_damage_kinds
+from .damage_phrases import PhraseFolder
+from .damage_rrsisd import RRSISDFolder
 from .synthetic import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX, encode_png
 from .synthetic_render import render_image, render_mask
 from .synthetic_splits import make_split_scene
@@ -196,3 +199,26 @@ def _scene_rows(spec: DemoSpec, split: str, scene_index: int) -> list[dict[str, 
         }
         for number, reference in references
     ]
+
+
+def apply_damage(folder: Path, *, layout: str, kinds: Sequence[str], seed: int = 0) -> list[Damage]:
+    """Damage a written folder, each kind on files of its own.
+
+    Args:
+        folder: Written by `writers`.
+        layout: Its layout.
+        kinds: Checked kinds, see `check_damage_kinds`.
+        seed: Seed of what is hit.
+
+    Returns:
+        What was damaged, in the order of `kinds`.
+
+    Raises:
+        ValueError: If there are too few images for all kinds.
+    """
+    if not kinds:
+        return []
+    target: DamageableFolder = RRSISDFolder(folder) if layout == "rrsisd" else PhraseFolder(folder, layout=layout)
+    done = [target.apply(kind, draw=random.Random(f"{seed} {kind}")) for kind in kinds]
+    target.save()
+    return done

@@ -40,6 +40,7 @@ class PhraseLayout:
 
 REFSEGRS_LAYOUT = PhraseLayout(image_folder="images", mask_folder="masks", extension=".tif")
 RISBENCH_LAYOUT = PhraseLayout(image_folder="img_rgb", mask_folder="mask", extension="")
+PHRASE_LAYOUTS: dict[str, PhraseLayout] = {"refsegrs": REFSEGRS_LAYOUT, "risbench": RISBENCH_LAYOUT}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from .synthetic_queries import (
 )
 from .synthetic_sampler import make_scene, wanted_kinds
 from .synthetic_scene import SceneObject
-from .synthetic_vocabulary import CATEGORIES, CATEGORY_COLOURS, KINDS, RELATION_PHRASES, SIZES, expression_of
+from .synthetic_vocabulary import CATEGORIES, CATEGORY_COLOURS, KINDS, RELATION_PHRASES, SIZES
+from .synthetic_wording import expression_of
 
 
 def is_absent(query: Query, objects: Sequence[SceneObject]) -> bool:

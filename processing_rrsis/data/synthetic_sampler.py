@@ -36,8 +36,8 @@ from .synthetic_vocabulary import (
     KINDS,
     RELATION_PHRASES,
     SIZES,
-    expression_of,
 )
+from .synthetic_wording import expression_of
 
 MIN_OBJECTS = 4
 MAX_OBJECTS = 7

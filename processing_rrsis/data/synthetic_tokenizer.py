@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from .expression_tokenizer import build_word_tokenizer, learn_words
 from .synthetic_sampler import make_scene
 from .synthetic_sets import all_set_queries
-from .synthetic_vocabulary import grammar_words
+from .synthetic_wording import grammar_words
 
 
 def all_words() -> tuple[str, ...]:

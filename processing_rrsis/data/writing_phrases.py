@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .refsegrs_files import REFSEGRS_LAYOUT, RISBENCH_LAYOUT, SPLIT_FILES, PhraseLayout, image_name, mask_name
+from .refsegrs_files import (
+    PHRASE_LAYOUTS,
+    SPLIT_FILES,
+    PhraseLayout,
+    image_name,
+    mask_name,
+)
 from .writing import (
     SPLITS,
     Row,
@@ -18,7 +24,6 @@ from .writing import (
     write_text,
 )
 
-PHRASE_LAYOUTS: dict[str, PhraseLayout] = {"refsegrs": REFSEGRS_LAYOUT, "risbench": RISBENCH_LAYOUT}
 IMAGE_FORMATS: dict[str, tuple[str, str]] = {"refsegrs": ("TIFF", ".tif"), "risbench": ("PNG", ".png")}
 """Format in Pillow and ending of images and masks. RISBench's is our assumption: its lines carry whatever ending."""
 

@@ -1,4 +1,4 @@
-"""The benchmark of the three networks: `rrsis benchmark`, or `python -m processing_rrsis.tools.benchmark`."""
+"""The benchmark of the three networks, as `rrsis benchmark` runs it."""
 
 from __future__ import annotations
 
@@ -192,18 +192,3 @@ def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
         with _bar(bars, "affinity loss", len(forms_on(spec.device)) * runs) as step:
             found["affinity"] = measure_affinity(spec, step)
     return found
-
-
-def main() -> None:
-    """`python -m processing_rrsis.tools.benchmark`, with the options of `rrsis benchmark`."""
-    import typer
-
-    from .cli_benchmark import benchmark
-
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command()(benchmark)
-    app(prog_name="python -m processing_rrsis.tools.benchmark")
-
-
-if __name__ == "__main__":
-    main()

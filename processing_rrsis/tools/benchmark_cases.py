@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, cast
 
 import timm
@@ -14,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from torch.utils.module_tracker import ModuleTracker
 
 from .benchmark_spec import FORWARD, NUM_TOKENS, TRAIN_CHECKPOINTED, Case
+from .benchmark_timing import Work
 
 TINY_SWIN: dict[str, Any] = {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
 TINY_CONFIG: dict[str, Any] = {
@@ -37,19 +36,6 @@ FIRST_TOKEN = 5
 """Token indices below belong to padding and the like."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """Something to time.
-
-    Attributes:
-        run: Does it once; what it returns is thrown away.
-        reset: Undoes what a run leaves behind, such as gradients; not timed.
-    """
-
-    run: Callable[[], Any]
-    reset: Callable[[], Any] = lambda: None
-
-
 def build_model(case: Case) -> Any:
     """The network of a case in its dtype on its device: the class's default configuration, tiny, or from a folder."""
     torch.manual_seed(case.seed)
@@ -66,12 +52,9 @@ def build_model(case: Case) -> Any:
 
 def _load_model(folder: str) -> Any:
     """The network in a folder or Hub repository, with the checks of the other commands."""
-    from .cli import load_pipeline
+    from .loading import load_pipeline
 
-    try:
-        return load_pipeline(folder).model
-    except ValueError as error:
-        raise ValueError(str(error).replace("--model:", "--model-folder:")) from error
+    return load_pipeline(folder, option="--model-folder").model
 
 
 def build_reference(case: Case) -> nn.Module:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from .benchmark_affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
-from .benchmark_cases import Work, build_model, make_inputs, model_work, prepare_model
+from .benchmark_cases import build_model, make_inputs, model_work, prepare_model
 from .benchmark_memory import measure_affinity_memory
 from .benchmark_results import Memory
 from .benchmark_spec import AFFINITY_CHANNELS, FORWARD, BenchmarkSpec, Case
 from .benchmark_study_results import AffinityResult, ExpressionsResult, ScalingResult
-from .benchmark_timing import Timing, free_memory, is_out_of_memory, time_interleaved
+from .benchmark_timing import Timing, Work, free_memory, is_out_of_memory, time_interleaved
 
 OnRun = Callable[[str], None]
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from .benchmark_cases import Work
+
+@dataclass(frozen=True)
+class Work:
+    """Something to time.
+
+    Attributes:
+        run: Does it once; what it returns is thrown away.
+        reset: Undoes what a run leaves behind, such as gradients; not timed.
+    """
+
+    run: Callable[[], Any]
+    reset: Callable[[], Any] = lambda: None
 
 
 @dataclass

@@ -88,7 +88,7 @@ def ablate(
 
         rrsis ablate lavt danet fianet --report-only
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     options: list[str] = context.meta[TRAINING_OPTIONS]
     with _plain_errors():

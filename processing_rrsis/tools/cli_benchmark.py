@@ -22,7 +22,7 @@ from .benchmark_spec import (
     BenchmarkSpec,
     one_of,
 )
-from .result_files import check_result_files
+from .cli_common import check_result_files
 
 QUICK: dict[str, Any] = {
     "model_size": "tiny",
@@ -142,7 +142,7 @@ def benchmark(
 
         rrsis benchmark --gpu-bar --json gpu.json
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         given = _given(context)
@@ -254,10 +254,7 @@ def _device(name: str) -> str:
 
 def _folder_options(folder: str) -> dict[str, Any]:
     """Settings for the model of a folder; a ValueError where it is none."""
-    from .cli import _check_model_folder
+    from .loading import _check_model_folder
 
-    try:
-        _check_model_folder(folder)
-    except ValueError as error:
-        raise ValueError(str(error).replace("--model:", "--model-folder:")) from error
+    _check_model_folder(folder, option="--model-folder")
     return {"model_folder": folder, "models": (Path(folder).expanduser().resolve().name,)}

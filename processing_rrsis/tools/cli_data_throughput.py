@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .result_files import check_result_files
+from .cli_common import check_result_files
 from .throughput_report import (
     DATASETS,
     ThroughputReport,
@@ -66,7 +66,7 @@ def data_throughput(
         rrsis data-throughput -d refsegrs --data-dir RefSegRS --workers 0,1,4
             --training-steps 20 --json throughput.json
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]

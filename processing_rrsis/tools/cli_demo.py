@@ -25,7 +25,8 @@ def demo(
     Example:
         rrsis demo --model runs/fianet/best
     """
-    from .cli import _plain_errors, load_pipeline
+    from .cli_common import _plain_errors
+    from .loading import load_pipeline
 
     with _plain_errors():
         try:

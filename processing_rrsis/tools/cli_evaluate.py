@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluation_task import EvaluationTask, Resolution, find_comparability, load_split
+from .evaluation_task import EvaluationTask, Resolution, find_comparability
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -104,7 +104,7 @@ def evaluate(
         ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m
             processing_rrsis.tools.cli evaluate -m MODEL ...
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     task = EvaluationTask(
         model=model,
@@ -149,18 +149,29 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
     from accelerate import Accelerator
     from rich.console import Console
 
+    from ..data.benchmarks import load_split
     from ..data.collate import ReferringCollator
     from ..data.content_hash import content_hash
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
-    from .cli import load_pipeline
     from .evaluation_print import describe, print_results
+    from .loading import load_pipeline
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
     pipe = load_pipeline(task.model, trust_remote_code=trust_remote_code)
     size = pipe.processor.image_processor.size
     with accelerator.main_process_first():
-        data = load_split(task, input_size_px=min(size["height"], size["width"]))
+        data = load_split(
+            task.dataset,
+            task.split,
+            input_size_px=min(size["height"], size["width"]),
+            data_dir=task.data_dir,
+            num_samples=task.num_samples,
+            image_size_px=task.image_size,
+            seed=task.data_seed,
+            num_proc=task.num_proc,
+            allow_missing=task.allow_missing,
+        )
     options = {
         "accelerator": accelerator,
         "batch_size": task.batch_size,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .result_files import check_result_files
+from .cli_common import check_result_files
 
 
 def parse_report(
@@ -32,7 +32,7 @@ def parse_report(
     Example:
         rrsis parse-report my_expressions.csv --categories "pier, silo"
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         from rich.console import Console

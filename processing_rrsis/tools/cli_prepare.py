@@ -137,7 +137,7 @@ def prepare(
 
         rrsis prepare --demo demo --style refsegrs --damage leak
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         if (data_dir is None) == (demo is None):

@@ -84,7 +84,7 @@ def model(
 
         rrsis publish model runs/fianet/best you/rrsis-fianet --private
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         from .publish import publish_model
@@ -141,7 +141,7 @@ def dataset(
 
         rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         from .publish_dataset import publish_dataset
@@ -182,7 +182,7 @@ def metric(
     Example:
         rrsis publish metric you/rrsis_iou
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         from .publish_space import publish_metric
@@ -208,7 +208,7 @@ def space(
     Example:
         rrsis publish space you/rrsis-fianet you/rrsis-fianet-demo
     """
-    from .cli import _plain_errors
+    from .cli_common import _plain_errors
 
     with _plain_errors():
         from .publish_space import publish_space

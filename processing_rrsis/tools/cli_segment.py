@@ -52,7 +52,8 @@ def segment(
     Example:
         rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
     """
-    from .cli import _plain_errors, load_pipeline
+    from .cli_common import _plain_errors
+    from .loading import load_pipeline
 
     with _plain_errors():
         for expression in expressions:

@@ -1,4 +1,4 @@
-"""What `rrsis evaluate` is asked for, and the split that it scores. Imports nothing heavy before the split is read."""
+"""What `rrsis evaluate` is asked for, and what keeps it from the published scores. Imports nothing heavy at first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 INTERVAL_SEED = 0
 MARKER_FILE = "demo.json"  # of processing_rrsis.data.writing, which is not imported for a name
-NEEDED_COLUMNS = ("image", "mask", "expression")
 
 
 class Resolution(StrEnum):
@@ -55,40 +54,6 @@ class EvaluationTask:
         return {"confidence": self.confidence, "num_resamples": self.resamples, "seed": INTERVAL_SEED}
 
 
-def load_split(task: EvaluationTask, input_size_px: int) -> Any:
-    """The split to score, cut to `--num-samples`.
-
-    Args:
-        task: What is asked for.
-        input_size_px: Side of the model's input; the embedded benchmark is rendered at this size by default.
-
-    Returns:
-        A `datasets.Dataset`.
-
-    Raises:
-        ValueError: If the dataset, the split or a column that is needed does not exist.
-    """
-    from ..data import load_benchmark
-
-    options: dict[str, Any] = {"allow_missing": True} if task.allow_missing else {}
-    if task.dataset == "synthetic":
-        options = _synthetic_options(task, input_size_px)
-    elif task.image_size is not None or task.data_seed:
-        raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {task.dataset!r}")
-    data_dir = None if task.data_dir is None else str(task.data_dir)
-    data = load_benchmark(task.dataset, data_dir=data_dir, num_proc=task.num_proc, **options)
-    if task.split not in data:
-        raise ValueError(f"--split: expected one of {', '.join(data)}, got {task.split!r}")
-    data = data[task.split]
-    missing = [name for name in NEEDED_COLUMNS if name not in data.column_names]
-    if missing:
-        raise ValueError(
-            f"--dataset: expected rows with image, mask and expression, {task.dataset} ({task.split}) lacks "
-            f"{missing}, it has {data.column_names}"
-        )
-    return data if task.num_samples is None else data.select(range(min(task.num_samples, len(data))))
-
-
 @dataclass(frozen=True)
 class Comparability:
     """What keeps a score from standing beside the published ones.
@@ -132,17 +97,3 @@ def find_comparability(task: EvaluationTask) -> Comparability:
         kept = {sample.sample_id for sample in builder.without_missing(samples)[task.split]}
         left_out = [sample.sample_id for sample in samples[task.split] if sample.sample_id not in kept]
     return Comparability(published, is_demo=is_demo, left_out=tuple(left_out))
-
-
-def _synthetic_options(task: EvaluationTask, input_size_px: int) -> dict[str, Any]:
-    """Make only the split that is scored, and only as much of it as is asked for."""
-    from ..data.synthetic import SPLITS
-
-    if task.split not in SPLITS:
-        raise ValueError(f"--split: expected one of {', '.join(SPLITS)}, got {task.split!r}")
-    if task.allow_missing:
-        raise ValueError("--allow-missing: expected with a download, the dataset synthetic has no files to miss")
-    options = {f"{split}_samples": 0 for split in SPLITS if split != task.split}
-    if task.num_samples is not None:
-        options[f"{task.split}_samples"] = task.num_samples
-    return {"image_size_px": task.image_size or input_size_px, "seed": task.data_seed, **options}

@@ -132,7 +132,7 @@ def check_recipe(recipe: Recipe) -> None:
         ValueError: If the model's configuration lacks a field or refuses a value, or the augmentation is unknown.
     """
     from ..data.augmentation import Augmentation
-    from .starting_weights import model_config
+    from .recipe_config import model_config
 
     try:
         Augmentation.from_name(recipe.augmentation)

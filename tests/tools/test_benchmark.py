@@ -10,7 +10,7 @@ from torch import nn
 
 from processing_rrsis.tools.benchmark import measure_group, run_benchmark
 from processing_rrsis.tools.benchmark_affinity import affinity_inputs, affinity_work, forms_on, value_and_gradient
-from processing_rrsis.tools.benchmark_cases import Work, build_model, count_flops, make_inputs, prepare_model
+from processing_rrsis.tools.benchmark_cases import build_model, count_flops, make_inputs, prepare_model
 from processing_rrsis.tools.benchmark_ceilings import bfloat16_instructions, measure_ceilings
 from processing_rrsis.tools.benchmark_memory import measure_memory, run_task
 from processing_rrsis.tools.benchmark_profile import PartTimer, watch_parts
@@ -26,7 +26,7 @@ from processing_rrsis.tools.benchmark_spec import (
 )
 from processing_rrsis.tools.benchmark_studies import compare_expressions, widest_gap
 from processing_rrsis.tools.benchmark_study_results import AffinityResult, ScalingResult, fit_line
-from processing_rrsis.tools.benchmark_timing import time_interleaved
+from processing_rrsis.tools.benchmark_timing import Work, time_interleaved
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")
 QUICK = BenchmarkSpec(

@@ -1,8 +1,6 @@
 """`rrsis benchmark` as a command: its options, tables, files and errors."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -131,14 +129,6 @@ def test_without_a_gpu_it_says_so(option, monkeypatch):
     result = CliRunner().invoke(app, ["benchmark", *option])
     assert result.exit_code == 1
     assert "expected a GPU for cuda (and --gpu-bar), PyTorch finds none here" in result.stderr
-
-
-def test_module_starts_by_itself_and_teaches():
-    command = [sys.executable, "-m", "processing_rrsis.tools.benchmark", "--help"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert finished.returncode == 0, finished.stderr
-    assert "Examples" in finished.stdout
-    assert "--gpu-bar" in finished.stdout
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.data.content_hash import content_hash
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.export import save_hub_folder
-
-from ..metrics.evaluation_fakes import make_dataset
-from ..processing.conftest import build_tiny_model, build_tiny_processor
+from tests.metrics.evaluation_fakes import make_dataset
+from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 TEXTS = [
     "the ship",
@@ -62,7 +61,7 @@ def benchmark(monkeypatch, split):
     def load(name, data_dir=None, **options):
         return datasets.DatasetDict({"validation": split, "test": split})
 
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", load)
+    monkeypatch.setattr("processing_rrsis.data.benchmarks.load_benchmark", load)
 
 
 def run(*arguments):
@@ -78,10 +77,10 @@ def evaluate(folder, output, *options):
 
 EVERY_PROCESS = """
 import sys, datasets
-import processing_rrsis.data
+import processing_rrsis.data.benchmarks as loading
 from processing_rrsis.tools.cli import app
 rows = datasets.load_from_disk(sys.argv[1])
-processing_rrsis.data.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
+loading.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
 for batch_size in ("1", "7"):
     arguments = ["evaluate", "-m", sys.argv[2], "-d", "rrsisd", "-o", f"{sys.argv[3]}/two-{batch_size}.json"]
     app([*arguments, "--num-workers", "0", "--resamples", "200", "--batch-size", batch_size], standalone_mode=False)
@@ -191,7 +190,7 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         assert expected in " ".join(result.output.split()), result.output
         assert "Traceback" not in result.output
     without = datasets.DatasetDict({"test": split.remove_columns("mask")})
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda *args, **options: without)
+    monkeypatch.setattr("processing_rrsis.data.benchmarks.load_benchmark", lambda *args, **options: without)
     assert "lacks ['mask']" in " ".join(run(*given).output.split())
 
 

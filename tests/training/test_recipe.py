@@ -18,9 +18,9 @@ from processing_rrsis.training.recipe import (
     recipe_text,
     write_recipe,
 )
+from processing_rrsis.training.recipe_config import model_config
 from processing_rrsis.training.recipe_fields import SOURCED
 from processing_rrsis.training.recipe_files import read_recipe_file, recipe_yaml
-from processing_rrsis.training.starting_weights import model_config
 
 NAMES = recipe_names()
 TRAIN_SAMPLES = {"refsegrs": 2_172, "rrsisd": 12_181}  # published

@@ -1,10 +1,24 @@
-"""Files for results, checked before the work that makes them."""
+"""What the commands share: errors in one sentence, and files for results, checked before the work that makes them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import typer
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what went wrong in one sentence instead of a traceback, and end with exit code 1."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, KeyError, ImportError, RuntimeError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        typer.secho(f"rrsis: {message}", fg="red", err=True)
+        raise typer.Exit(1) from error
 
 
 def check_result_files(paths: Mapping[str, Path | None]) -> dict[str, Path | None]:
