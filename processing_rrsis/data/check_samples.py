@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from . import refsegrs_files, rrsisd_files
-from .archives import Archive
 from .check_files import MaskTask
+from .files.archives import Archive
+from .files.marker import MARKER_FILE
+from .files.rows import SPLITS
+from .files.safe_pickle import UnsafePickleError, load_plain_pickle
 from .refsegrs_files import PHRASE_LAYOUTS, SPLIT_FILES, PhraseLayout
 from .rrsisd import spaced_category
 from .rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE
-from .safe_pickle import UnsafePickleError, load_plain_pickle
-from .writing import MARKER_FILE, SPLITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,44 +174,3 @@ def _read_rrsisd(
         listing.problems.append(("unreadable-list", REFERENCES_FILE, str(error)))
         return None
     return None if any(check == "unreadable-list" for check, _, _ in listing.problems) else (references, annotations)
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What ``demo.json`` says about a folder that our writers wrote.
-
-    Attributes:
-        layout: ``"rrsisd"``, ``"refsegrs"`` or ``"risbench"``.
-        counts: References of each split.
-        categories: Category names in the files.
-        image_size_px: Side of the images where it is known.
-    """
-
-    layout: str
-    counts: dict[str, int]
-    categories: tuple[str, ...]
-    image_size_px: int | None
-
-
-def read_marker(archive: Archive) -> Marker | None:
-    """Read ``demo.json``, or return None where there is none: the data were not written by our writers.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
-    if not archive.exists(MARKER_FILE):
-        return None
-    try:
-        content = json.loads(archive.read(MARKER_FILE))
-        size = content["origin"].get("image_size_px")
-        return Marker(
-            layout=str(content["layout"]),
-            counts={split: int(content["counts"][split]) for split in SPLITS},
-            categories=tuple(str(name) for name in content["categories"]),
-            image_size_px=None if size is None else int(size),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{archive.location(MARKER_FILE)}: expected what `rrsis prepare --demo` wrote, got something else "
-            f"({type(error).__name__}: {error}); write the demo again, or delete this file if the data are no demo"
-        ) from error

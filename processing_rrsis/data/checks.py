@@ -17,14 +17,16 @@ from rich.progress import track
 
 from ..expression_rrsis import CATEGORY_SETS
 from . import refsegrs_files, rrsisd_files
-from .archives import Archive, open_archive
-from .benchmarks import detect_dataset
 from .check_files import ImageFacts, ImageTask, MaskTask, examine
 from .check_findings import CHECKS, CheckReport, Finding, FindingItem
-from .check_samples import ListedSample, Listing, Marker, list_samples, read_marker
+from .check_samples import ListedSample, Listing, list_samples
+from .files.archives import Archive, open_archive
+from .files.marker import Marker, read_marker
+from .files.rows import SPLITS
+from .load import detect_dataset
 from .refsegrs import FOREGROUND_ABOVE
 from .rrsisd import spaced_category
-from .writing import PARTIAL_SUFFIX, SPLITS
+from .writing import PARTIAL_SUFFIX
 
 DATASETS: tuple[str, ...] = ("rrsisd", "refsegrs", "risbench")
 PUBLISHED_COUNTS: dict[str, dict[str, int]] = {

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .archives import open_archive
 from .damage import Damage, replace_by_web_page, take, truncate_file
+from .files.archives import open_archive
+from .files.rows import SPLITS
 from .refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
-from .writing import SPLITS, encode_mask, read_mask
+from .writing import encode_mask, read_mask
 from .writing_phrases import IMAGE_FORMATS, write_phrases
 
 FREE_ID = "999999"

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .mask_forms import decode_segmentation
+from .files.masks import decode_segmentation, encode_rle, tight_box
+from .files.safe_pickle import load_plain_pickle
 from .rrsisd_files import INSTANCES_FILE, REFERENCES_FILE, box_name, image_name
-from .safe_pickle import load_plain_pickle
-from .writing import encode_rle, tight_box
 from .writing_rrsisd import FILE_SPLITS, write_instances, write_references
 
 SPLIT_ORDER = list(FILE_SPLITS.values())

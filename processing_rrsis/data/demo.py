@@ -16,11 +16,12 @@ from ..expression_rrsis import CATEGORY_SETS
 from .damage import Damage, DamageableFolder, check_damage_kinds
 from .damage_phrases import PhraseFolder
 from .damage_rrsisd import RRSISDFolder
-from .synthetic import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX, encode_png
-from .synthetic_render import render_image, render_mask
-from .synthetic_splits import make_split_scene
+from .files.rows import SPLITS, encode_png
+from .synthetic.builder import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX
+from .synthetic.render import render_image, render_mask
+from .synthetic.splits import make_split_scene
 from .writers import LAYOUTS, write_files
-from .writing import SPLITS, WrittenBenchmark, encode_image, fresh_directory, write_marker
+from .writing import WrittenBenchmark, encode_image, fresh_directory, write_marker
 from .writing_phrases import IMAGE_FORMATS
 
 NOMINAL_SIZES_PX: dict[str, int] = {"rrsisd": 800, "refsegrs": 512, "risbench": 512}

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from .archives import Archive, checked_name
+from .files.archives import Archive, checked_name
 
 logger = logging.getLogger(__name__)
 

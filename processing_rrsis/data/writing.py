@@ -1,4 +1,4 @@
-"""What the writers of the published layouts share: a folder that appears whole, rows, pixels, run lengths, marker."""
+"""What the writers of the published layouts share: a folder that appears whole, rows, pixels, marker."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco_mask
 
-MARKER_FILE = "demo.json"
-"""Says that a folder was written here and not downloaded: layout, counts per split, categories, damage."""
+from .files.marker import MARKER_FILE
+from .files.rows import SPLITS
+
 PARTIAL_SUFFIX = ".partial"
 """A folder with this ending is a write that was interrupted."""
 _WRITING_FILE = ".writing"
 """Lies in such a folder as long as it is written."""
-SPLITS: tuple[str, ...] = ("train", "validation", "test")
 _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "JPEG": (b"\xff\xd8\xff",),
     "TIFF": (b"II*\x00", b"MM\x00*"),
@@ -213,30 +212,6 @@ def _encode(picture: Image.Image, image_format: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format=image_format, **_SAVE_OPTIONS[image_format])
     return buffer.getvalue()
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Encode a mask as COCO's compressed run lengths.
-
-    Args:
-        mask: (H, W), True is foreground.
-
-    Returns:
-        ``{"size": [H, W], "counts": text}``, as JSON can hold it.
-    """
-    runs = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
-
-
-def tight_box(mask: NDArray[Any]) -> list[int]:
-    """Return the first and last column and row of the foreground, [x first, y first, x last, y last] in pixels.
-
-    Four zeros where the mask is empty.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return [0, 0, 0, 0]
-    return [int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])]
 
 
 def write_marker(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 INTERVAL_SEED = 0
-MARKER_FILE = "demo.json"  # of processing_rrsis.data.writing, which is not imported for a name
 
 
 class Resolution(StrEnum):
@@ -81,9 +80,10 @@ class Comparability:
 
 def find_comparability(task: EvaluationTask) -> Comparability:
     """Compare what is scored with what the papers scored; looks at names alone, on every run, cached or not."""
-    from ..data.benchmarks import BENCHMARKS
     from ..data.checks import PUBLISHED_COUNTS
     from ..data.file_benchmark import FileBenchmark
+    from ..data.files.marker import MARKER_FILE
+    from ..data.load import BENCHMARKS
 
     published = PUBLISHED_COUNTS.get(task.dataset, {}).get(task.split)
     builder_class = BENCHMARKS.get(task.dataset)

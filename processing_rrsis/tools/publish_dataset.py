@@ -104,8 +104,8 @@ def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc
 
 def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing: bool) -> list[str]:
     """What the card must say of these files beside what is known of the data set."""
-    from ..data.archives import open_archive
-    from ..data.check_samples import read_marker
+    from ..data.files.archives import open_archive
+    from ..data.files.marker import read_marker
 
     notes = []
     if dataset in ("rrsisd", "refsegrs") and data_dir is not None and read_marker(open_archive(data_dir)) is not None:

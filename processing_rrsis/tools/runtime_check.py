@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.benchmarks import load_split
 from ..data.collate import ReferringCollator
+from ..data.load import load_split
 from ..metrics import evaluate_model
 from .benchmark_timing import Work, time_interleaved
 from .runtime_result import SCORES, Agreement
@@ -98,8 +98,8 @@ def load_rows(data: ScoredData, model: str, input_size_px: int) -> Any:
         FileNotFoundError: If a file is missing.
     """
     from ..data import BENCHMARKS
-    from ..data.archives import open_archive
-    from ..data.benchmarks import detect_dataset
+    from ..data.files.archives import open_archive
+    from ..data.load import detect_dataset
 
     name, folder = data.name, Path(data.name).expanduser()
     is_download = name not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")

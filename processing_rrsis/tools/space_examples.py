@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..data.synthetic_render import render_image
-from ..data.synthetic_splits import make_split_scene
+from ..data.synthetic.render import render_image
+from ..data.synthetic.splits import make_split_scene
 
 EXAMPLES_FILE = "examples.json"
 NUM_EXAMPLES = 4

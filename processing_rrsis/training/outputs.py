@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import DistributedType
 from rich.console import Console
 
-from ..data.synthetic_ceilings import reader_ceilings
+from ..data.synthetic.ceilings import reader_ceilings
 from ..metrics import EvaluationResult
 from ..metrics.controls import evaluate_splits
 from ..tools.export import save_hub_folder

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from ..data import load_benchmark
-from ..data.synthetic import SPLITS
+from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from processing_rrsis.data.archives import ArchiveError, open_archive
+from processing_rrsis.data.files.archives import ArchiveError, open_archive
 from tests.data.fake_downloads import write_folder, write_zip
 
 FILES = {
@@ -109,7 +109,7 @@ def test_a_damaged_member_is_named(tmp_path):
 
 
 def test_large_members_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("processing_rrsis.data.archives.MAX_MEMBER_BYTES", 2)
+    monkeypatch.setattr("processing_rrsis.data.files.archives.MAX_MEMBER_BYTES", 2)
     for kind in ("folder", "zip"):
         archive = open_archive(make(kind, tmp_path, FILES))
         with pytest.raises(ArchiveError, match=r"00001\.jpg: expected a file of at most"):

@@ -3,7 +3,7 @@
 import datasets
 import pytest
 
-from processing_rrsis.data.content_hash import content_hash
+from processing_rrsis.data.files.content_hash import content_hash
 
 from ..metrics.evaluation_fakes import make_dataset
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from processing_rrsis.data.mask_forms import decode_segmentation, resize_mask, run_lengths
+from processing_rrsis.data.files.masks import decode_segmentation, resize_mask, run_lengths
 from tests.data.fake_downloads import runs_of
 
 

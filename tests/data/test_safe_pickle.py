@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from processing_rrsis.data import safe_pickle
-from processing_rrsis.data.safe_pickle import UnsafePickleError, load_plain_pickle
+from processing_rrsis.data.files import safe_pickle
+from processing_rrsis.data.files.safe_pickle import UnsafePickleError, load_plain_pickle
 
 PLAIN = {
     "refs": [{"ref_id": 1, "sentences": [{"raw": "Größe ×", "tokens": ["a", "b"]}], "box": [1, 2.5, None, True]}],

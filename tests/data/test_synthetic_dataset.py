@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from processing_rrsis.data import BENCHMARKS, SyntheticRS, load_benchmark
-from processing_rrsis.data.synthetic import SPLITS, encode_png
-from processing_rrsis.data.synthetic_render import render_image, render_mask
-from processing_rrsis.data.synthetic_scene import SceneLayout, SceneObject
-from processing_rrsis.data.synthetic_splits import make_split_scene
+from processing_rrsis.data.files.rows import encode_png
+from processing_rrsis.data.synthetic.builder import SPLITS
+from processing_rrsis.data.synthetic.layout import SceneLayout, SceneObject
+from processing_rrsis.data.synthetic.render import render_image, render_mask
+from processing_rrsis.data.synthetic.splits import make_split_scene
 
 SIZES = {
     "train_samples": 42,

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from processing_rrsis.data import synthetic_vocabulary as vocabulary
-from processing_rrsis.data.synthetic_absent import is_absent
-from processing_rrsis.data.synthetic_ceilings import READERS, ceilings_of, expected_iou, reader_ceilings
-from processing_rrsis.data.synthetic_queries import (
+from processing_rrsis.data.synthetic import vocabulary
+from processing_rrsis.data.synthetic.absent import is_absent
+from processing_rrsis.data.synthetic.ceilings import READERS, ceilings_of, expected_iou, reader_ceilings
+from processing_rrsis.data.synthetic.layout import SceneObject, boxes_overlap, footprint_of
+from processing_rrsis.data.synthetic.queries import (
     Match,
     Query,
     answers_of,
@@ -19,9 +20,8 @@ from processing_rrsis.data.synthetic_queries import (
     relation_match,
     uses_held_out_pair,
 )
-from processing_rrsis.data.synthetic_sampler import wanted_kinds
-from processing_rrsis.data.synthetic_scene import SceneObject, boxes_overlap, footprint_of
-from processing_rrsis.data.synthetic_splits import make_split_scene
+from processing_rrsis.data.synthetic.scenes import wanted_kinds
+from processing_rrsis.data.synthetic.splits import make_split_scene
 
 NUM_LAYOUTS = 2_000
 SENTENCE = re.compile(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from processing_rrsis.data import load_benchmark
-from processing_rrsis.data.synthetic_ceilings import SET_READERS, expected_set_iou, reader_ceilings
-from processing_rrsis.data.synthetic_render import render_mask
-from processing_rrsis.data.synthetic_scene import SceneObject, boxes_overlap, footprint_of
-from processing_rrsis.data.synthetic_sets import (
+from processing_rrsis.data.synthetic.ceilings import SET_READERS, expected_set_iou, reader_ceilings
+from processing_rrsis.data.synthetic.layout import SceneObject, boxes_overlap, footprint_of
+from processing_rrsis.data.synthetic.render import render_mask
+from processing_rrsis.data.synthetic.sets import (
     HELD_OUT_PLACES,
     NOUNS,
     SET_KINDS,
@@ -22,7 +22,7 @@ from processing_rrsis.data.synthetic_sets import (
     mean_set_iou,
     set_answers,
 )
-from processing_rrsis.data.synthetic_splits import make_split_scene
+from processing_rrsis.data.synthetic.splits import make_split_scene
 
 REFSEGRS_CATEGORIES = (
     *("road", "vehicle", "car", "van", "building", "truck", "trailer", "bus", "road marking", "bikeway"),

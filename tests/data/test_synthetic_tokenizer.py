@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from processing_rrsis.data import build_synthetic_tokenizer
-from processing_rrsis.data.synthetic_tokenizer import all_words
+from processing_rrsis.data.synthetic.tokenizer import all_words
 
 
 @pytest.fixture(scope="module")

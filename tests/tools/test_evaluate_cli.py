@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from processing_rrsis.data import DemoSpec, write_demo
-from processing_rrsis.data.content_hash import content_hash
+from processing_rrsis.data.files.content_hash import content_hash
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.export import save_hub_folder
 from tests.metrics.evaluation_fakes import make_dataset
@@ -61,7 +61,7 @@ def benchmark(monkeypatch, split):
     def load(name, data_dir=None, **options):
         return datasets.DatasetDict({"validation": split, "test": split})
 
-    monkeypatch.setattr("processing_rrsis.data.benchmarks.load_benchmark", load)
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", load)
 
 
 def run(*arguments):
@@ -77,7 +77,7 @@ def evaluate(folder, output, *options):
 
 EVERY_PROCESS = """
 import sys, datasets
-import processing_rrsis.data.benchmarks as loading
+import processing_rrsis.data.load as loading
 from processing_rrsis.tools.cli import app
 rows = datasets.load_from_disk(sys.argv[1])
 loading.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
@@ -190,7 +190,7 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         assert expected in " ".join(result.output.split()), result.output
         assert "Traceback" not in result.output
     without = datasets.DatasetDict({"test": split.remove_columns("mask")})
-    monkeypatch.setattr("processing_rrsis.data.benchmarks.load_benchmark", lambda *args, **options: without)
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda *args, **options: without)
     assert "lacks ['mask']" in " ".join(run(*given).output.split())
 
 

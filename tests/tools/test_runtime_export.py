@@ -190,7 +190,7 @@ def test_pt2_agrees_with_the_network(pt2_file):
 
 def test_eight_bits_change_little_and_their_cost_is_a_number(danet, onnx_file, tmp_path, monkeypatch):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr("processing_rrsis.data.benchmarks.load_benchmark", lambda name, **options: {"test": rows})
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **options: {"test": rows})
     output, document = export(danet, tmp_path / "danet.onnx", "--int8", "--data", "rrsisd", "--samples", 3)
     assert (tmp_path / "danet.onnx").stat().st_size < onnx_file[0].stat().st_size
     assert document["eight_bit_products"] > 40

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ..image_loading_rrsis import decode_image, exif_orientation, to_label_map, to_rgb8
-from .synthetic import encode_png
+from ...image_loading_rrsis import decode_image, exif_orientation, to_label_map, to_rgb8
+from .rows import encode_png
 
 _TURNS: dict[int, Image.Transpose] = {
     5: Image.Transpose.TRANSPOSE,

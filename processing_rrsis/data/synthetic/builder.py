@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import datasets
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from .synthetic_render import render_image, render_mask
-from .synthetic_splits import GENERATOR_VERSION, SPLITS, generator_fingerprint, make_split_scene
+from ..files.rows import encode_png, row_features, shard_ranges
+from .render import render_image, render_mask
+from .splits import GENERATOR_VERSION, SPLITS, generator_fingerprint, make_split_scene
 
-SHARDS_PER_SPLIT = 16
 CONTROL_EXPRESSIONS_PER_SCENE = 2
 """Most expressions per scene of the two control splits: few scenes hold more held-out pairs or near misses."""
 MIN_IMAGE_SIZE_PX, MAX_IMAGE_SIZE_PX = 32, 2048
@@ -78,26 +73,6 @@ class SyntheticRSConfig(datasets.BuilderConfig):
         return self.expressions_per_scene
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode (H, W, 3) or (H, W) uint8 pixels as PNG, fast rather than small."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def row_features(*more_texts: str) -> datasets.Features:
-    """Return the columns that every benchmark has, and further columns of text."""
-    texts = ("expression", "category", "image_id", "sample_id", *more_texts)
-    images = {"image": datasets.Image(), "mask": datasets.Image(mode="L")}
-    return datasets.Features({**images, **{name: datasets.Value("string") for name in texts}})
-
-
-def shard_ranges(count: int) -> list[tuple[int, int]]:
-    """Cut so many items into `SHARDS_PER_SPLIT` ranges (start, stop), fewer where there are fewer items."""
-    borders = [count * part // SHARDS_PER_SPLIT for part in range(SHARDS_PER_SPLIT + 1)]
-    return [(start, stop) for start, stop in itertools.pairwise(borders) if start < stop]
-
-
 class SyntheticRS(datasets.GeneratorBasedBuilder):
     """SyntheticRS, a rendered benchmark of referring segmentation in aerial images.
 
@@ -129,7 +104,7 @@ class SyntheticRS(datasets.GeneratorBasedBuilder):
           object; two per image.
 
     Ceilings: mIoU in percent on ``test`` (seed 0) of readers with perfect masks who understand only part of the
-    expression; `synthetic_ceilings.reader_ceilings` computes them, also per kind. ``"rrsisd"``: random object 16.4,
+    expression; `ceilings.reader_ceilings` computes them, also per kind. ``"rrsisd"``: random object 16.4,
     category only 42.6, without colour 79.4, without size 79.2, without position 78.2, without relation 92.9, without
     position and relation 71.1, everything 100. ``"refsegrs"``: any vehicle 37.5, without group 89.5, without place
     75.0, everything 100.

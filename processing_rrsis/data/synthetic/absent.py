@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .synthetic_draws import Draws
-from .synthetic_queries import (
+from .draws import Draws
+from .layout import SceneObject
+from .queries import (
     REGION_CELLS,
     Match,
     Query,
@@ -20,10 +21,9 @@ from .synthetic_queries import (
     match_object,
     uses_held_out_pair,
 )
-from .synthetic_sampler import make_scene, wanted_kinds
-from .synthetic_scene import SceneObject
-from .synthetic_vocabulary import CATEGORIES, CATEGORY_COLOURS, KINDS, RELATION_PHRASES, SIZES
-from .synthetic_wording import expression_of
+from .scenes import make_scene, wanted_kinds
+from .vocabulary import CATEGORIES, CATEGORY_COLOURS, KINDS, RELATION_PHRASES, SIZES
+from .wording import expression_of
 
 
 def is_absent(query: Query, objects: Sequence[SceneObject]) -> bool:

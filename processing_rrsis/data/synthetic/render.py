@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .synthetic_draws import generator_of
-from .synthetic_painter import Colour, Painter, draw_object
-from .synthetic_scene import SceneLayout
-from .synthetic_sets import SURFACES
-from .synthetic_shapes import outlines_of, to_frame
+from .draws import generator_of
+from .layout import SceneLayout
+from .painter import Colour, Painter, draw_object
+from .sets import SURFACES
+from .shapes import outlines_of, to_frame
 
 GROUND_VALUES: dict[str, tuple[Colour, Colour]] = {
     "grass": ((58, 82, 40), (112, 132, 74)),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerFast
 
-from .expression_tokenizer import build_word_tokenizer, learn_words
-from .synthetic_sampler import make_scene
-from .synthetic_sets import all_set_queries
-from .synthetic_wording import grammar_words
+from ..expression_tokenizer import build_word_tokenizer, learn_words
+from .scenes import make_scene
+from .sets import all_set_queries
+from .wording import grammar_words
 
 
 def all_words() -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .synthetic_scene import SceneLayout, SceneObject
-from .synthetic_vocabulary import HELD_OUT_COLOURS, HELD_OUT_POSITIONS, RELATION_PHRASES
+from .layout import SceneLayout, SceneObject
+from .vocabulary import HELD_OUT_COLOURS, HELD_OUT_POSITIONS, RELATION_PHRASES
 
 if TYPE_CHECKING:
-    from .synthetic_sets import SetQuery
+    from .sets import SetQuery
 
 LOW_END, MIDDLE_START, MIDDLE_END, HIGH_START = 0.30, 0.37, 0.63, 0.70
 """Borders of the thirds of the frame; between a third and the next lies a dead zone."""

@@ -1,7 +1,7 @@
 """Makes SyntheticRS scenes: contrast sets for the wanted kinds of expression, then more queries from the same objects.
 
 A contrast set is a target with one distractor for every attribute of its expression. What comes out is always put
-to the checker of `synthetic_queries`; nothing here is trusted to be right.
+to the checker of `queries`; nothing here is trusted to be right.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .synthetic_draws import Draws
-from .synthetic_queries import (
+from .draws import Draws
+from .layout import Box, Placement, SceneLayout, SceneObject, footprint_of, place_object, sample_ground
+from .queries import (
     HIGH_START,
     LOW_END,
     MIDDLE_END,
@@ -27,8 +28,7 @@ from .synthetic_queries import (
     valid_queries,
     valid_queries_about,
 )
-from .synthetic_scene import Box, Placement, SceneLayout, SceneObject, footprint_of, place_object, sample_ground
-from .synthetic_vocabulary import (
+from .vocabulary import (
     CATEGORIES,
     CATEGORY_COLOURS,
     HELD_OUT_COLOURS,
@@ -37,7 +37,7 @@ from .synthetic_vocabulary import (
     RELATION_PHRASES,
     SIZES,
 )
-from .synthetic_wording import expression_of
+from .wording import expression_of
 
 MIN_OBJECTS = 4
 MAX_OBJECTS = 7

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .synthetic_draws import Draws
+from .draws import Draws
 
 FRAME_MARGIN = 0.015
 OBJECT_MARGIN = 0.025

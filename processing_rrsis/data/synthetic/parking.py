@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from .synthetic_draws import Draws
-from .synthetic_queries import Reference, Scene
-from .synthetic_scene import (
+from .draws import Draws
+from .layout import (
     FRAME_MARGIN,
     GROUNDS,
     STALL_PITCH,
@@ -21,7 +20,8 @@ from .synthetic_scene import (
     footprint_of,
     reach_in_frame,
 )
-from .synthetic_sets import (
+from .queries import Reference, Scene
+from .sets import (
     HELD_OUT_PLACES,
     SET_KINDS,
     VEHICLES,

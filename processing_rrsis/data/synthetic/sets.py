@@ -1,7 +1,7 @@
 """Expressions with set-valued answers, as in RefSegRS: nouns that name one category or several, and places.
 
 "light-duty vehicle driving on the road" asks for every car and van whose centre lies on the road. As in
-`synthetic_queries`, the checker reads only the query and the object list.
+`queries`, the checker reads only the query and the object list.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .synthetic_scene import SceneObject
+from .layout import SceneObject
 
 VEHICLES: tuple[str, ...] = ("car", "van", "truck", "trailer", "bus")
 SURFACES: tuple[str, ...] = ("road", "sidewalk", "impervious surface", "low vegetation")

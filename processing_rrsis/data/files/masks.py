@@ -1,4 +1,4 @@
-"""Masks as files store them (COCO's run lengths, polygons) to pixels."""
+"""Masks as files store them (COCO's run lengths, polygons) to pixels, and pixels to run lengths and boxes."""
 
 from __future__ import annotations
 
@@ -186,3 +186,27 @@ def _numbers(values: Any, source: str) -> NDArray[np.float64]:
 def _shorten(value: Any) -> str:
     """Return a value's text, cut; safe for values that hold themselves."""
     return reprlib.repr(value)
+
+
+def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Encode a mask as COCO's compressed run lengths.
+
+    Args:
+        mask: (H, W), True is foreground.
+
+    Returns:
+        ``{"size": [H, W], "counts": text}``, as JSON can hold it.
+    """
+    runs = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+
+
+def tight_box(mask: NDArray[Any]) -> list[int]:
+    """Return the first and last column and row of the foreground, [x first, y first, x last, y last] in pixels.
+
+    Four zeros where the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return [0, 0, 0, 0]
+    return [int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])]

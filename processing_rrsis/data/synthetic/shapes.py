@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .synthetic_scene import SceneObject
+from .layout import SceneObject
 
 Points = tuple[tuple[float, float], ...]
 

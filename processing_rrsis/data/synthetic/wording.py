@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .synthetic_draws import Draws
-    from .synthetic_queries import Query
-from .synthetic_vocabulary import CATEGORIES, COLOURS, POSITION_PHRASES, RELATION_PHRASES, SIZES
+    from .draws import Draws
+    from .queries import Query
+from .vocabulary import CATEGORIES, COLOURS, POSITION_PHRASES, RELATION_PHRASES, SIZES
 
 DEFINITE_SHARE = 0.6
 """Share of expressions that start with "The" and not with "A" or "An"."""

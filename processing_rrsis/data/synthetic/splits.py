@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from .synthetic_absent import make_absent_scene
-from .synthetic_parking import make_parking_scene
-from .synthetic_queries import Scene
-from .synthetic_sampler import make_scene
+from ..files import rows
+from .absent import make_absent_scene
+from .parking import make_parking_scene
+from .queries import Scene
+from .scenes import make_scene
 
 GENERATOR_VERSION = "1.0.0"
 SPLITS: tuple[str, ...] = ("train", "validation", "test", "test_compositional", "test_absent")
@@ -26,7 +27,12 @@ def generator_fingerprint() -> str:
     It is part of the cache directory, so that no stale data is read after a change.
     """
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("synthetic*.py")):
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    if not files:  # every version would share one cache
+        raise FileNotFoundError(
+            f"expected the code of SyntheticRS as .py files in {Path(__file__).parent}, found none"
+        )
+    for file in [*files, Path(rows.__file__)]:
         digest.update(file.read_bytes())
     digest.update(f"numpy {np.__version__} pillow {PIL.__version__}".encode())
     return digest.hexdigest()[:16]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from .synthetic_queries import Match, Query, Reference, Scene, match_object
-from .synthetic_scene import SceneObject
-from .synthetic_sets import NOUNS, SetQuery, mean_set_iou, set_answers
-from .synthetic_splits import make_split_scene
+from .layout import SceneObject
+from .queries import Match, Query, Reference, Scene, match_object
+from .sets import NOUNS, SetQuery, mean_set_iou, set_answers
+from .splits import make_split_scene
 
 READERS: tuple[str, ...] = (
     "random object",

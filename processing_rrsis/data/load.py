@@ -9,14 +9,14 @@ from typing import Any
 import datasets
 
 from . import refsegrs_files, rrsisd_files
-from .archives import Archive
+from .files.archives import Archive
 from .own_data import OwnData
 from .own_table import NEEDED_COLUMNS, TABLE_ENDINGS
 from .refsegrs import RefSegRS
 from .risbench import RISBench
 from .rrsisd import RRSISD
-from .synthetic import SyntheticRS
-from .synthetic_splits import SPLITS
+from .synthetic.builder import SyntheticRS
+from .synthetic.splits import SPLITS
 
 BENCHMARKS: dict[str, type[datasets.GeneratorBasedBuilder]] = {
     "synthetic": SyntheticRS,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-from .synthetic_scene import CATEGORY_SHAPES, STALL_PITCH, Road, SceneObject
-from .synthetic_shapes import DIAMOND, Points, circle, outlines_of, rectangle, to_frame
+from .layout import CATEGORY_SHAPES, STALL_PITCH, Road, SceneObject
+from .shapes import DIAMOND, Points, circle, outlines_of, rectangle, to_frame
 
 Colour = tuple[int, int, int]
 
