@@ -149,8 +149,8 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
     from accelerate import Accelerator
     from rich.console import Console
 
-    from ..data.collate import ReferringCollator
     from ..data.files.content_hash import content_hash
+    from ..data.inputs.collate import ReferringCollator
     from ..data.load import load_split
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
     from .evaluation_print import describe, print_results

@@ -198,7 +198,7 @@ def _check_paths(data_dir: Path | None, report: Path | None) -> None:
 
 
 def _published_counts(style: Layout) -> dict[str, int]:
-    from ..data.checks import PUBLISHED_COUNTS
+    from ..data.checks.download import PUBLISHED_COUNTS
 
     if style.value not in PUBLISHED_COUNTS:
         raise ValueError(
@@ -209,7 +209,7 @@ def _published_counts(style: Layout) -> dict[str, int]:
 
 def _write_demo(directory: Path, spec: dict[str, Any], **options: Any) -> None:
     """Write a demo; a sentence goes to the terminal, what was damaged to standard output as JSON."""
-    from ..data.demo import DemoSpec, write_demo
+    from ..data.writing.demo import DemoSpec, write_demo
 
     result = write_demo(DemoSpec(**spec), directory, **options)
     counts = ", ".join(f"{count} {split}" for split, count in result.written.counts.items())
@@ -226,7 +226,7 @@ def _check(data_dir: Path | None, report: Path | None, **options: Any) -> int:
     """Check a download, print and write the report; return the exit code."""
     from rich.console import Console
 
-    from ..data.checks import check_download
+    from ..data.checks.download import check_download
     from .prepare_report import print_report, write_report
 
     found = check_download(data_dir or "", **options)

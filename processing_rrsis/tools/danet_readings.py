@@ -181,7 +181,7 @@ def average(readings: Sequence[Any]) -> Any:
 def _batches(model_dir: str, size_px: int, num_samples: int, batch_size: int) -> Iterator[dict[str, Tensor]]:
     """Samples of SyntheticRS's training split, rendered and resized to `size_px`."""
     from processing_rrsis.data import load_benchmark
-    from processing_rrsis.data.collate import ReferringCollator
+    from processing_rrsis.data.inputs.collate import ReferringCollator
     from processing_rrsis.processor_rrsis import RRSISProcessor
 
     processor = RRSISProcessor.from_pretrained(model_dir)

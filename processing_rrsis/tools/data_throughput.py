@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from ..data import BENCHMARKS, build_synthetic_tokenizer, load_benchmark
-from ..data.collate import ReferringCollator
 from ..data.file_benchmark import FileBenchmark
+from ..data.inputs.collate import ReferringCollator
 from ..image_processing_rrsis import RRSISImageProcessor
 from ..processor_rrsis import RRSISProcessor
 from .plain_dataset import PlainDataset, plain_samples

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..data.check_findings import CHECKS, CheckReport, Finding, FindingItem
+from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 
 FIRST_NAMES = 3
 """Names of a finding that the table shows; the JSON report has all."""

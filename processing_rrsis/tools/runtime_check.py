@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.collate import ReferringCollator
+from ..data.inputs.collate import ReferringCollator
 from ..data.load import load_split
 from ..metrics import evaluate_model
 from .benchmark_timing import Work, time_interleaved

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from modeling_rrsis import LAVTForReferringSegmentation
 
-from ..data.collate import ReferringCollator
+from ..data.inputs.collate import ReferringCollator
 from .benchmark_ceilings import describe_machine
 from .runtime_check import (
     ProgramNetwork,

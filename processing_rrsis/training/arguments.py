@@ -12,7 +12,7 @@ from transformers import HfArgumentParser
 
 from modeling_rrsis import MODELS
 
-from ..data.augmentation import Augmentation
+from ..data.inputs.augmentation import Augmentation
 from ..data.own_table import TABLE_ENDINGS
 from ..tools.ablations import Ablation, get_ablation
 from .recipe import Recipe, default_recipe, get_recipe

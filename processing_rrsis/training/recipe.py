@@ -131,7 +131,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         ValueError: If the model's configuration lacks a field or refuses a value, or the augmentation is unknown.
     """
-    from ..data.augmentation import Augmentation
+    from ..data.inputs.augmentation import Augmentation
     from .recipe_config import model_config
 
     try:

@@ -37,7 +37,7 @@ class Recipe:
         eval_every: Updates between two evaluations on the validation split, `None` for once per epoch.
         vision: timm's name of the pretrained Swin that the network starts from, `None` for random weights.
         text: Name on the Hub of the pretrained BERT, `None` for random weights; set where `vision` is.
-        augmentation: `"none"`, or names joined with "+" (`processing_rrsis.data.augmentation`).
+        augmentation: `"none"`, or names joined with "+" (`processing_rrsis.data.inputs.augmentation`).
         mixed_precision: `"no"`, `"bf16"`, `"fp16"`, or `"auto"`: bf16 where the hardware computes in it.
         ablation: Name of the preset whose fields `config` holds, `None` for the whole network.
         sources: Where each number comes from, by field; fields of the configuration as `"config.NAME"`.

@@ -18,8 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from ..data.augmentation import Augmentation
-from ..data.collate import ReferringCollator
+from ..data.inputs.augmentation import Augmentation
+from ..data.inputs.collate import ReferringCollator
 from ..processor_rrsis import RRSISProcessor
 from ..tools.export import recover_folder
 from .arguments import TrainingArguments, resolve_recipe

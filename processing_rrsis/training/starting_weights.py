@@ -23,7 +23,7 @@ from transformers import (
 
 from modeling_rrsis import MODELS
 
-from ..data.expression_tokenizer import learn_expression_tokenizer
+from ..data.inputs.word_tokenizer import learn_expression_tokenizer
 from ..data.synthetic.tokenizer import build_synthetic_tokenizer
 from ..expression_rrsis import CATEGORY_SETS
 from ..image_processing_rrsis import RRSISImageProcessor

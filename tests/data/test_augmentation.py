@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from processing_rrsis.data.augmentation import Augmentation, paint_boxes
-from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.data.inputs.augmentation import Augmentation, paint_boxes
+from processing_rrsis.data.inputs.collate import ReferringCollator
 from processing_rrsis.training.sampling import KeyedRows, SampleKey
 
 from ..processing.conftest import TINY_SIZE, build_tiny_processor

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis.data import check_files
-from processing_rrsis.data.check_files import MaskTask, box_iou
-from processing_rrsis.data.check_findings import CHECKS, ERROR, NOTE, SEVERITIES
-from processing_rrsis.data.check_samples import ListedSample
-from processing_rrsis.data.checks import PUBLISHED_COUNTS, check_download, find_many_empty_masks
-from processing_rrsis.data.damage import DAMAGE_KINDS, check_damage_kinds
-from processing_rrsis.data.demo import DemoSpec, write_demo
+from processing_rrsis.data.checks import pictures
+from processing_rrsis.data.checks.download import PUBLISHED_COUNTS, check_download, find_many_empty_masks
+from processing_rrsis.data.checks.findings import CHECKS, ERROR, NOTE, SEVERITIES
+from processing_rrsis.data.checks.lists import ListedSample
+from processing_rrsis.data.checks.pictures import MaskTask, box_iou
 from processing_rrsis.data.refsegrs import RefSegRS
 from processing_rrsis.data.rrsisd import RRSISD
-from processing_rrsis.data.writers import write_rrsisd
+from processing_rrsis.data.writing.damage import DAMAGE_KINDS, check_damage_kinds
+from processing_rrsis.data.writing.demo import DemoSpec, write_demo
+from processing_rrsis.data.writing.writers import write_rrsisd
 
 STYLES = ("rrsisd", "refsegrs", "risbench")
 COUNTS = {"train": 6, "validation": 3, "test": 3}
@@ -388,8 +388,8 @@ def test_too_many_pixels_are_told_from_damage(cause):
     """Rasterio's reader raises its error without a cause."""
     error = ValueError("cut it, or raise PIL.Image.MAX_IMAGE_PIXELS" if cause is None else "some text")
     error.__cause__ = cause
-    assert check_files._kind_of_failure(b"II*\x00", error) == "oversized-image"
-    assert check_files._kind_of_failure(b"II*\x00", ValueError("damaged")) == "truncated-image"
+    assert pictures._kind_of_failure(b"II*\x00", error) == "oversized-image"
+    assert pictures._kind_of_failure(b"II*\x00", ValueError("damaged")) == "truncated-image"
 
 
 def test_a_zip_in_a_zip_is_named(tmp_path):

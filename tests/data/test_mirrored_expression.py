@@ -2,7 +2,7 @@
 
 import pytest
 
-from processing_rrsis.data.mirrored_expression import mirror_expression
+from processing_rrsis.data.inputs.mirrored_words import mirror_expression
 
 HORIZONTAL = [
     ("The ship on the lower left", "The ship on the lower right"),

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from processing_rrsis.data.checks import check_download
-from processing_rrsis.data.demo import DemoSpec, demo_rows, write_demo
+from processing_rrsis.data.checks.download import check_download
 from processing_rrsis.data.files.masks import encode_rle, tight_box
 from processing_rrsis.data.refsegrs import RefSegRS
 from processing_rrsis.data.risbench import RISBench
 from processing_rrsis.data.rrsisd import RRSISD
 from processing_rrsis.data.synthetic.builder import SyntheticRS
-from processing_rrsis.data.writers import write_refsegrs, write_rrsisd
-from processing_rrsis.data.writing import read_mask
-from processing_rrsis.data.writing_rrsisd import FILE_CATEGORIES
+from processing_rrsis.data.writing.demo import DemoSpec, demo_rows, write_demo
+from processing_rrsis.data.writing.folder import read_mask
+from processing_rrsis.data.writing.rrsisd import FILE_CATEGORIES
+from processing_rrsis.data.writing.writers import write_refsegrs, write_rrsisd
 from processing_rrsis.expression_rrsis import CATEGORY_SETS
 
 COUNTS = {"train": 5, "validation": 2, "test": 3}

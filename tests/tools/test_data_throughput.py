@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from processing_rrsis.data.demo import DemoSpec, write_demo
+from processing_rrsis.data.writing.demo import DemoSpec, write_demo
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.data_throughput import (
     ReadingWay,

@@ -6,8 +6,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from processing_rrsis.data.check_findings import CHECKS, CheckReport, Finding, FindingItem
-from processing_rrsis.data.damage import DAMAGE_KINDS
+from processing_rrsis.data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
+from processing_rrsis.data.writing.damage import DAMAGE_KINDS
 from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.prepare_report import FIRST_NAMES, counted, printable, verdict_lines
 

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from modeling_rrsis import MODELS
 from processing_rrsis.data import build_synthetic_tokenizer
-from processing_rrsis.data.expression_tokenizer import learn_expression_tokenizer
+from processing_rrsis.data.inputs.word_tokenizer import learn_expression_tokenizer
 from processing_rrsis.training import weight_files
 from processing_rrsis.training.recipe import get_recipe
 from processing_rrsis.training.recipe_config import model_config

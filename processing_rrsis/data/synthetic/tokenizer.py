@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerFast
 
-from ..expression_tokenizer import build_word_tokenizer, learn_words
+from ..inputs.word_tokenizer import build_word_tokenizer, learn_words
 from .scenes import make_scene
 from .sets import all_set_queries
 from .wording import grammar_words

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..files.masks import decode_segmentation, encode_rle, tight_box
+from ..files.safe_pickle import load_plain_pickle
+from ..rrsisd_files import INSTANCES_FILE, REFERENCES_FILE, box_name, image_name
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .files.masks import decode_segmentation, encode_rle, tight_box
-from .files.safe_pickle import load_plain_pickle
-from .rrsisd_files import INSTANCES_FILE, REFERENCES_FILE, box_name, image_name
-from .writing_rrsisd import FILE_SPLITS, write_instances, write_references
+from .rrsisd import FILE_SPLITS, write_instances, write_references
 
 SPLIT_ORDER = list(FILE_SPLITS.values())
 UNKNOWN_CATEGORY = "spaceship"
@@ -26,7 +26,7 @@ class RRSISDFolder:
     """Lists and files of a folder; a reference that was hit is in no pool any more.
 
     Args:
-        folder: Written by `writing_rrsisd.RRSISDWriter`.
+        folder: Written by `rrsisd.RRSISDWriter`.
     """
 
     def __init__(self, folder: Path) -> None:

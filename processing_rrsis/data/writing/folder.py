@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .files.marker import MARKER_FILE
-from .files.rows import SPLITS
+from ..files.marker import MARKER_FILE
+from ..files.rows import SPLITS
 
 PARTIAL_SUFFIX = ".partial"
 """A folder with this ending is a write that was interrupted."""

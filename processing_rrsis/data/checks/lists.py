@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from . import refsegrs_files, rrsisd_files
-from .check_files import MaskTask
-from .files.archives import Archive
-from .files.marker import MARKER_FILE
-from .files.rows import SPLITS
-from .files.safe_pickle import UnsafePickleError, load_plain_pickle
-from .refsegrs_files import PHRASE_LAYOUTS, SPLIT_FILES, PhraseLayout
-from .rrsisd import spaced_category
-from .rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE
+from .. import refsegrs_files, rrsisd_files
+from ..files.archives import Archive
+from ..files.marker import MARKER_FILE
+from ..files.rows import SPLITS
+from ..files.safe_pickle import UnsafePickleError, load_plain_pickle
+from ..refsegrs_files import PHRASE_LAYOUTS, SPLIT_FILES, PhraseLayout
+from ..rrsisd import spaced_category
+from ..rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE
+from .pictures import MaskTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files.rows import SPLITS
-from .refsegrs_files import (
+from ..files.rows import SPLITS
+from ..refsegrs_files import (
     PHRASE_LAYOUTS,
     SPLIT_FILES,
     PhraseLayout,
     image_name,
     mask_name,
 )
-from .writing import Row, WrittenBenchmark, encode_image, encode_mask, expression_of_row, read_mask, write_text
+from .folder import Row, WrittenBenchmark, encode_image, encode_mask, expression_of_row, read_mask, write_text
 
 IMAGE_FORMATS: dict[str, tuple[str, str]] = {"refsegrs": ("TIFF", ".tif"), "risbench": ("PNG", ".png")}
 """Format in Pillow and ending of images and masks. RISBench's is our assumption: its lines carry whatever ending."""

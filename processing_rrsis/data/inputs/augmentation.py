@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..image_loading_rrsis import load_image, to_label_map, to_rgb8
-from .mirrored_expression import mirror_expression
+from ...image_loading_rrsis import load_image, to_label_map, to_rgb8
+from .mirrored_words import mirror_expression
 
 AUGMENTATIONS: tuple[str, ...] = ("flip", "vflip", "boxes")
 """What `Augmentation.from_name` joins with "+"."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..files.archives import open_archive
+from ..files.rows import SPLITS
+from ..refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .files.archives import open_archive
-from .files.rows import SPLITS
-from .refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
-from .writing import encode_mask, read_mask
-from .writing_phrases import IMAGE_FORMATS, write_phrases
+from .folder import encode_mask, read_mask
+from .phrases import IMAGE_FORMATS, write_phrases
 
 FREE_ID = "999999"
 ODD_FOREGROUND, ODD_BACKGROUND = 200, 30
@@ -35,7 +35,7 @@ class PhraseFolder:
     """Lines and files of a folder; a line that was hit is in no pool any more.
 
     Args:
-        folder: Written by `writing_phrases.PhraseWriter`.
+        folder: Written by `phrases.PhraseWriter`.
         layout: ``"refsegrs"`` or ``"risbench"``.
     """
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich import get_console
 from rich.progress import track
 
-from .refsegrs_files import PHRASE_LAYOUTS
-from .writing import Row, WrittenBenchmark, fresh_directory, labelled_rows, write_marker
-from .writing_phrases import PhraseWriter
-from .writing_rrsisd import FILE_CATEGORIES, RRSISDWriter
+from ..refsegrs_files import PHRASE_LAYOUTS
+from .folder import Row, WrittenBenchmark, fresh_directory, labelled_rows, write_marker
+from .phrases import PhraseWriter
+from .rrsisd import FILE_CATEGORIES, RRSISDWriter
 
 LAYOUTS: tuple[str, ...] = ("rrsisd", *PHRASE_LAYOUTS)
 RowsBySplit = Mapping[str, Iterable[Row]]

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .files.archives import Archive
-from .files.masks import decode_segmentation, tight_box
-from .files.pictures import Picture, fit_mask, read_gray, read_picture
-from .refsegrs import FOREGROUND_ABOVE
-from .rrsisd_files import Annotation, decode_mask
+from ..files.archives import Archive
+from ..files.masks import decode_segmentation, tight_box
+from ..files.pictures import Picture, fit_mask, read_gray, read_picture
+from ..refsegrs import FOREGROUND_ABOVE
+from ..rrsisd_files import Annotation, decode_mask
 
 MIN_BOX_IOU = 0.5
 """Stored masks are noisy at the edge, so boxes can only be compared roughly."""

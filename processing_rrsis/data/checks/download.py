@@ -1,7 +1,7 @@
 """Checks a download of RRSIS-D, RefSegRS or RISBench before anything is built from it.
 
 Nothing is changed and nothing unpacked; every file that the lists name is decoded once. What stops and what is
-counted is written in `check_findings`.
+counted is written in `findings`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from rich import get_console
 from rich.progress import track
 
-from ..expression_rrsis import CATEGORY_SETS
-from . import refsegrs_files, rrsisd_files
-from .check_files import ImageFacts, ImageTask, MaskTask, examine
-from .check_findings import CHECKS, CheckReport, Finding, FindingItem
-from .check_samples import ListedSample, Listing, list_samples
-from .files.archives import Archive, open_archive
-from .files.marker import Marker, read_marker
-from .files.rows import SPLITS
-from .load import detect_dataset
-from .refsegrs import FOREGROUND_ABOVE
-from .rrsisd import spaced_category
-from .writing import PARTIAL_SUFFIX
+from ...expression_rrsis import CATEGORY_SETS
+from .. import refsegrs_files, rrsisd_files
+from ..files.archives import Archive, open_archive
+from ..files.marker import Marker, read_marker
+from ..files.rows import SPLITS
+from ..load import detect_dataset
+from ..refsegrs import FOREGROUND_ABOVE
+from ..rrsisd import spaced_category
+from ..writing.folder import PARTIAL_SUFFIX
+from .findings import CHECKS, CheckReport, Finding, FindingItem
+from .lists import ListedSample, Listing, list_samples
+from .pictures import ImageFacts, ImageTask, MaskTask, examine
 
 DATASETS: tuple[str, ...] = ("rrsisd", "refsegrs", "risbench")
 PUBLISHED_COUNTS: dict[str, dict[str, int]] = {

@@ -12,17 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..expression_rrsis import CATEGORY_SETS
+from ...expression_rrsis import CATEGORY_SETS
+from ..files.rows import SPLITS, encode_png
+from ..synthetic.builder import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX
+from ..synthetic.render import render_image, render_mask
+from ..synthetic.splits import make_split_scene
 from .damage import Damage, DamageableFolder, check_damage_kinds
 from .damage_phrases import PhraseFolder
 from .damage_rrsisd import RRSISDFolder
-from .files.rows import SPLITS, encode_png
-from .synthetic.builder import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX
-from .synthetic.render import render_image, render_mask
-from .synthetic.splits import make_split_scene
+from .folder import WrittenBenchmark, encode_image, fresh_directory, write_marker
+from .phrases import IMAGE_FORMATS
 from .writers import LAYOUTS, write_files
-from .writing import WrittenBenchmark, encode_image, fresh_directory, write_marker
-from .writing_phrases import IMAGE_FORMATS
 
 NOMINAL_SIZES_PX: dict[str, int] = {"rrsisd": 800, "refsegrs": 512, "risbench": 512}
 """Side of the images: as published for the first two, our choice for RISBench."""

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from .files.masks import encode_rle, tight_box
-from .rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE, SPLIT_NAMES, box_name, image_name
-from .writing import Row, WrittenBenchmark, encode_image, expression_of_row, read_mask, write_text
+from ..files.masks import encode_rle, tight_box
+from ..rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE, SPLIT_NAMES, box_name, image_name
+from .folder import Row, WrittenBenchmark, encode_image, expression_of_row, read_mask, write_text
 
 FILE_SPLITS: dict[str, str] = {split: name for name, split in SPLIT_NAMES.items()}
 """Split → its name in the file of references."""
