@@ -52,7 +52,7 @@ def build_model(case: Case) -> Any:
 
 def _load_model(folder: str) -> Any:
     """The network in a folder or Hub repository, with the checks of the other commands."""
-    from .loading import load_pipeline
+    from ..hub.loading import load_pipeline
 
     return load_pipeline(folder, option="--model-folder").model
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from .ablations import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
+from ..training.recipes.presets import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
 
 if TYPE_CHECKING:
     from rich.table import Table

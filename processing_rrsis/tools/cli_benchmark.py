@@ -254,7 +254,7 @@ def _device(name: str) -> str:
 
 def _folder_options(folder: str) -> dict[str, Any]:
     """Settings for the model of a folder; a ValueError where it is none."""
-    from .loading import _check_model_folder
+    from ..hub.loading import _check_model_folder
 
     _check_model_folder(folder, option="--model-folder")
     return {"model_folder": folder, "models": (Path(folder).expanduser().resolve().name,)}

@@ -25,8 +25,8 @@ def demo(
     Example:
         rrsis demo --model runs/fianet/best
     """
+    from ..hub.loading import load_pipeline
     from .cli_common import _plain_errors
-    from .loading import load_pipeline
 
     with _plain_errors():
         try:
@@ -35,7 +35,7 @@ def demo(
             raise ImportError(f"rrsis demo needs Gradio ({error}); run `pip install 'rrsis[demo]'`") from error
         import tempfile
 
-        from .space_examples import write_examples
+        from ..hub.space_examples import write_examples
 
         if examples is not None and not (examples / "examples.json").is_file():
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")

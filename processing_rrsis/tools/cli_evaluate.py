@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluation_task import EvaluationTask, Resolution, find_comparability
+from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -152,9 +152,9 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
     from ..data.files.content_hash import content_hash
     from ..data.inputs.collate import ReferringCollator
     from ..data.load import load_split
+    from ..hub.loading import load_pipeline
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
-    from .evaluation_print import describe, print_results
-    from .loading import load_pipeline
+    from ..reports.evaluation import describe, print_results
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol

@@ -38,8 +38,8 @@ def parse_report(
         from rich.console import Console
 
         from ..expression_rrsis import CATEGORY_SETS
-        from .expression_report import read_expressions, report_expressions, report_table
-        from .report import print_tables
+        from ..reports.expressions import read_expressions, report_expressions, report_table
+        from ..reports.tables import print_tables
 
         output = check_result_files({"--output": output})["--output"]
         try:

@@ -227,7 +227,7 @@ def _check(data_dir: Path | None, report: Path | None, **options: Any) -> int:
     from rich.console import Console
 
     from ..data.checks.download import check_download
-    from .prepare_report import print_report, write_report
+    from ..reports.download import print_report, write_report
 
     found = check_download(data_dir or "", **options)
     if report is not None:

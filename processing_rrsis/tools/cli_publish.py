@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from .publish_push import Publication
+    from ..hub.push import Publication
 
 publish = typer.Typer(
     name="publish",
@@ -87,7 +87,7 @@ def model(
     from .cli_common import _plain_errors
 
     with _plain_errors():
-        from .publish import publish_model
+        from ..hub.publish_model import publish_model
 
         _report(
             publish_model(
@@ -144,7 +144,7 @@ def dataset(
     from .cli_common import _plain_errors
 
     with _plain_errors():
-        from .publish_dataset import publish_dataset
+        from ..hub.publish_dataset import publish_dataset
 
         options: dict[str, Any] = {"config_name": config.value} if dataset is DatasetName.SYNTHETIC else {}
         if dataset is not DatasetName.SYNTHETIC and allow_missing:
@@ -185,7 +185,7 @@ def metric(
     from .cli_common import _plain_errors
 
     with _plain_errors():
-        from .publish_space import publish_metric
+        from ..hub.publish_space import publish_metric
 
         options = {"private": private, "revision": revision, "create_pr": create_pr, "dry_run": dry_run}
         _report(publish_metric(repo, token=token, **options))  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def space(
     from .cli_common import _plain_errors
 
     with _plain_errors():
-        from .publish_space import publish_space
+        from ..hub.publish_space import publish_space
 
         options = {"private": private, "revision": revision, "create_pr": create_pr, "dry_run": dry_run}
         _report(publish_space(model_id, repo, title=title, preset=preset.value, token=token, **options))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..training.recipe import Recipe
+    from ..training.recipes.shipped import Recipe
 
 
 def recipes(
@@ -28,8 +28,8 @@ def recipes(
     """
     from rich.console import Console
 
-    from ..training.recipe import get_recipe, recipe_names, recipe_text
-    from ..training.recipe_files import recipe_yaml
+    from ..training.recipes.files import recipe_yaml
+    from ..training.recipes.shipped import get_recipe, recipe_names, recipe_text
 
     try:
         if as_yaml and (as_json or name is None):

@@ -52,8 +52,8 @@ def segment(
     Example:
         rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
     """
+    from ..hub.loading import load_pipeline
     from .cli_common import _plain_errors
-    from .loading import load_pipeline
 
     with _plain_errors():
         for expression in expressions:
@@ -73,7 +73,7 @@ def segment(
                 _save_probability(result["probability"], files[1])
             result["files"] = [*files, *shared]
         if overlay is not None:
-            from .overlay import paint_overlay
+            from ..reports.overlay import paint_overlay
 
             paint_overlay(picture, [result["mask"] for result in results]).save(overlay)
         if polygons is not None:

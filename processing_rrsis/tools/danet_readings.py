@@ -28,7 +28,7 @@ from modeling_rrsis.alignment_rrsis import TextFeatures, map_to_tokens, tokens_t
 from modeling_rrsis.loss_rrsis import affinity_loss, binary_cross_entropy
 from modeling_rrsis.modeling_lavt import StageState
 
-from .report import ResultTable
+from ..reports.tables import ResultTable
 
 
 @dataclass(frozen=True)

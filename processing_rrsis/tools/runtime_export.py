@@ -115,7 +115,7 @@ def load_subject(spec: RuntimeSpec) -> Subject:
     Raises:
         ValueError: If it is no model of this project.
     """
-    from .loading import load_pipeline
+    from ..hub.loading import load_pipeline
 
     try:
         pipe = load_pipeline(spec.model, trust_remote_code=spec.trust_remote_code)

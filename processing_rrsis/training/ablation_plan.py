@@ -13,8 +13,8 @@ from transformers import HfArgumentParser
 
 from .ablation_scores import METRICS_FILE, read_metrics
 from .arguments import TrainingArguments, resolve_recipe
-from .recipe import Recipe
-from .recipe_fields import MODEL_NAMES
+from .recipes.recipe import MODEL_NAMES
+from .recipes.shipped import Recipe
 from .run_folder import SAME_OPTIONS
 
 OWN_OPTIONS = {

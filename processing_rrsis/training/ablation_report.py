@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..metrics import CONTROLS
-from ..tools.published import published_tables
-from ..tools.report import NOT_MEASURED, TEXT_NAMES, ResultTable, score_text
+from ..reports.published import published_tables
+from ..reports.tables import NOT_MEASURED, TEXT_NAMES, ResultTable, score_text
 from .ablation_scores import BENCHMARKS, BUDGET, PaperRow, PresetRuns, paper_rows
 from .seed_spread import PairedDifference, Spread
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..tools.ablations import ABLATIONS
-from ..tools.published import published_tables
-from .recipe_fields import MODEL_NAMES
+from ..reports.published import published_tables
+from .recipes.presets import ABLATIONS
+from .recipes.recipe import MODEL_NAMES
 from .seed_spread import PairedDifference, Spread
 
 METRICS_FILE = "metrics.json"

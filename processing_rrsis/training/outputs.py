@@ -17,14 +17,14 @@ from accelerate.utils import DistributedType
 from rich.console import Console
 
 from ..data.synthetic.ceilings import reader_ceilings
+from ..hub.model_card import ModelCardFacts, render_model_card
+from ..hub.model_folder import save_hub_folder
 from ..metrics import EvaluationResult
 from ..metrics.controls import evaluate_splits
-from ..tools.export import save_hub_folder
-from ..tools.model_card import ModelCardFacts, render_model_card
-from ..tools.plots import training_curves
-from ..tools.report import group_table, overall_table, print_tables, result_dict
-from ..tools.sheet import contact_sheet, predict_samples, select_for_sheet
-from .recipe import Recipe
+from ..reports.curves import training_curves
+from ..reports.sheet import contact_sheet, predict_samples, select_for_sheet
+from ..reports.tables import group_table, overall_table, print_tables, result_dict
+from .recipes.shipped import Recipe
 from .run import Run
 
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark

@@ -22,7 +22,7 @@ from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments
 from .batch_norm import synchronise_batch_norm
 from .optimization import parameter_groups, poly_schedule
-from .recipe import Recipe
+from .recipes.shipped import Recipe
 from .starting_weights import build_model, build_processor, data_categories, load_finetuned
 from .watching import LOGS, check_trackers
 

@@ -28,8 +28,8 @@ from ..data.synthetic.tokenizer import build_synthetic_tokenizer
 from ..expression_rrsis import CATEGORY_SETS
 from ..image_processing_rrsis import RRSISImageProcessor
 from ..processor_rrsis import RRSISProcessor
-from .recipe_config import model_config
-from .recipe_fields import Recipe
+from .recipes.config import model_config
+from .recipes.recipe import Recipe
 from .weight_files import (
     TOKENIZER_FILES,
     HubFiles,

@@ -14,9 +14,9 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from processing_rrsis.data import DemoSpec, load_benchmark, write_demo
-from processing_rrsis.tools.publish_dataset import _notes, publish_dataset
-from processing_rrsis.tools.publish_dataset_card import DATASETS, render_dataset_card
-from processing_rrsis.tools.publish_space import publish_metric
+from processing_rrsis.hub.dataset_card import DATASETS, render_dataset_card
+from processing_rrsis.hub.publish_dataset import _notes, publish_dataset
+from processing_rrsis.hub.publish_space import publish_metric
 
 from .conftest import refusals, run_publish, run_stranger
 from .loopback import USER

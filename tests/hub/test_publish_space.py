@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import ModelCard, SpaceCard
 from PIL import Image
 
-from processing_rrsis.tools.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
-from processing_rrsis.tools.publish_checks import check_card
-from processing_rrsis.tools.publish_push import PublishError
-from processing_rrsis.tools.publish_space import metric_files, publish_metric, publish_space, space_files
+from processing_rrsis.hub.checks import check_card
+from processing_rrsis.hub.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
+from processing_rrsis.hub.publish_space import metric_files, publish_metric, publish_space, space_files
+from processing_rrsis.hub.push import PublishError
 
 from .conftest import make_results, refusals, run_publish
 from .loopback import USER

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from processing_rrsis.hub.model_folder import save_hub_folder
+from processing_rrsis.reports.overlay import paint_overlay
 from processing_rrsis.tools.cli import HUGE_PAGES, app
-from processing_rrsis.tools.export import save_hub_folder
-from processing_rrsis.tools.overlay import paint_overlay
 
 from .conftest import build_tiny_model, build_tiny_processor
 

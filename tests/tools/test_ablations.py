@@ -8,9 +8,9 @@ import torch
 from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
-from processing_rrsis.tools.ablations import ABLATIONS, ablations_of, get_ablation
 from processing_rrsis.tools.cli import app
-from processing_rrsis.training.recipe import get_recipe
+from processing_rrsis.training.recipes.presets import ABLATIONS, ablations_of, get_ablation
+from processing_rrsis.training.recipes.shipped import get_recipe
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model
 from train_accelerate import TrainingArguments, resolve_recipe
 

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.tools.benchmark_plot import plot_benchmark
 from processing_rrsis.tools.benchmark_report import print_report
 from processing_rrsis.tools.benchmark_results import OUT_OF_MEMORY, CaseResult, Memory
@@ -20,7 +21,6 @@ from processing_rrsis.tools.benchmark_spec import (
 )
 from processing_rrsis.tools.benchmark_study_results import BenchmarkReport
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.export import save_hub_folder
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from processing_rrsis.tools.cli import app
-from processing_rrsis.training.recipe import get_recipe, recipe_names
+from processing_rrsis.training.recipes.shipped import get_recipe, recipe_names
 
 run = CliRunner().invoke
 

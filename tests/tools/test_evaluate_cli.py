@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.data.files.content_hash import content_hash
+from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.export import save_hub_folder
 from tests.metrics.evaluation_fakes import make_dataset
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 

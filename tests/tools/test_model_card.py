@@ -5,7 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from processing_rrsis.tools.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
+from processing_rrsis.hub.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
 
 SCORES = {"mIoU": 61.256, "oIoU": 63.5, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
 

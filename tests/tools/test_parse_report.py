@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from processing_rrsis.tools import expression_report
+from processing_rrsis.reports import expressions
+from processing_rrsis.reports.expressions import read_expressions, report_expressions
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.expression_report import read_expressions, report_expressions
 
 ROWS = [
     ("The ship on the far right", "ship"),  # the released grammar reads no position here
@@ -37,7 +37,7 @@ def test_counts():
 
 def test_taggers_are_compared_where_nltk_is(monkeypatch):
     """NLTK's tagger is stood in for by one that calls every word a noun: it finds no position."""
-    monkeypatch.setattr(expression_report, "nltk_tagger_available", lambda: True)
+    monkeypatch.setattr(expressions, "nltk_tagger_available", lambda: True)
     monkeypatch.setattr(
         "processing_rrsis.expression_rrsis.tag_words",
         lambda words, use_nltk: ["NN"] * len(words) if use_nltk else ["IN", "DT", "NN"][: len(words)],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from processing_rrsis.tools.plots import (
+from processing_rrsis.reports.curves import (
     SheetSample,
     contact_sheet,
     predict_samples,
@@ -16,7 +16,7 @@ from processing_rrsis.tools.plots import (
     select_for_sheet,
     training_curves,
 )
-from processing_rrsis.tools.sheet import PREDICTION_COLOUR, TRUTH_COLOUR
+from processing_rrsis.reports.sheet import PREDICTION_COLOUR, TRUTH_COLOUR
 
 RED = (200, 30, 40)
 

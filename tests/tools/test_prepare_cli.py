@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from processing_rrsis.data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from processing_rrsis.data.writing.damage import DAMAGE_KINDS
+from processing_rrsis.reports.download import FIRST_NAMES, counted, printable, verdict_lines
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.prepare_report import FIRST_NAMES, counted, printable, verdict_lines
 
 SMALL = ["--num-train", "6", "--num-validation", "2", "--num-test", "3", "--image-size", "40"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from processing_rrsis.expression_rrsis import CATEGORY_SETS
-from processing_rrsis.tools.published import published_for, published_tables
+from processing_rrsis.reports.published import published_for, published_tables
 
 TABLES = {table.name: table for table in published_tables()}
 PRECISIONS = ("Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")

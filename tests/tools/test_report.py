@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from processing_rrsis.metrics.evaluation_result import COUNT_NAMES, score_counts
-from processing_rrsis.tools.report import group_table, overall_table, print_tables
+from processing_rrsis.reports.tables import group_table, overall_table, print_tables
 
 
 def make_result(intersections, unions, kinds=None):

@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
 from processing_rrsis.data import DemoSpec, write_demo
+from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.tools import runtime_export, runtime_onnx
 from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.export import save_hub_folder
 from processing_rrsis.tools.runtime_check import load_rows
 from processing_rrsis.tools.runtime_result import Agreement
 from processing_rrsis.tools.runtime_spec import RuntimeFormat, RuntimeSpec, ScoredData, choose_format

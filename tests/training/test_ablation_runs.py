@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from processing_rrsis.metrics import CONTROLS
-from processing_rrsis.tools.ablations import ABLATIONS
 from processing_rrsis.tools.cli import app
 from processing_rrsis.training.ablation_plan import budget_warning, plan_runs
 from processing_rrsis.training.ablation_report import AblationReport, difference_text, spread_text
 from processing_rrsis.training.ablation_runs import duration_text, error_lines, launch_words
 from processing_rrsis.training.ablation_scores import expand_presets, paper_rows, read_runs
+from processing_rrsis.training.recipes.presets import ABLATIONS
 from processing_rrsis.training.seed_spread import T_QUANTILES, PairedDifference, Spread, t_quantile
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .publish_checks import CARD, check_card, find_leaks
-from .publish_dataset_card import DATASETS, render_dataset_card
-from .publish_push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
+from .checks import CARD, check_card, find_leaks
+from .dataset_card import DATASETS, render_dataset_card
+from .push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
 
 MAX_FILE_SIZE = "500MB"
 _NO_ROOM, _FULL_DISK_BYTES = (errno.ENOSPC, errno.EDQUOT), 2**24

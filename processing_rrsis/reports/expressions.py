@@ -14,7 +14,7 @@ from typing import Any
 from ..expression_position_rrsis import MEASURES, PLACE_WORDS
 from ..expression_rrsis import ExpressionParser, ParsedExpression
 from ..expression_tagging_rrsis import nltk_tagger_available
-from .report import ResultTable
+from .tables import ResultTable
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".txt")
 MAX_EXAMPLES = 20

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..metrics.evaluation_result import EvaluationResult
-from .evaluation_report import (
+from .evaluation_task import Comparability, EvaluationTask
+from .paper_tables import (
     category_table,
     checkpoint_selection,
     library_versions,
@@ -17,9 +18,8 @@ from .evaluation_report import (
     paper_table,
     result_values,
 )
-from .evaluation_task import Comparability, EvaluationTask
 from .published import PublishedTable, published_for
-from .report import group_table, overall_table, print_tables
+from .tables import group_table, overall_table, print_tables
 
 PUBLISHED_SIZE = "480×480"
 

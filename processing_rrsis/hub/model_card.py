@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .report import NOT_MEASURED, SCORES, Results, group_table, overall_table, result_dict, score_text
+from ..reports.tables import NOT_MEASURED, SCORES, Results, group_table, overall_table, result_dict, score_text
 
 TASK, TASK_NAME = "image-segmentation", "Referring image segmentation"
 METRIC_TYPES: dict[str, str] = {"mIoU": "mean_iou", "oIoU": "overall_iou"}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .publish_push import RepoFile
+from .push import RepoFile
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PROCESSOR, CARD = "config.json", "processor_config.json", "README.md"

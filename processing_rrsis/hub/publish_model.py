@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .publish_checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_leaks
-from .publish_push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes, stored_token
+from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_leaks
+from .push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes, stored_token
 
 MAX_SHARD_SIZE = "5GB"
 SHEET = "contact_sheet.png"

@@ -13,7 +13,7 @@ from transformers import (
 from modeling_rrsis import MODELS
 from modeling_rrsis.configuration_rrsis import LAVTConfig
 
-from .recipe_fields import Recipe
+from .recipe import Recipe
 
 LIBRARY_FIELDS = ("attn_implementation",)  # of transformers, that a recipe may set
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..metrics.confidence import BootstrapIntervals
 from ..metrics.evaluation_result import EvaluationResult
 from .published import PublishedTable
-from .report import ResultTable, score_text
+from .tables import ResultTable, score_text
 
 PAPER_SCORES: tuple[str, ...] = ("Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9", "oIoU", "mIoU")
 """The columns of the papers' tables I and III, in their order."""

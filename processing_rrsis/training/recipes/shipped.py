@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .recipe_fields import CHECKS, MODEL_NAMES, SOURCED, Recipe
-from .recipe_files import RecipeFile, read_recipe_file, recipe_yaml
+from .files import RecipeFile, read_recipe_file, recipe_yaml
+from .recipe import CHECKS, MODEL_NAMES, SOURCED, Recipe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,8 +40,8 @@ OPTIONAL = ("name", "max_epochs", "max_steps", "ablation", "config")
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes, by model."""
-    folder = importlib.resources.files(__package__) / "recipes"
-    names = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    files = importlib.resources.files(__package__).iterdir()
+    names = [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
     return sorted(names, key=lambda name: (MODEL_NAMES.index(name.split("-")[0]), name))
 
 
@@ -78,7 +78,7 @@ def get_recipe(name_or_path: str) -> Recipe:
 @cache
 def _shipped_file(name: str) -> RecipeFile:
     """A shipped file, the recipes that it is based on merged in."""
-    text = (importlib.resources.files(__package__) / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (importlib.resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
     file = read_recipe_file(text, origin=f"{name}.yaml")
     file.values["name"] = name
     return _merged(file)
@@ -131,8 +131,8 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         ValueError: If the model's configuration lacks a field or refuses a value, or the augmentation is unknown.
     """
-    from ..data.inputs.augmentation import Augmentation
-    from .recipe_config import model_config
+    from ...data.inputs.augmentation import Augmentation
+    from .config import model_config
 
     try:
         Augmentation.from_name(recipe.augmentation)
@@ -152,7 +152,7 @@ def default_recipe(model: str, dataset: str) -> Recipe:
     Raises:
         ValueError: If there is none; the message lists what exists.
     """
-    from ..data.own_table import TABLE_ENDINGS
+    from ...data.own_table import TABLE_ENDINGS
 
     other = "own" if Path(dataset).suffix.lower() in TABLE_ENDINGS else dataset
     benchmarks = sorted({name.split("-")[1] for name in recipe_names()})

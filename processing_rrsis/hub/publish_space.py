@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from .publish_checks import CARD, check_card, find_leaks
-from .publish_push import (
+from .checks import CARD, check_card, find_leaks
+from .push import (
     Publication,
     PublishError,
     PushOptions,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .recipe_fields import CHECKS, SOURCED, Recipe
+from .recipe import CHECKS, SOURCED, Recipe
 
 BOOL, FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 FLOAT_FORM = re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$")
