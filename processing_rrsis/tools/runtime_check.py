@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..benchmark.timing import Work, time_interleaved
 from ..data.inputs.collate import ReferringCollator
 from ..data.load import load_split
 from ..metrics import evaluate_model
-from .benchmark_timing import Work, time_interleaved
 from .runtime_result import SCORES, Agreement
 from .runtime_spec import ScoredData
 from .runtime_trace import OUTPUT

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from modeling_rrsis import LAVTForReferringSegmentation
 
+from ..benchmark.machine import describe_machine
 from ..data.inputs.collate import ReferringCollator
-from .benchmark_ceilings import describe_machine
 from .runtime_check import (
     ProgramNetwork,
     check_agreement,

@@ -94,7 +94,7 @@ def best(lavt_run, tmp_path):
 def run_publish(hub, home, *arguments, token=WRITE_TOKEN, **environment):
     """`rrsis publish ...` in its own process, talking to the Hub."""
     return subprocess.run(
-        [sys.executable, "-m", "processing_rrsis.tools.cli", "publish", *map(str, arguments)],
+        [sys.executable, "-m", "processing_rrsis.cli.app", "publish", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=home,

@@ -24,7 +24,7 @@ from modeling_rrsis.affinity_rrsis import (
     triton_kernels,
 )
 from modeling_rrsis.loss_rrsis import _affinity_cost, affinity_loss
-from processing_rrsis.tools.benchmark_affinity import dense_affinity_loss
+from processing_rrsis.benchmark.affinity import dense_affinity_loss
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
@@ -146,7 +146,7 @@ INTERPRETED = """
 import itertools, json, torch
 from modeling_rrsis import affinity_rrsis, affinity_triton_rrsis as kernels
 from modeling_rrsis.loss_rrsis import _affinity_cost, affinity_loss
-from processing_rrsis.tools.benchmark_affinity import dense_affinity_loss
+from processing_rrsis.benchmark.affinity import dense_affinity_loss
 
 def value_and_gradient(loss, features, labels, temperature):
     value = loss(features, labels, temperature)

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
-from processing_rrsis.tools.cli import app
+from processing_rrsis.cli.app import app
 from processing_rrsis.training.recipes.presets import ABLATIONS, ablations_of, get_ablation
 from processing_rrsis.training.recipes.shipped import get_recipe
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model

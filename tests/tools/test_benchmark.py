@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from processing_rrsis.tools.benchmark import measure_group, run_benchmark
-from processing_rrsis.tools.benchmark_affinity import affinity_inputs, affinity_work, forms_on, value_and_gradient
-from processing_rrsis.tools.benchmark_cases import build_model, count_flops, make_inputs, prepare_model
-from processing_rrsis.tools.benchmark_ceilings import bfloat16_instructions, measure_ceilings
-from processing_rrsis.tools.benchmark_memory import measure_memory, run_task
-from processing_rrsis.tools.benchmark_profile import PartTimer, watch_parts
-from processing_rrsis.tools.benchmark_report import affinity_line
-from processing_rrsis.tools.benchmark_results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
-from processing_rrsis.tools.benchmark_spec import (
+from processing_rrsis.benchmark.affinity import affinity_inputs, affinity_work, forms_on, value_and_gradient
+from processing_rrsis.benchmark.cases import build_model, count_flops, make_inputs, prepare_model
+from processing_rrsis.benchmark.machine import bfloat16_instructions, measure_ceilings
+from processing_rrsis.benchmark.memory import measure_memory, run_task
+from processing_rrsis.benchmark.profiling import PartTimer, watch_parts
+from processing_rrsis.benchmark.report import affinity_line
+from processing_rrsis.benchmark.results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
+from processing_rrsis.benchmark.run import measure_group, run_benchmark
+from processing_rrsis.benchmark.spec import (
     AFFINITY_CHANNELS,
     FORWARD,
     TRAIN,
@@ -24,9 +24,9 @@ from processing_rrsis.tools.benchmark_spec import (
     BenchmarkSpec,
     Case,
 )
-from processing_rrsis.tools.benchmark_studies import compare_expressions, widest_gap
-from processing_rrsis.tools.benchmark_study_results import AffinityResult, ScalingResult, fit_line
-from processing_rrsis.tools.benchmark_timing import Work, time_interleaved
+from processing_rrsis.benchmark.studies import compare_expressions, widest_gap
+from processing_rrsis.benchmark.study_results import AffinityResult, ScalingResult, fit_line
+from processing_rrsis.benchmark.timing import Work, time_interleaved
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")
 QUICK = BenchmarkSpec(
@@ -251,7 +251,7 @@ def test_memory_is_out_where_the_work_is(monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("processing_rrsis.tools.benchmark_cases.build_model", fail)
+    monkeypatch.setattr("processing_rrsis.benchmark.cases.build_model", fail)
     assert run_task({"case": {"model": "lavt"}}) == Memory(status=OUT_OF_MEMORY)
 
 
@@ -266,7 +266,7 @@ def test_the_forms_of_the_affinity_loss_agree():
 
 @pytest.mark.parametrize(("kernels", "forms"), [(object(), ["triton", "tiled", "dense"]), (None, ["tiled", "dense"])])
 def test_a_gpu_that_takes_the_kernels_has_a_form_more(kernels, forms, monkeypatch):
-    monkeypatch.setattr("processing_rrsis.tools.benchmark_affinity.compiled_kernels", lambda device: kernels)
+    monkeypatch.setattr("processing_rrsis.benchmark.affinity.compiled_kernels", lambda device: kernels)
     assert forms_on("cuda") == forms
 
 
@@ -312,7 +312,7 @@ def test_expressions_give_the_masks_of_single_calls():
 
 def test_masks_that_differ_are_told(monkeypatch):
     logits = iter([torch.tensor([[[1.0, -1.0]]]), torch.tensor([[[1.0, 2.0]]])])  # joint, single
-    monkeypatch.setattr("processing_rrsis.tools.benchmark_studies._logits", lambda *_: next(logits))
+    monkeypatch.setattr("processing_rrsis.benchmark.studies._logits", lambda *_: next(logits))
     result = compare_expressions(replace(QUICK, expressions=2), "lavt", on_run=lambda name: None)
     assert (result.threshold, result.differing_pixels, result.largest_logit_difference) == (1.5, 1, 3.0)
     assert not result.to_dict()["has_same_masks"]

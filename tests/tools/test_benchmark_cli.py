@@ -8,19 +8,19 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from processing_rrsis.hub.model_folder import save_hub_folder
-from processing_rrsis.tools.benchmark_plot import plot_benchmark
-from processing_rrsis.tools.benchmark_report import print_report
-from processing_rrsis.tools.benchmark_results import OUT_OF_MEMORY, CaseResult, Memory
-from processing_rrsis.tools.benchmark_spec import (
+from processing_rrsis.benchmark.plot import plot_benchmark
+from processing_rrsis.benchmark.report import print_report
+from processing_rrsis.benchmark.results import OUT_OF_MEMORY, CaseResult, Memory
+from processing_rrsis.benchmark.spec import (
     SCALING_SIZES_PX,
     TRAIN,
     TRAIN_CHECKPOINTED,
     BenchmarkSpec,
     Case,
 )
-from processing_rrsis.tools.benchmark_study_results import BenchmarkReport
-from processing_rrsis.tools.cli import app
+from processing_rrsis.benchmark.study_results import BenchmarkReport
+from processing_rrsis.cli.app import app
+from processing_rrsis.hub.model_folder import save_hub_folder
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")
@@ -159,7 +159,7 @@ def test_without_a_gpu_it_says_so(option, monkeypatch):
 )
 def test_options_become_settings(options, expected, monkeypatch):
     specs = []
-    monkeypatch.setattr("processing_rrsis.tools.cli_benchmark._run", lambda spec, **_: specs.append(spec))
+    monkeypatch.setattr("processing_rrsis.cli.benchmark._run", lambda spec, **_: specs.append(spec))
     result = CliRunner().invoke(app, ["benchmark", *options])
     assert result.exit_code == 0, result.output
     assert {name: getattr(specs[0], name) for name in expected} == expected

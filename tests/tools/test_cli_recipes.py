@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from processing_rrsis.tools.cli import app
+from processing_rrsis.cli.app import app
 from processing_rrsis.training.recipes.shipped import get_recipe, recipe_names
 
 run = CliRunner().invoke
@@ -64,7 +64,7 @@ def test_errors_are_one_line(arguments, message):
 
 def test_the_list_needs_no_heavy_library():
     code = (
-        "import sys; from typer.testing import CliRunner; from processing_rrsis.tools.cli import app; "
+        "import sys; from typer.testing import CliRunner; from processing_rrsis.cli.app import app; "
         "result = CliRunner().invoke(app, ['recipes', 'fianet-rrsisd']); "
         "sys.exit(result.exit_code or len({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from processing_rrsis.tools.danet_readings import average, read_stages, target_coverage
+from processing_rrsis.ablation.danet_readings import average, read_stages, target_coverage
 
 from ..modeling.tiny import TINY, tiny_inputs, tiny_labels, tiny_model
 

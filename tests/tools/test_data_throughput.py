@@ -10,9 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from processing_rrsis.data.writing.demo import DemoSpec, write_demo
-from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.data_throughput import (
+from processing_rrsis.benchmark.plain_dataset import PlainDataset
+from processing_rrsis.benchmark.throughput import (
     ReadingWay,
     compare_batches,
     draw_batches,
@@ -22,8 +21,7 @@ from processing_rrsis.tools.data_throughput import (
     time_steps,
     time_training,
 )
-from processing_rrsis.tools.plain_dataset import PlainDataset
-from processing_rrsis.tools.throughput_report import (
+from processing_rrsis.benchmark.throughput_report import (
     Agreement,
     Throughput,
     ThroughputReport,
@@ -31,6 +29,8 @@ from processing_rrsis.tools.throughput_report import (
     agreement_line,
     throughput_table,
 )
+from processing_rrsis.cli.app import app
+from processing_rrsis.data.writing.demo import DemoSpec, write_demo
 from tests.data.fake_downloads import rrsisd_files, runs_of, write_folder, write_zip
 
 COUNTS = {"train": 12, "validation": 1, "test": 1}

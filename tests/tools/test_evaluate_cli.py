@@ -12,10 +12,10 @@ import torch
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
+from processing_rrsis.cli.app import app
 from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.data.files.content_hash import content_hash
 from processing_rrsis.hub.model_folder import save_hub_folder
-from processing_rrsis.tools.cli import app
 from tests.metrics.evaluation_fakes import make_dataset
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
@@ -78,7 +78,7 @@ def evaluate(folder, output, *options):
 EVERY_PROCESS = """
 import sys, datasets
 import processing_rrsis.data.load as loading
-from processing_rrsis.tools.cli import app
+from processing_rrsis.cli.app import app
 rows = datasets.load_from_disk(sys.argv[1])
 loading.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
 for batch_size in ("1", "7"):
@@ -225,7 +225,7 @@ def test_unknown_datasets_are_named(model_folder):
 def test_help_teaches():
     result = CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
-    assert "accelerate launch -m processing_rrsis.tools.cli evaluate" in result.output
+    assert "accelerate launch -m processing_rrsis.cli.app evaluate" in result.output
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_processes_started_the_documented_way(model_folder, tmp_path):
     }
     documents = {}
     for name, launcher in launchers.items():
-        command = [*launcher, "-m", "processing_rrsis.tools.cli", "evaluate", "-m", str(model_folder)]
+        command = [*launcher, "-m", "processing_rrsis.cli.app", "evaluate", "-m", str(model_folder)]
         command += ["-d", "synthetic", "--num-samples", "10", "--image-size", "96", "--batch-size", "3"]
         command += ["--num-workers", "0", "--resamples", "100", "-o", str(tmp_path / f"{name}.json")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)

@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from processing_rrsis.cli.app import app
 from processing_rrsis.reports import expressions
 from processing_rrsis.reports.expressions import read_expressions, report_expressions
-from processing_rrsis.tools.cli import app
 
 ROWS = [
     ("The ship on the far right", "ship"),  # the released grammar reads no position here

@@ -6,10 +6,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from processing_rrsis.cli.app import app
 from processing_rrsis.data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from processing_rrsis.data.writing.damage import DAMAGE_KINDS
 from processing_rrsis.reports.download import FIRST_NAMES, counted, printable, verdict_lines
-from processing_rrsis.tools.cli import app
 
 SMALL = ["--num-train", "6", "--num-validation", "2", "--num-test", "3", "--image-size", "40"]
 
@@ -98,11 +98,11 @@ def test_errors_are_one_sentence(arguments, message, tmp_path, monkeypatch):
 
 def test_every_option_belongs_to_a_mode():
     """No option is ignored in silence: all but those of both modes are refused in the other one."""
-    from processing_rrsis.tools import cli_prepare
+    from processing_rrsis.cli import prepare
 
-    options = set(inspect.signature(cli_prepare.prepare).parameters)
+    options = set(inspect.signature(prepare.prepare).parameters)
     both = {"context", "data_dir", "demo", "num_proc"}
-    assert {*cli_prepare._CHECK_OPTIONS, *cli_prepare._DEMO_OPTIONS} == options - both
+    assert {*prepare._CHECK_OPTIONS, *prepare._DEMO_OPTIONS} == options - both
 
 
 def test_values_of_options_are_shown_plainly(tmp_path):

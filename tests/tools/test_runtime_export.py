@@ -21,10 +21,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
+from processing_rrsis.cli.app import app
 from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.tools import runtime_export, runtime_onnx
-from processing_rrsis.tools.cli import app
 from processing_rrsis.tools.runtime_check import load_rows
 from processing_rrsis.tools.runtime_result import Agreement
 from processing_rrsis.tools.runtime_spec import RuntimeFormat, RuntimeSpec, ScoredData, choose_format
@@ -331,7 +331,7 @@ def test_the_ending_says_the_format():
 def test_a_stopped_export_leaves_what_was_there(danet, tmp_path, number):
     target = tmp_path / "a.pt2"
     target.write_text("old")
-    command = [sys.executable, "-m", "processing_rrsis.tools.cli", "export", str(danet), str(target)]
+    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(target)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     end = time.monotonic() + 200
     while len(list(tmp_path.iterdir())) < 2:

@@ -15,14 +15,14 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from processing_rrsis.ablation.plan import budget_warning, plan_runs
+from processing_rrsis.ablation.report import AblationReport, difference_text, spread_text
+from processing_rrsis.ablation.runs import duration_text, error_lines, launch_words
+from processing_rrsis.ablation.scores import expand_presets, paper_rows, read_runs
+from processing_rrsis.ablation.spread import T_QUANTILES, PairedDifference, Spread, t_quantile
+from processing_rrsis.cli.app import app
 from processing_rrsis.metrics import CONTROLS
-from processing_rrsis.tools.cli import app
-from processing_rrsis.training.ablation_plan import budget_warning, plan_runs
-from processing_rrsis.training.ablation_report import AblationReport, difference_text, spread_text
-from processing_rrsis.training.ablation_runs import duration_text, error_lines, launch_words
-from processing_rrsis.training.ablation_scores import expand_presets, paper_rows, read_runs
 from processing_rrsis.training.recipes.presets import ABLATIONS
-from processing_rrsis.training.seed_spread import T_QUANTILES, PairedDifference, Spread, t_quantile
 
 ROOT = Path(__file__).parents[2]
 invoke = CliRunner().invoke
@@ -449,7 +449,7 @@ def test_a_run_that_ends_before_its_end_has_failed(fake, monkeypatch):
 @pytest.mark.slow
 def test_two_presets_are_trained_and_compared(tmp_path):
     """The whole of it, by `accelerate launch`; a second call trains nothing."""
-    command = [sys.executable, "-m", "processing_rrsis.tools.cli", "ablate", "danet-table3-none", "danet"]
+    command = [sys.executable, "-m", "processing_rrsis.cli.app", "ablate", "danet-table3-none", "danet"]
     command += ["--seeds", "1", "-o", str(tmp_path / "out"), "--", "--max_steps", "2", "--max_samples", "24"]
     command += ["--batch_size", "8", "--warmup_steps", "1", "--num_workers", "0", "--cpu_threads", "1"]
     environment = {

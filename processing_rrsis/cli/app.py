@@ -6,19 +6,19 @@ import os
 
 import typer
 
-from .cli_ablate import AblateCommand, ablate
-from .cli_ablations import ablations
-from .cli_benchmark import benchmark
-from .cli_data_throughput import data_throughput
-from .cli_demo import demo
-from .cli_evaluate import evaluate
-from .cli_export import export
-from .cli_parse import parse
-from .cli_parse_report import parse_report
-from .cli_prepare import prepare
-from .cli_publish import publish
-from .cli_recipes import recipes
-from .cli_segment import segment
+from ..tools.cli_export import export
+from .ablate import AblateCommand, ablate
+from .ablations import ablations
+from .benchmark import benchmark
+from .data_throughput import data_throughput
+from .demo import demo
+from .evaluate import evaluate
+from .parse import parse
+from .parse_report import parse_report
+from .prepare import prepare
+from .publish import publish
+from .recipes import recipes
+from .segment import segment
 
 app = typer.Typer(
     name="rrsis",

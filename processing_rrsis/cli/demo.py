@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .common import _plain_errors
+
 
 def demo(
     model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
@@ -26,7 +28,6 @@ def demo(
         rrsis demo --model runs/fianet/best
     """
     from ..hub.loading import load_pipeline
-    from .cli_common import _plain_errors
 
     with _plain_errors():
         try:

@@ -1,6 +1,6 @@
 """Peak memory of one case, measured in a process of its own so that no other case hides it.
 
-`python -m processing_rrsis.tools.benchmark_memory JSON` does the work and prints a line of JSON.
+`python -m processing_rrsis.benchmark.memory JSON` does the work and prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .benchmark_results import OUT_OF_MEMORY, Memory
-from .benchmark_spec import Case
+from .results import OUT_OF_MEMORY, Memory
+from .spec import Case
 
 RUNS = 2
 """Of the work: what stays from the first is there in the second, as in training."""
@@ -34,7 +34,7 @@ def measure_memory(case: Case) -> Memory:
 def measure_affinity_memory(
     form: str, *, batch: int, pixels: int, device: str, threads: int | None = None, seed: int = 0
 ) -> Memory:
-    """Peak memory of the affinity loss, forward and backward, in one of `benchmark_affinity.FORMS`."""
+    """Peak memory of the affinity loss, forward and backward, in one of `affinity.FORMS`."""
     settings = {"form": form, "batch": batch, "pixels": pixels, "device": device, "seed": seed}
     return _in_own_process({"affinity": settings}, threads)
 
@@ -44,7 +44,7 @@ def _in_own_process(task: dict[str, Any], threads: int | None) -> Memory:
 
     number = str(threads or torch.get_num_threads())
     finished = subprocess.run(
-        [sys.executable, "-m", "processing_rrsis.tools.benchmark_memory", json.dumps(task)],
+        [sys.executable, "-m", "processing_rrsis.benchmark.memory", json.dumps(task)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
@@ -62,7 +62,7 @@ def run_task(task: dict[str, Any]) -> Memory:
     """Do in this process what the task says and measure it."""
     import torch
 
-    from .benchmark_timing import is_out_of_memory
+    from .timing import is_out_of_memory
 
     try:
         if "affinity" in task:
@@ -78,7 +78,7 @@ def run_task(task: dict[str, Any]) -> Memory:
 
 
 def _case_task(case: Case) -> Memory:
-    from .benchmark_cases import build_model, model_work, prepare_model
+    from .cases import build_model, model_work, prepare_model
 
     model = build_model(case)
     prepare_model(model, case.work)
@@ -92,7 +92,7 @@ def _case_task(case: Case) -> Memory:
 
 
 def _affinity_task(form: str, batch: int, pixels: int, device: str, seed: int) -> Memory:
-    from .benchmark_affinity import affinity_inputs, affinity_work
+    from .affinity import affinity_inputs, affinity_work
 
     _load_libraries(device)
     small = affinity_work(form, *affinity_inputs(1, 64, device, seed))

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from .common import _plain_errors
+
 TRAINING_OPTIONS = "training_options"
 DEFAULT_SEEDS = 3
 
@@ -88,8 +90,6 @@ def ablate(
 
         rrsis ablate lavt danet fianet --report-only
     """
-    from .cli_common import _plain_errors
-
     options: list[str] = context.meta[TRAINING_OPTIONS]
     with _plain_errors():
         if report_only:
@@ -107,8 +107,8 @@ def _report(presets: list[str], output_dir: Path, seeds: int | None) -> int:
     """Print and write the report of a folder; the exit code."""
     from rich.console import Console
 
-    from ..training.ablation_report import write_report
-    from ..training.ablation_scores import expand_presets, read_runs
+    from ..ablation.report import write_report
+    from ..ablation.scores import expand_presets, read_runs
 
     if not output_dir.is_dir():
         raise ValueError(f"--output-dir: expected the folder of the runs, there is none at {output_dir}")
@@ -123,9 +123,9 @@ def _train(presets: list[str], plan: dict[str, Any], *, launch: str) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from ..training.ablation_plan import budget_warning, plan_runs
-    from ..training.ablation_runs import RunQueue, launch_words
-    from ..training.ablation_scores import expand_presets
+    from ..ablation.plan import budget_warning, plan_runs
+    from ..ablation.runs import RunQueue, launch_words
+    from ..ablation.scores import expand_presets
 
     console = Console(highlight=False)
     names = expand_presets(presets)

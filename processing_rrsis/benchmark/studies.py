@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .benchmark_affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
-from .benchmark_cases import build_model, make_inputs, model_work, prepare_model
-from .benchmark_memory import measure_affinity_memory
-from .benchmark_results import Memory
-from .benchmark_spec import AFFINITY_CHANNELS, FORWARD, BenchmarkSpec, Case
-from .benchmark_study_results import AffinityResult, ExpressionsResult, ScalingResult
-from .benchmark_timing import Timing, Work, free_memory, is_out_of_memory, time_interleaved
+from .affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
+from .cases import build_model, make_inputs, model_work, prepare_model
+from .memory import measure_affinity_memory
+from .results import Memory
+from .spec import AFFINITY_CHANNELS, FORWARD, BenchmarkSpec, Case
+from .study_results import AffinityResult, ExpressionsResult, ScalingResult
+from .timing import Timing, Work, free_memory, is_out_of_memory, time_interleaved
 
 OnRun = Callable[[str], None]
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .common import _plain_errors
+
 
 class Layout(StrEnum):
     """Published layouts."""
@@ -137,8 +139,6 @@ def prepare(
 
         rrsis prepare --demo demo --style refsegrs --damage leak
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         if (data_dir is None) == (demo is None):
             raise ValueError(

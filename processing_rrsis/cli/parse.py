@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_common import _plain_errors
-from .cli_segment import check_expression
+from .common import _plain_errors
+from .segment import check_expression
 
 if TYPE_CHECKING:
     from rich.text import Text

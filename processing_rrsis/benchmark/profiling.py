@@ -12,10 +12,10 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from .benchmark_cases import build_model, model_work, prepare_model
-from .benchmark_spec import FORWARD, BenchmarkSpec
-from .benchmark_study_results import ProfileResult
-from .benchmark_timing import synchronize
+from .cases import build_model, model_work, prepare_model
+from .spec import FORWARD, BenchmarkSpec
+from .study_results import ProfileResult
+from .timing import synchronize
 
 RUNS = 3
 TOP_OPERATORS = 15

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .benchmark_results import CaseResult
-from .benchmark_spec import FORWARD, TRAIN, TRAIN_CHECKPOINTED
-from .benchmark_study_results import BenchmarkReport, ScalingResult
+from .results import CaseResult
+from .spec import FORWARD, TRAIN, TRAIN_CHECKPOINTED
+from .study_results import BenchmarkReport, ScalingResult
 
 COLOURS = {"lavt": "tab:blue", "danet": "tab:orange", "fianet": "tab:green"}
 OTHER_COLOUR, REFERENCE_COLOUR = "tab:red", "tab:gray"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import check_result_files
+from .common import _plain_errors, check_result_files
 
 
 def parse_report(
@@ -32,8 +32,6 @@ def parse_report(
     Example:
         rrsis parse-report my_expressions.csv --categories "pier, silo"
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         from rich.console import Console
 

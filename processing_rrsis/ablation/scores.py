@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..reports.published import published_tables
-from .recipes.presets import ABLATIONS
-from .recipes.recipe import MODEL_NAMES
-from .seed_spread import PairedDifference, Spread
+from ..training.recipes.presets import ABLATIONS
+from ..training.recipes.recipe import MODEL_NAMES
+from .spread import PairedDifference, Spread
 
 METRICS_FILE = "metrics.json"
 BENCHMARKS = {"synthetic": "SyntheticRS", "refsegrs": "RefSegRS", "rrsisd": "RRSIS-D"}

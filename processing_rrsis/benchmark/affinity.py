@@ -12,8 +12,8 @@ from torch import Tensor
 from modeling_rrsis.affinity_rrsis import TILED, TRITON, compiled_kernels
 from modeling_rrsis.loss_rrsis import affinity_loss
 
-from .benchmark_spec import AFFINITY_CHANNELS
-from .benchmark_timing import Work
+from .spec import AFFINITY_CHANNELS
+from .timing import Work
 
 DENSE = "dense"
 TARGET_SHARE = 0.1

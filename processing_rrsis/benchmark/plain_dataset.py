@@ -1,4 +1,4 @@
-"""A plain PyTorch data set of a downloaded benchmark, as research code writes it: the yardstick of `data_throughput`.
+"""A plain PyTorch data set of a downloaded benchmark, as research code writes it: the yardstick of `throughput`.
 
 Nothing is checked, repaired or cached: a sample opens its JPEG, decodes its run lengths and is tokenised on its own.
 """

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
+from .common import _plain_errors
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -99,13 +100,11 @@ def evaluate(
         rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D -o results.json
 
     Several processes share the work, one per GPU or, on CPUs, started by torchrun:
-        accelerate launch -m processing_rrsis.tools.cli evaluate -m MODEL ...
+        accelerate launch -m processing_rrsis.cli.app evaluate -m MODEL ...
 
         ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m
-            processing_rrsis.tools.cli evaluate -m MODEL ...
+            processing_rrsis.cli.app evaluate -m MODEL ...
     """
-    from .cli_common import _plain_errors
-
     task = EvaluationTask(
         model=model,
         dataset=dataset,

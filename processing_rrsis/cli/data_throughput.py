@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import check_result_files
-from .throughput_report import (
+from ..benchmark.throughput_report import (
     DATASETS,
     ThroughputReport,
     ThroughputSpec,
@@ -17,6 +16,7 @@ from .throughput_report import (
     throughput_table,
     training_table,
 )
+from .common import _plain_errors, check_result_files
 
 
 def data_throughput(
@@ -66,8 +66,6 @@ def data_throughput(
         rrsis data-throughput -d refsegrs --data-dir RefSegRS --workers 0,1,4
             --training-steps 20 --json throughput.json
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]
         spec = ThroughputSpec(
@@ -83,7 +81,7 @@ def data_throughput(
             image_size_px=image_size,
             seed=seed,
         )
-        from .data_throughput import measure_throughput
+        from ..benchmark.throughput import measure_throughput
 
         report = measure_throughput(spec)
         try:  # one is there if the other fails

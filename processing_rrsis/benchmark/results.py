@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .benchmark_spec import Case
+from .spec import Case
 
 OK, OUT_OF_MEMORY = "ok", "out of memory"
 

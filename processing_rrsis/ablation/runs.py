@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from .ablation_plan import PlannedRun
-from .ablation_scores import METRICS_FILE, read_metrics
-from .stopping import StopNow, StopRequest
-from .watching import METRICS
+from ..training.stopping import StopNow, StopRequest
+from ..training.watching import METRICS
+from .plan import PlannedRun
+from .scores import METRICS_FILE, read_metrics
 
 MODULE = "processing_rrsis.training"
 POLL_SECONDS = 1.0

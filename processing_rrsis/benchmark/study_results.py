@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .benchmark_results import CaseResult, Ceiling, Memory, Ratio
-from .benchmark_spec import BenchmarkSpec, Case
+from .results import CaseResult, Ceiling, Memory, Ratio
+from .spec import BenchmarkSpec, Case
 
 
 @dataclass(frozen=True)

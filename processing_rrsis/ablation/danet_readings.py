@@ -1,4 +1,6 @@
-"""What DANet's two alignments do at a real training point: `python -m processing_rrsis.tools.danet_readings MODEL…`.
+"""What DANet's two alignments do at a real training point.
+
+`python -m processing_rrsis.ablation.danet_readings MODEL…`
 
 The paper leaves the scale of the affinity loss and of the agents' reliability open; this measures both on any trained
 DANet, so that `affinity_temperature`, `affinity_threshold` and `num_agents` can be chosen by figures:

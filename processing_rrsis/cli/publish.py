@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import _plain_errors
+
 if TYPE_CHECKING:
     from ..hub.push import Publication
 
@@ -84,8 +86,6 @@ def model(
 
         rrsis publish model runs/fianet/best you/rrsis-fianet --private
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         from ..hub.publish_model import publish_model
 
@@ -141,8 +141,6 @@ def dataset(
 
         rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         from ..hub.publish_dataset import publish_dataset
 
@@ -182,8 +180,6 @@ def metric(
     Example:
         rrsis publish metric you/rrsis_iou
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         from ..hub.publish_space import publish_metric
 
@@ -208,8 +204,6 @@ def space(
     Example:
         rrsis publish space you/rrsis-fianet you/rrsis-fianet-demo
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         from ..hub.publish_space import publish_space
 

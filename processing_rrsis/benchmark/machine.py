@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from .benchmark_results import Ceiling
-from .benchmark_timing import synchronize
+from .results import Ceiling
+from .timing import synchronize
 
 RUNS = 5
 LONGEST_RUN_S = 1.0

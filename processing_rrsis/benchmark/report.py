@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .benchmark_results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
-from .benchmark_spec import TRAIN_CHECKPOINTED, Case
-from .benchmark_study_results import (
+from .results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
+from .spec import TRAIN_CHECKPOINTED, Case
+from .study_results import (
     AffinityResult,
     BenchmarkReport,
     ExpressionsResult,

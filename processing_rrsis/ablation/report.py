@@ -15,8 +15,8 @@ from rich.markup import escape
 from ..metrics import CONTROLS
 from ..reports.published import published_tables
 from ..reports.tables import NOT_MEASURED, TEXT_NAMES, ResultTable, score_text
-from .ablation_scores import BENCHMARKS, BUDGET, PaperRow, PresetRuns, paper_rows
-from .seed_spread import PairedDifference, Spread
+from .scores import BENCHMARKS, BUDGET, PaperRow, PresetRuns, paper_rows
+from .spread import PairedDifference, Spread
 
 JSON_FILE, MARKDOWN_FILE = "ablate.json", "ablate.md"
 SELECTION = (

@@ -11,11 +11,11 @@ from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser
 
-from .ablation_scores import METRICS_FILE, read_metrics
-from .arguments import TrainingArguments, resolve_recipe
-from .recipes.recipe import MODEL_NAMES
-from .recipes.shipped import Recipe
-from .run_folder import SAME_OPTIONS
+from ..training.arguments import TrainingArguments, resolve_recipe
+from ..training.recipes.recipe import MODEL_NAMES
+from ..training.recipes.shipped import Recipe
+from ..training.run_folder import SAME_OPTIONS
+from .scores import METRICS_FILE, read_metrics
 
 OWN_OPTIONS = {
     "model": "a PRESET",

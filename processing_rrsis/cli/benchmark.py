@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .benchmark_spec import (
+from ..benchmark.spec import (
     DTYPES,
     FORWARD,
     GPU_BAR_BATCH,
@@ -22,7 +22,7 @@ from .benchmark_spec import (
     BenchmarkSpec,
     one_of,
 )
-from .cli_common import check_result_files
+from .common import _plain_errors, check_result_files
 
 QUICK: dict[str, Any] = {
     "model_size": "tiny",
@@ -142,8 +142,6 @@ def benchmark(
 
         rrsis benchmark --gpu-bar --json gpu.json
     """
-    from .cli_common import _plain_errors
-
     with _plain_errors():
         given = _given(context)
         json_file, plot, trace = check_result_files({"--json": json_file, "--plot": plot, "--trace": trace}).values()
@@ -200,8 +198,8 @@ def benchmark(
 
 def _run(spec: BenchmarkSpec, *, json_file: Path | None, plot: Path | None) -> None:
     """Measure, write the numbers, and show them."""
-    from .benchmark import run_benchmark
-    from .benchmark_report import print_report
+    from ..benchmark.report import print_report
+    from ..benchmark.run import run_benchmark
 
     report = run_benchmark(spec)
     try:  # one is there if the other fails
@@ -210,7 +208,7 @@ def _run(spec: BenchmarkSpec, *, json_file: Path | None, plot: Path | None) -> N
     finally:
         print_report(report)
     if plot is not None:
-        from .benchmark_plot import plot_benchmark
+        from ..benchmark.plot import plot_benchmark
 
         plot_benchmark(report, plot)
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .benchmark_results import OK, OUT_OF_MEMORY, CaseResult, Memory, Ratio
-from .benchmark_spec import BenchmarkSpec, Case
-from .benchmark_study_results import BenchmarkReport
+from .results import OK, OUT_OF_MEMORY, CaseResult, Memory, Ratio
+from .spec import BenchmarkSpec, Case
+from .study_results import BenchmarkReport
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from .benchmark_timing import Timing
+    from .timing import Timing
 
 Made = TypeVar("Made")
 REFERENCE = "timm"
@@ -30,8 +30,8 @@ def run_benchmark(spec: BenchmarkSpec) -> BenchmarkReport:
     """
     import torch
 
-    from .benchmark_cases import REFERENCES
-    from .benchmark_ceilings import describe_machine, measure_ceilings
+    from .cases import REFERENCES
+    from .machine import describe_machine, measure_ceilings
 
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -88,7 +88,7 @@ def _measure_grid(spec: BenchmarkSpec, bars: Progress) -> list[CaseResult]:
             results += measure_group(group, rounds=spec.rounds, warmup=spec.warmup, on_run=step)
     if not spec.has_memory:
         return results
-    from .benchmark_memory import measure_memory
+    from .memory import measure_memory
 
     with _bar(bars, "peak memory, a process each", len(results)) as step:
         for number, result in enumerate(results):
@@ -106,8 +106,8 @@ def measure_group(
     """Time cases of one work, image size and batch in turns with timm's Swin, and count their operations."""
     import torch
 
-    from .benchmark_cases import build_model, build_reference, count_flops, model_work, prepare_model, reference_work
-    from .benchmark_timing import free_memory, time_interleaved
+    from .cases import build_model, build_reference, count_flops, model_work, prepare_model, reference_work
+    from .timing import free_memory, time_interleaved
 
     device = cases[0].device
     swin = _if_it_fits(lambda: reference_work(cases[0], build_reference(cases[0])), device)
@@ -143,7 +143,7 @@ def _name(case: Case) -> str:
 
 def _if_it_fits(make: Callable[[], Made], device: str) -> Made | None:
     """What `make` returns, or `None` where memory is not enough for it."""
-    from .benchmark_timing import free_memory, is_out_of_memory
+    from .timing import free_memory, is_out_of_memory
 
     try:
         return make()
@@ -171,9 +171,9 @@ def _result(case: Case, timings: dict[str, Timing], flops: int | None) -> CaseRe
 
 def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
     """The parts of the report beside the cases."""
-    from .benchmark_affinity import forms_on
-    from .benchmark_profile import RUNS, profile_model
-    from .benchmark_studies import compare_expressions, measure_affinity, measure_scaling
+    from .affinity import forms_on
+    from .profiling import RUNS, profile_model
+    from .studies import compare_expressions, measure_affinity, measure_scaling
 
     runs, models = spec.rounds + spec.warmup, spec.models
     found: dict[str, Any] = {"expressions": [], "scaling": [], "profiles": [], "affinity": None}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from torch.utils.module_tracker import ModuleTracker
 
-from .benchmark_spec import FORWARD, NUM_TOKENS, TRAIN_CHECKPOINTED, Case
-from .benchmark_timing import Work
+from .spec import FORWARD, NUM_TOKENS, TRAIN_CHECKPOINTED, Case
+from .timing import Work
 
 TINY_SWIN: dict[str, Any] = {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
 TINY_CONFIG: dict[str, Any] = {

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import _plain_errors
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -53,7 +55,6 @@ def segment(
         rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
     """
     from ..hub.loading import load_pipeline
-    from .cli_common import _plain_errors
 
     with _plain_errors():
         for expression in expressions:
