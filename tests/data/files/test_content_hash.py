@@ -5,7 +5,7 @@ import pytest
 
 from processing_rrsis.data.files.content_hash import content_hash
 
-from ..metrics.evaluation_fakes import make_dataset
+from ...metrics.evaluation_fakes import make_dataset
 
 
 def test_content_alone_decides(tmp_path):

@@ -91,7 +91,7 @@ def evaluate_on_two_processes(split, folder, output):
     """By torchrun: a fork of this process would inherit locks of threads that it does not have."""
     split.save_to_disk(output / "split")
     (output / "every.py").write_text(EVERY_PROCESS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29527"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(output / "every.py"), str(output / "split"), str(folder), str(output)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
@@ -234,7 +234,7 @@ def test_processes_started_the_documented_way(model_folder, tmp_path):
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     launchers = {
         "one": [sys.executable],
-        "two": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29523"],
+        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
     }
     documents = {}
     for name, launcher in launchers.items():
