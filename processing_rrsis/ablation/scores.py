@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.facts import FACTS
 from ..reports.published import published_tables
 from ..training.recipes.presets import ABLATIONS
 from ..training.recipes.recipe import MODEL_NAMES
 from .spread import PairedDifference, Spread
 
 METRICS_FILE = "metrics.json"
-BENCHMARKS = {"synthetic": "SyntheticRS", "refsegrs": "RefSegRS", "rrsisd": "RRSIS-D"}
+BENCHMARKS = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
+"""Names of those that ablations run on."""
 PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet"}
 BUDGET = ("num_updates", "batch_size", "train_samples", "image_size_px", "dataset", "data_seed", "max_samples")
 """Settings of a run that must be equal for a fair comparison."""

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ..benchmark.throughput_report import (
-    DATASETS,
     ThroughputReport,
     ThroughputSpec,
     agreement_line,
@@ -21,7 +20,7 @@ from .common import _plain_errors, check_result_files
 
 def data_throughput(
     data_dir: Annotated[Path, typer.Option(help="Folder of the download, or of `rrsis prepare --demo`; no zip.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help=f"{', '.join(DATASETS)}.")] = "rrsisd",
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="rrsisd, refsegrs, risbench.")] = "rrsisd",
     split: Annotated[str, typer.Option("--split", "-s", help="Split to read.")] = "train",
     workers: Annotated[str, typer.Option(help="Numbers of worker processes, separated by commas.")] = "0,1,2",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 8,

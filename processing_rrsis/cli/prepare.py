@@ -198,7 +198,7 @@ def _check_paths(data_dir: Path | None, report: Path | None) -> None:
 
 
 def _published_counts(style: Layout) -> dict[str, int]:
-    from ..data.checks.download import PUBLISHED_COUNTS
+    from ..data.facts import PUBLISHED_COUNTS
 
     if style.value not in PUBLISHED_COUNTS:
         raise ValueError(

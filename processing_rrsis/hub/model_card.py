@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..data.facts import FACTS
 from ..reports.tables import NOT_MEASURED, SCORES, Results, group_table, overall_table, result_dict, score_text
 
 TASK, TASK_NAME = "image-segmentation", "Referring image segmentation"
@@ -33,33 +34,6 @@ class ArchitectureFacts:
     limits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class BenchmarkFacts:
-    """What a card says about a benchmark.
-
-    Args:
-        name: Its name.
-        dataset_type: Identifier in the card's metadata; a Hub name where there is one.
-        description: Source and content, one sentence.
-        licence: Licence of the data and what follows from it.
-        model_licence: `license` of the metadata for weights trained on it.
-        splits: Splits whose results a card shows, or says to be not measured.
-        example: An expression of its kind.
-        on_hub: Whether `dataset_type` is a dataset on the Hub.
-        limits: What follows for models trained on it.
-    """
-
-    name: str
-    dataset_type: str
-    description: str
-    licence: str
-    model_licence: str
-    splits: tuple[str, ...]
-    example: str
-    on_hub: bool = False
-    limits: tuple[str, ...] = ()
-
-
 ARCHITECTURES: dict[str, ArchitectureFacts] = {
     "lavt": ArchitectureFacts("LAVT", "LAVT (CVPR 2022), the base of DANet and FIANet"),
     "danet": ArchitectureFacts(
@@ -75,66 +49,6 @@ ARCHITECTURES: dict[str, ArchitectureFacts] = {
     "fianet": ArchitectureFacts("FIANet", "FIANet (IEEE TGRS 2025)"),
 }
 
-BENCHMARKS: dict[str, BenchmarkFacts] = {
-    "synthetic": BenchmarkFacts(
-        name="SyntheticRS",
-        dataset_type="synthetic-rs",
-        description="SyntheticRS, scenes rendered from a seed, in which every expression has exactly one answer",
-        licence="Apache-2.0; the scenes are made by this project's code.",
-        model_licence="apache-2.0",
-        splits=("test", "test_compositional", "test_absent"),
-        example="the red ship on the upper left",
-        limits=(
-            "Trained on rendered scenes with eight categories. It shows whether a network reads an expression; on "
-            "real photographs its masks are not to be relied on.",
-        ),
-    ),
-    "refsegrs": BenchmarkFacts(
-        name="RefSegRS",
-        dataset_type="JessicaYuan/RefSegRS",
-        description="RefSegRS, aerial images of 512×512 px at 0.13 m with 14 categories",
-        licence="CC-BY-4.0; name the authors of RefSegRS.",
-        model_licence="apache-2.0",
-        splits=("test",),
-        example="light-duty vehicle driving on the road",
-        on_hub=True,
-        limits=(
-            "Trained on images of 0.13 m per pixel and 14 categories; other resolutions and objects are untried.",
-        ),
-    ),
-    "rrsisd": BenchmarkFacts(
-        name="RRSIS-D",
-        dataset_type="rrsisd",
-        description="RRSIS-D, images of 800×800 px with 20 categories, derived from DIOR",
-        licence="none is stated for RRSIS-D; it derives from DIOR, which is for non-commercial use. Weights trained "
-        "on it should be treated alike.",
-        model_licence="other",
-        splits=("validation", "test"),
-        example="The gray bridge on the left",
-        limits=("The masks of RRSIS-D are noisy at their edges; high IoUs say little about exact outlines.",),
-    ),
-    "risbench": BenchmarkFacts(
-        name="RISBench",
-        dataset_type="risbench",
-        description="RISBench, images and long expressions in RefSegRS's layout",
-        licence="not recorded; ask its authors before weights trained on it are used commercially.",
-        model_licence="other",
-        splits=("validation", "test"),
-        example="the gray bridge on the left of the image",
-        limits=("The recipe's numbers are those for RRSIS-D and were not tuned on RISBench.",),
-    ),
-    "own": BenchmarkFacts(
-        name="own data",
-        dataset_type="own",
-        description="the trainer's own images, masks and expressions",
-        licence="not recorded; whoever trained this model knows it.",
-        model_licence="other",
-        splits=("validation", "test"),
-        example="the building on the left",
-        limits=("What the training data does not show is untried: other sensors, resolutions, objects and words.",),
-    ),
-}
-
 
 @dataclass(frozen=True)
 class ModelCardFacts:
@@ -142,7 +56,7 @@ class ModelCardFacts:
 
     Args:
         architecture: `"lavt"`, `"danet"` or `"fianet"`.
-        dataset: A name of `BENCHMARKS`.
+        dataset: A name of `FACTS`.
         repo_id: Name or folder that the example loads.
         parameters: Number of parameters.
         image_size_px: Side that images are resized to.
@@ -181,7 +95,7 @@ class ModelCardFacts:
     limits: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name, known in (("architecture", ARCHITECTURES), ("dataset", BENCHMARKS)):
+        for name, known in (("architecture", ARCHITECTURES), ("dataset", FACTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"Expected `{name}` to be one of {', '.join(known)}, got {getattr(self, name)!r}.")
 
@@ -195,7 +109,7 @@ def render_model_card(facts: ModelCardFacts) -> str:
     Returns:
         Text of the model's `README.md`.
     """
-    architecture, benchmark = ARCHITECTURES[facts.architecture], BENCHMARKS[facts.dataset]
+    architecture, benchmark = ARCHITECTURES[facts.architecture], FACTS[facts.dataset]
     template = Template(importlib.resources.files("hub_cards").joinpath("model_card.md").read_text(encoding="utf-8"))
     name = f"{architecture.name} on {benchmark.name}"
     minutes = None if facts.training_seconds is None else f"{facts.training_seconds / 60:.1f} min"
@@ -209,9 +123,9 @@ def render_model_card(facts: ModelCardFacts) -> str:
         image_size=size or "the size in `processor_config.json`",
         max_length=_known(facts.max_length, "the processor's limit of"),
         repo_id=facts.repo_id,
-        example=benchmark.example,
-        training_data=benchmark.description,
-        data_licence=benchmark.licence,
+        example=benchmark.model_card.example,
+        training_data=benchmark.model_card.description,
+        data_licence=benchmark.model_card.licence,
         train_samples=_known(facts.train_samples, "not recorded"),
         starting_weights=_known(facts.starting_weights, "not recorded"),
         parameters=_known(facts.parameters, "not recorded"),
@@ -228,13 +142,13 @@ def render_model_card(facts: ModelCardFacts) -> str:
 
 def _metadata(facts: ModelCardFacts, name: str) -> ModelCardData:
     """The card's YAML; its model-index holds what was measured with the expressions themselves."""
-    benchmark = BENCHMARKS[facts.dataset]
+    benchmark, data = FACTS[facts.dataset].name, FACTS[facts.dataset].model_card
     eval_results = [
         EvalResult(
             task_type=TASK,
             task_name=TASK_NAME,
-            dataset_type=benchmark.dataset_type,
-            dataset_name=benchmark.name,
+            dataset_type=data.dataset_type,
+            dataset_name=benchmark,
             dataset_split=split,
             metric_type=METRIC_TYPES.get(score, score.lower().replace("pr@", "precision_at_")),
             metric_name=score,
@@ -247,21 +161,21 @@ def _metadata(facts: ModelCardFacts, name: str) -> ModelCardData:
     ]
     return ModelCardData(
         language="en",
-        license=benchmark.model_licence,
+        license=data.model_licence,
         library_name="transformers",
         pipeline_tag=TASK,
         tags=["referring-image-segmentation", "remote-sensing", "rrsis", facts.architecture],
-        datasets=[benchmark.dataset_type] if benchmark.on_hub else None,
+        datasets=[data.dataset_type] if data.on_hub else None,
         base_model=list(facts.base_models) or None,
         model_name=name if eval_results else None,
         eval_results=eval_results or None,
-        license_name="non-commercial-training-data" if benchmark.model_licence == "other" else None,
+        license_name="non-commercial-training-data" if data.model_licence == "other" else None,
     )
 
 
 def _results_section(facts: ModelCardFacts) -> str:
     """One part per split: the table of the texts, the table of the kinds, native size and absent objects."""
-    expected = BENCHMARKS[facts.dataset].splits
+    expected = FACTS[facts.dataset].model_card.splits
     splits = (*expected, *(split for split in facts.results if split not in expected))
     return "\n\n".join(_split_section(facts, split) for split in splits)
 
@@ -305,7 +219,7 @@ def _absent_sentence(absent: Mapping[str, float]) -> str:
 
 
 def _limits_section(facts: ModelCardFacts) -> str:
-    specific = (*BENCHMARKS[facts.dataset].limits, *ARCHITECTURES[facts.architecture].limits)
+    specific = (*FACTS[facts.dataset].model_card.limits, *ARCHITECTURES[facts.architecture].limits)
     general = (
         "An expression is read in the frame of the image: “upper left” means the upper left of what is handed over.",
         "A mask is no proof that the named object is there: training is on expressions that have an answer.",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.facts import FACTS
 from .checks import CARD, check_card, find_leaks
 from .dataset_card import DATASETS, render_dataset_card
 from .push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
@@ -75,7 +76,7 @@ def publish_dataset(
         files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
         if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token or stored_token())]:
             raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
-        message = f"Publish {DATASETS[dataset].pretty_name} with rrsis"
+        message = f"Publish {FACTS[dataset].title} with rrsis"
         return push(
             files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
         )
@@ -144,7 +145,7 @@ def _check_right(dataset: str, i_have_the_right_to: bool, license_id: str | None
             "else publish a link to https://github.com/Lsan2401/RMSIN"
         )
     if license_id is not None and dataset != "own":
-        raise ValueError(f"--license: {DATASETS[dataset].pretty_name} brings its own licence; only own data has none")
+        raise ValueError(f"--license: {FACTS[dataset].title} brings its own licence; only own data has none")
 
 
 def _make_builder(dataset: str, data_dir: str | os.PathLike[str] | None, **options: Any) -> Any:

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
+from ..data.facts import FACTS
 
 FIRST_NAMES = 3
 """Names of a finding that the table shows; the JSON report has all."""
 LEFT_OUT_NAMES = 10
 """References that the verdict names; the JSON report has all."""
-TITLES: dict[str, str] = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _COUNTS_FROM = {"published": "as published", "demo": "as demo.json says", "none": "not known"}
 
@@ -38,7 +38,7 @@ def print_report(report: CheckReport, console: Console, report_file: Path | None
 
 def counts_table(report: CheckReport) -> Table:
     """References per split: listed, expected, left out."""
-    title = f"{TITLES[report.dataset]} in {printable(report.source)}: {counted(report.images, 'image')}"
+    title = f"{FACTS[report.dataset].name} in {printable(report.source)}: {counted(report.images, 'image')}"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("split")
     for heading in ("references", f"expected ({_COUNTS_FROM[report.expected_from]})", "files missing"):

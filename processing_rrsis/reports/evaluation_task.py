@@ -80,7 +80,7 @@ class Comparability:
 
 def find_comparability(task: EvaluationTask) -> Comparability:
     """Compare what is scored with what the papers scored; looks at names alone, on every run, cached or not."""
-    from ..data.checks.download import PUBLISHED_COUNTS
+    from ..data.facts import PUBLISHED_COUNTS
     from ..data.file_benchmark import FileBenchmark
     from ..data.files.marker import MARKER_FILE
     from ..data.load import BENCHMARKS

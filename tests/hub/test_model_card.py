@@ -5,7 +5,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from processing_rrsis.hub.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
+from processing_rrsis.data.facts import FACTS
+from processing_rrsis.hub.model_card import ARCHITECTURES, ModelCardFacts, render_model_card
 
 SCORES = {"mIoU": 61.256, "oIoU": 63.5, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
 
@@ -26,7 +27,7 @@ def make_result(absent=None, native=None, **scores):
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-@pytest.mark.parametrize("dataset", sorted(BENCHMARKS))
+@pytest.mark.parametrize("dataset", sorted(FACTS))
 def test_every_card_renders_before_anything_is_measured(architecture, dataset):
     text = render_model_card(ModelCardFacts(architecture=architecture, dataset=dataset, repo_id="someone/model"))
     card = ModelCard(text)
@@ -34,7 +35,7 @@ def test_every_card_renders_before_anything_is_measured(architecture, dataset):
     assert card.data.pipeline_tag == "image-segmentation"
     assert architecture in card.data.tags
     assert card.data.eval_results is None
-    for split in BENCHMARKS[dataset].splits:
+    for split in FACTS[dataset].model_card.splits:
         assert f"### Split `{split}`\nNot measured." in text
     assert "| training time | not measured |" in text
     assert not re.search(r"\$\w+|\bNone\b|\bnan\b", text)

@@ -16,7 +16,7 @@ from rich import get_console
 from rich.progress import track
 
 from ...expression_rrsis import CATEGORY_SETS
-from .. import refsegrs_files, rrsisd_files
+from ..facts import DOWNLOADS, FACTS, PUBLISHED_COUNTS
 from ..files.archives import Archive, open_archive
 from ..files.marker import Marker, read_marker
 from ..files.rows import SPLITS
@@ -28,13 +28,6 @@ from .findings import CHECKS, CheckReport, Finding, FindingItem
 from .lists import ListedSample, Listing, list_samples
 from .pictures import ImageFacts, ImageTask, MaskTask, examine
 
-DATASETS: tuple[str, ...] = ("rrsisd", "refsegrs", "risbench")
-PUBLISHED_COUNTS: dict[str, dict[str, int]] = {
-    "rrsisd": rrsisd_files.PUBLISHED_COUNTS,
-    "refsegrs": refsegrs_files.PUBLISHED_COUNTS,
-}
-"""References per split; our sources do not state RISBench's."""
-NOMINAL_SIZES_PX: dict[str, int] = {"rrsisd": 800, "refsegrs": 512}
 EXPECTATIONS: tuple[str, ...] = ("published", "demo", "none")
 CHUNK_SIZE = 8
 MAX_EMPTY_SHARE = 0.05
@@ -73,14 +66,14 @@ def check_download(
     """
     archive = open_archive(_written_whole(path))
     name = detect_dataset(archive) if dataset is None else dataset
-    if name not in DATASETS:
-        raise ValueError(f"dataset: expected one of {list(DATASETS)}, got {name!r}")
+    if name not in DOWNLOADS:
+        raise ValueError(f"dataset: expected one of {list(DOWNLOADS)}, got {name!r}")
     if num_proc < 1:
         raise ValueError(f"num_proc: expected at least 1, got {num_proc}")
     marker = read_marker(archive)
     expected_from, counts = expected_counts(name, expected, marker=marker)
     categories = set(CATEGORY_SETS["rrsisd"])
-    nominal = NOMINAL_SIZES_PX.get(name)
+    nominal = FACTS[name].side_px
     if expected_from == "demo" and marker is not None:
         categories |= set(map(spaced_category, marker.categories))
         nominal = marker.image_size_px

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...expression_rrsis import CATEGORY_SETS
+from ..facts import DOWNLOADS, FACTS
 from ..files.rows import SPLITS, encode_png
 from ..synthetic.builder import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX
 from ..synthetic.render import render_image, render_mask
@@ -24,7 +25,7 @@ from .folder import WrittenBenchmark, encode_image, fresh_directory, write_marke
 from .phrases import IMAGE_FORMATS
 from .writers import LAYOUTS, write_files
 
-NOMINAL_SIZES_PX: dict[str, int] = {"rrsisd": 800, "refsegrs": 512, "risbench": 512}
+NOMINAL_SIZES_PX: dict[str, int] = {name: FACTS[name].side_px or 512 for name in DOWNLOADS}
 """Side of the images: as published for the first two, our choice for RISBench."""
 NOMINAL_EXPRESSIONS: dict[str, int] = {"rrsisd": 1, "refsegrs": 4, "risbench": 1}
 """Expressions about each image: RRSIS-D has one, RefSegRS fifteen on average, SyntheticRS at most six."""

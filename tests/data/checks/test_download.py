@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from processing_rrsis.data.checks import pictures
-from processing_rrsis.data.checks.download import PUBLISHED_COUNTS, check_download, find_many_empty_masks
+from processing_rrsis.data.checks.download import check_download, find_many_empty_masks
 from processing_rrsis.data.checks.findings import CHECKS, ERROR, NOTE, SEVERITIES
 from processing_rrsis.data.checks.lists import ListedSample
 from processing_rrsis.data.checks.pictures import MaskTask, box_iou
+from processing_rrsis.data.facts import PUBLISHED_COUNTS
 from processing_rrsis.data.refsegrs import RefSegRS
 from processing_rrsis.data.rrsisd import RRSISD
 from processing_rrsis.data.writing.damage import DAMAGE_KINDS, check_damage_kinds
