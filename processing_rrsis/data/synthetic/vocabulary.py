@@ -1,8 +1,4 @@
-"""Words of SyntheticRS: categories, colours, sizes, positions, relations and their wordings.
-
-The wording follows RRSIS-D ("A large tennis court on the upper right", "The vehicle is on the left of the red
-building"); unlike there, "a" and "an" are always right.
-"""
+"""Words of SyntheticRS: categories, colours, sizes, positions, relations and their wordings."""
 
 from __future__ import annotations
 

@@ -1,13 +1,18 @@
-"""The sentences of SyntheticRS: a structured query in words, and every word that one can hold."""
+"""The sentences of SyntheticRS: a structured query in words, and every word that one can hold.
+
+The wording follows RRSIS-D ("A large tennis court on the upper right", "The vehicle is on the left of the red
+building"); unlike there, "a" and "an" are always right.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .vocabulary import CATEGORIES, COLOURS, POSITION_PHRASES, RELATION_PHRASES, SIZES
+
 if TYPE_CHECKING:
     from .draws import Draws
     from .queries import Query
-from .vocabulary import CATEGORIES, COLOURS, POSITION_PHRASES, RELATION_PHRASES, SIZES
 
 DEFINITE_SHARE = 0.6
 """Share of expressions that start with "The" and not with "A" or "An"."""

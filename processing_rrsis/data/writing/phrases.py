@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files.rows import SPLITS
-from ..refsegrs_files import (
-    PHRASE_LAYOUTS,
-    SPLIT_FILES,
-    PhraseLayout,
-    image_name,
-    mask_name,
-)
+from ..refsegrs_files import PHRASE_LAYOUTS, SPLIT_FILES, PhraseLayout, image_name, mask_name
 from .folder import Row, WrittenBenchmark, encode_image, encode_mask, expression_of_row, read_mask, write_text
 
 IMAGE_FORMATS: dict[str, tuple[str, str]] = {"refsegrs": ("TIFF", ".tif"), "risbench": ("PNG", ".png")}

@@ -6,9 +6,7 @@ import difflib
 import inspect
 from typing import Any
 
-from transformers import (
-    BertConfig,
-)
+from transformers import BertConfig
 
 from modeling_rrsis import MODELS
 from modeling_rrsis.configuration_rrsis import LAVTConfig
