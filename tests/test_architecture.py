@@ -2,6 +2,8 @@
 
 import ast
 import re
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,20 +30,48 @@ MODELING_ARROWS: dict[str, set[str]] = {
     "modeling_danet": {*LAYERS, "modeling_lavt"},
     "modeling_fianet": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
 }
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("",),
+    ("data/files",),
+    ("data/inputs",),
+    ("data/synthetic",),
+    ("data",),
+    ("data/writing",),
+    ("data/checks",),
+    ("metrics", "metrics/rrsis_iou"),
+    ("scenes",),
+    ("reports",),
+    ("hub",),
+    ("training/recipes",),
+    ("training", "benchmark"),
+    ("ablation", "runtimes"),
+    ("cli",),
+)
+"""Folders of `processing_rrsis` from the bottom up: a file imports its own folder and floors below, nothing else."""
+LODGERS = {"cli_export": "cli", "runtime_": "runtimes"}
+"""Beginnings of the files in `tools` → the folder that they count as."""
+FILES = sorted((ROOT / "processing_rrsis").rglob("*.py"))
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+}
 
 
 def relative_id(path):
     return str(path.relative_to(ROOT))
 
 
+@cache
 def imports(path):
     """(level, module, names) of every import statement, wherever it stands in the file."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield 0, alias.name, ()
+            found += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
+            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+    return found
 
 
 def absolute_modules(path):
@@ -52,6 +82,31 @@ def absolute_modules(path):
         prefix = ".".join([*base, *([module] if module else [])])
         yield prefix
         yield from (f"{prefix}.{name}" for name in names)
+
+
+def imported_files(path):
+    """Files of the two packages that a file imports; a package stands for its `__init__`."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    for level, module, names in imports(path):
+        base = package[: len(package) - level + 1] if level else []
+        prefix = ".".join([*base, *([module] if module else [])])
+        for name in names or ("",):
+            found = MODULES.get(f"{prefix}.{name}", MODULES.get(prefix))
+            if found is not None:
+                yield found
+
+
+def folder_of(path):
+    """The folder of a file below `processing_rrsis`, `""` for its root files."""
+    folder = path.relative_to(ROOT / "processing_rrsis").parent.as_posix().removeprefix(".")
+    if folder != "tools":
+        return folder
+    return next((home for start, home in LODGERS.items() if path.stem.startswith(start)), folder)
+
+
+def floor_of(path):
+    folder = folder_of(path)
+    return next(number for number, folders in enumerate(FLOORS) if folder in folders)
 
 
 def packages_of(path):
@@ -103,10 +158,45 @@ def test_no_text_looks_like_a_relative_import(path):
 @pytest.mark.parametrize("folder", ["data", "metrics", "scenes"])
 def test_data_metrics_and_scenes_know_no_networks(folder):
     for path in (ROOT / "processing_rrsis" / folder).rglob("*.py"):
-        modules = set(absolute_modules(path))
         assert "modeling_rrsis" not in packages_of(path), path
-        above = ("processing_rrsis.tools", "processing_rrsis.training")
-        assert not any(module.startswith(above) for module in modules), path
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "__init__"], ids=relative_id)
+def test_arrows_point_down(path):
+    """`__init__` is left out: it hands on names from the folders in its own."""
+    for target in imported_files(path):
+        if target in FILES and folder_of(target) != folder_of(path):
+            assert floor_of(target) < floor_of(path), f"{relative_id(path)} imports {relative_id(target)}"
+
+
+def test_no_file_imports_itself_over_others():
+    graph = {path: set(imported_files(path)) - {path} for path in MODULES.values()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(map(relative_id, reversed(error.args[1]))))
+
+
+def test_commands_are_imported_by_commands_alone():
+    for path in MODULES.values():
+        for target in imported_files(path):
+            if target in FILES and folder_of(target) == "cli":
+                assert path in FILES, path
+                assert folder_of(path) == "cli", path
+
+
+def test_of_training_only_ablation_takes_more_than_recipes():
+    for path in FILES:
+        if folder_of(path).split("/")[0] not in ("training", "ablation"):
+            taken = {folder_of(target) for target in imported_files(path) if target in FILES}
+            assert "training" not in taken, path
+
+
+def test_every_folder_says_in_a_line_what_lives_there():
+    for folder in {path.parent for path in FILES} - {ROOT / "processing_rrsis" / "metrics" / "rrsis_iou"}:
+        text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+        assert text, folder
+        assert "\n" not in text, folder
 
 
 def test_the_metric_module_for_evaluate_stands_alone():

@@ -140,7 +140,7 @@ def test_unknown_augmentations_list_what_exists(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_and_report_once(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(ROOT / "train_accelerate.py"), "--model", "lavt", "--output_dir", str(tmp_path / "out")]
     command += ["--max_steps", "2", "--eval_every", "2", "--max_samples", "12", "--batch_size", "8"]
     command += ["--num_workers", "0", "--cpu_threads", "1", "--augmentation", "flip+boxes"]

@@ -157,7 +157,7 @@ def write_model(
         return f"wrote {folder} without a processor (add one with --tokenizer bert-base-uncased)"
     # The one place where this package reaches for the other: a processor belongs into a complete folder.
     from processing_rrsis import RRSISImageProcessor, RRSISProcessor
-    from processing_rrsis.tools.export import save_hub_folder
+    from processing_rrsis.hub.model_folder import save_hub_folder
 
     vocab_size = conversion.sizes["text_config"]["vocab_size"]
     if len(tokenizer) > vocab_size:

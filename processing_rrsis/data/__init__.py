@@ -1,16 +1,16 @@
 """Benchmarks as `datasets` builders, the check of a download, and writers of the published layouts."""
 
-from .benchmarks import BENCHMARKS, load_benchmark
-from .check_findings import CheckReport
-from .checks import check_download
-from .demo import DemoSpec, write_demo
+from .checks.download import check_download
+from .checks.findings import CheckReport
+from .load import BENCHMARKS, load_benchmark
 from .own_data import OwnData, load_own_data
 from .refsegrs import RefSegRS
 from .risbench import RISBench
 from .rrsisd import RRSISD
 from .synthetic import SyntheticRS, SyntheticRSConfig
-from .synthetic_tokenizer import build_synthetic_tokenizer
-from .writers import write_refsegrs, write_rrsisd
+from .synthetic.tokenizer import build_synthetic_tokenizer
+from .writing.demo import DemoSpec, write_demo
+from .writing.writers import write_refsegrs, write_rrsisd
 
 __all__ = [
     "BENCHMARKS",

@@ -18,29 +18,29 @@ import PIL
 from datasets.exceptions import DatasetGenerationError
 from numpy.typing import NDArray
 
-from .archives import Archive, open_archive
-from .picture_files import Picture, fit_mask, read_picture
-from .synthetic import encode_png, row_features, shard_ranges
+from .files.archives import Archive, open_archive
+from .files.pictures import Picture, fit_mask, read_picture
+from .files.rows import encode_png, row_features, shard_ranges
 
 logger = logging.getLogger(__name__)
 
 READER_VERSION = "1.0.0"
 ROW_MODULES: tuple[str, ...] = (
-    "archives",
     "file_benchmark",
-    "mask_forms",
+    "files/archives",
+    "files/masks",
+    "files/pictures",
+    "files/rows",
+    "files/safe_pickle",
     "own_data",
     "own_table",
-    "picture_files",
     "refsegrs",
     "refsegrs_files",
     "risbench",
     "rrsisd",
     "rrsisd_files",
-    "safe_pickle",
-    "synthetic",
 )
-"""Modules of this folder that decide what a row holds."""
+"""Modules below this folder that decide what a row holds."""
 MAX_NAMES = 10
 """Most names in a message."""
 

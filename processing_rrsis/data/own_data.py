@@ -14,11 +14,11 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from .archives import Archive
 from .file_benchmark import FileBenchmark, Oddities, Sample
-from .mask_forms import decode_segmentation
+from .files.archives import Archive
+from .files.masks import decode_segmentation
+from .files.pictures import Picture, read_mask
 from .own_table import SPLIT_ALIASES, TableRow, read_table
-from .picture_files import Picture, read_mask
 
 
 class TableFiles(Archive):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..expression_rrsis import CATEGORY_SETS, ExpressionParser
 from .file_benchmark import FileBenchmark, Oddities, Sample
-from .picture_files import Picture, read_gray
+from .files.pictures import Picture, read_gray
 from .refsegrs_files import (
     REFSEGRS_LAYOUT,
     SPLIT_FILES,

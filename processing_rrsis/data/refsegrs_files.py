@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from .archives import Archive, checked_name
+from .files.archives import Archive, checked_name
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class PhraseLayout:
 
 REFSEGRS_LAYOUT = PhraseLayout(image_folder="images", mask_folder="masks", extension=".tif")
 RISBENCH_LAYOUT = PhraseLayout(image_folder="img_rgb", mask_folder="mask", extension="")
+PHRASE_LAYOUTS: dict[str, PhraseLayout] = {"refsegrs": REFSEGRS_LAYOUT, "risbench": RISBENCH_LAYOUT}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..expression_rrsis import CATEGORY_SETS
 from .file_benchmark import FileBenchmark, Oddities, Sample
-from .mask_forms import decode_segmentation
-from .picture_files import Picture
+from .files.masks import decode_segmentation
+from .files.pictures import Picture
 from .rrsisd_files import (
     IMAGE_FOLDER,
     INSTANCES_FILE,

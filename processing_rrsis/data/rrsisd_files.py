@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .archives import Archive, ArchiveError, checked_name
-from .mask_forms import decode_segmentation, resize_mask
-from .safe_pickle import load_plain_pickle
+from .files.archives import Archive, ArchiveError, checked_name
+from .files.masks import decode_segmentation, resize_mask
+from .files.safe_pickle import load_plain_pickle
 
 REFERENCES_FILE = "rrsisd/refs(unc).p"
 INSTANCES_FILE = "rrsisd/instances.json"

@@ -7,7 +7,7 @@ scores the same with all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,3 +141,46 @@ def _column(dataset: Any, name: str) -> list[str]:
     if name not in dataset.column_names:
         raise ValueError(f"Expected the dataset to have the column {name!r}, got {sorted(dataset.column_names)}.")
     return list(dataset[name])
+
+
+def possible_controls(split: Any) -> tuple[str, ...]:
+    """The controls that a split has the columns and the variety for."""
+    possible = []
+    for control in CONTROLS:
+        if control == "category" and not ("category" in split.column_names and all(split["category"])):
+            continue
+        try:
+            control_expressions(split, control)
+        except ValueError:  # one text on more than half of the samples: nothing to shuffle
+            continue
+        possible.append(control)
+    return tuple(possible)
+
+
+def evaluate_splits(
+    model: Callable[..., Any], data: Mapping[str, Any], collator: Any, *, batch_size: int, accelerator: Any, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Evaluate every test split of a benchmark, `test` with the three controls.
+
+    Args:
+        model: The selected weights, prepared by the accelerator.
+        data: Splits by name; those whose name starts with `test` are evaluated.
+        collator: Rows to model inputs.
+        batch_size: Samples per process and step.
+        accelerator: Accelerator whose processes share the work.
+        seed: Seed of the shuffled control.
+
+    Returns:
+        Split → control → `EvaluationResult`.
+    """
+    options = {"accelerator": accelerator, "batch_size": batch_size}
+    results: dict[str, dict[str, Any]] = {}
+    for split in (name for name in data if name.startswith("test")):
+        if split == "test":
+            controls = possible_controls(data[split])
+            results[split] = evaluate_with_controls(
+                model, data[split], collator, controls=controls, seed=seed, **options
+            )
+        else:
+            results[split] = {"expression": evaluate_model(model, data[split], collator, **options)}
+    return results

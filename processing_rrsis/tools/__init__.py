@@ -1,1 +1,1 @@
-"""tools."""
+"""`rrsis export`: models as files for other runtimes."""

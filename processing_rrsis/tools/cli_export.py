@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .result_files import check_result_files
+from ..cli.common import check_result_files
 from .runtime_spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, RuntimeFormat, RuntimeSpec, ScoredData, choose_format
 
 _FILE, _CHECK = "File", "Check"
@@ -89,7 +89,7 @@ def export(
 
         rrsis export runs/fianet/best fianet-int8.onnx --int8 --data synthetic
     """
-    from .cli import _plain_errors
+    from ..cli.common import _plain_errors
 
     output = output.expanduser()
     with _plain_errors():

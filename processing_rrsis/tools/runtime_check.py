@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.collate import ReferringCollator
+from ..benchmark.timing import Work, time_interleaved
+from ..data.inputs.collate import ReferringCollator
+from ..data.load import load_split
 from ..metrics import evaluate_model
-from .benchmark_cases import Work
-from .benchmark_timing import time_interleaved
-from .evaluation_task import EvaluationTask, Resolution, load_split
 from .runtime_result import SCORES, Agreement
 from .runtime_spec import ScoredData
 from .runtime_trace import OUTPUT
@@ -99,33 +98,20 @@ def load_rows(data: ScoredData, model: str, input_size_px: int) -> Any:
         FileNotFoundError: If a file is missing.
     """
     from ..data import BENCHMARKS
-    from ..data.archives import open_archive
-    from ..data.checks import detect_dataset
+    from ..data.files.archives import open_archive
+    from ..data.load import detect_dataset
 
     name, folder = data.name, Path(data.name).expanduser()
     is_download = name not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")
-    task = EvaluationTask(
-        model=model,
-        dataset=detect_dataset(open_archive(folder)) if is_download else name,
-        split=data.split,
-        data_dir=folder if is_download else None,
-        num_samples=data.num_samples,
-        image_size=None,
-        data_seed=0,
-        num_proc=1,
-        allow_missing=False,
-        resolution=Resolution.PUBLISHED,
-        threshold=0.5,
-        controls=False,
-        seed=0,
-        confidence=0.95,
-        resamples=100,
-        exact=False,
-        batch_size=1,
-        num_workers=0,
-    )
+    dataset = detect_dataset(open_archive(folder)) if is_download else name
     try:
-        return load_split(task, input_size_px=input_size_px)
+        return load_split(
+            dataset,
+            data.split,
+            input_size_px=input_size_px,
+            data_dir=folder if is_download else None,
+            num_samples=data.num_samples,
+        )
     except ValueError as error:
         text = str(error).removeprefix("--dataset: ").replace("data_dir", "its folder or zip as --data")
         raise ValueError(f"--data: {text}") from error

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from modeling_rrsis import LAVTForReferringSegmentation
 
-from ..data.collate import ReferringCollator
-from .benchmark_ceilings import describe_machine
+from ..benchmark.machine import describe_machine
+from ..data.inputs.collate import ReferringCollator
 from .runtime_check import (
     ProgramNetwork,
     check_agreement,
@@ -115,7 +115,7 @@ def load_subject(spec: RuntimeSpec) -> Subject:
     Raises:
         ValueError: If it is no model of this project.
     """
-    from .cli import load_pipeline
+    from ..hub.loading import load_pipeline
 
     try:
         pipe = load_pipeline(spec.model, trust_remote_code=spec.trust_remote_code)

@@ -12,10 +12,10 @@ from transformers import HfArgumentParser
 
 from modeling_rrsis import MODELS
 
-from ..data.augmentation import Augmentation
+from ..data.inputs.augmentation import Augmentation
 from ..data.own_table import TABLE_ENDINGS
-from ..tools.ablations import Ablation, get_ablation
-from .recipe import Recipe, default_recipe, get_recipe
+from .recipes.presets import Ablation, get_ablation
+from .recipes.shipped import Recipe, default_recipe, get_recipe
 from .watching import check_trackers
 
 RECIPE_OVERRIDES = (
@@ -182,7 +182,7 @@ def check_push(repo_id: str | None) -> None:
     """
     if repo_id is None:
         return
-    from ..tools.publish_push import check_repo_id, check_token, stored_token
+    from ..hub.push import check_repo_id, check_token, stored_token
 
     check_repo_id(repo_id)
     token = stored_token()

@@ -22,12 +22,12 @@ from accelerate.utils import send_to_device
 from modeling_rrsis.loss_rrsis import BatchPart
 
 from ..metrics import evaluate_with_controls
+from ..metrics.controls import possible_controls
 from .batch_norm import freeze_batch_norm
 from .checkpoints import save_checkpoint
 from .divergence import DivergenceError, DivergenceMonitor, write_divergence
 from .outputs import draw_panel, save_weights
 from .run import Run, checkpoint_state
-from .run_report import possible_controls
 from .sampling import update_seed
 from .stopping import StopRequest
 from .watching import peak_memory_gib

@@ -8,7 +8,7 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 
-from ..tools.publish_push import PublishError
+from ..hub.push import PublishError
 from .arguments import parse_arguments
 from .checkpoints import CheckpointError
 from .divergence import DivergenceError
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None, *, description: str = "") -> None:
 def push(run: Run) -> None:
     """Publish the selected weights where `--push_to_hub` says so."""
     if run.args.push_to_hub is not None and run.accelerator.is_main_process:
-        from ..tools.publish import publish_model
+        from ..hub.publish_model import publish_model
 
         published = publish_model(run.output_dir / "best", run.args.push_to_hub, private=run.args.hub_private)
         run.watch.say(f"{'Unchanged' if published.is_unchanged else 'Published'}: {published.url}")

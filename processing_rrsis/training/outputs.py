@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
+import platform
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
+from rich.console import Console
 
-from ..data.synthetic_ceilings import reader_ceilings
+from ..data.synthetic.ceilings import reader_ceilings
+from ..hub.model_card import ModelCardFacts, render_model_card
+from ..hub.model_folder import save_hub_folder
 from ..metrics import EvaluationResult
-from ..tools.export import save_hub_folder
-from ..tools.sheet import contact_sheet, predict_samples
+from ..metrics.controls import evaluate_splits
+from ..reports.curves import training_curves
+from ..reports.sheet import contact_sheet, predict_samples, select_for_sheet
+from ..reports.tables import group_table, overall_table, print_tables, result_dict
+from .recipes.shipped import Recipe
 from .run import Run
-from .run_report import (
-    RunSummary,
-    card_text,
-    draw_sheet,
-    evaluate_splits,
-    plain_results,
-    print_summary,
-    write_metrics,
-)
+
+SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
+TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
+
+
+@dataclass
+class RunSummary:
+    """The final evaluation of a run and what produced it.
+
+    Args:
+        recipe: The run's recipe, overrides applied.
+        settings: What else decides the outcome: seeds, updates, the training data's size and digest.
+        seed: Seed of the run.
+        best_step: Update whose weights were selected.
+        best_miou: Their mIoU on the validation split, in percent.
+        seconds: Wall-clock seconds by phase.
+        results: Split → control → result (`EvaluationResult.to_dict()`).
+        ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
+    """
+
+    recipe: Recipe
+    settings: dict[str, Any]
+    seed: int
+    best_step: int
+    best_miou: float
+    seconds: dict[str, float]
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ceilings: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for metrics.json: nothing that depends on the machine's speed."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "settings": self.settings,
+            "seed": self.seed,
+            "selection": f"best mIoU on validation, {self.best_miou:.2f} at step {self.best_step}",
+            "results": self.results,
+            "ceilings": self.ceilings,
+        }
+
 
 REPORT_BATCHES = 4
 
@@ -129,3 +172,77 @@ def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str
     (run.output_dir / "timing.json").write_text(json.dumps({"seconds": timing}, indent=2) + "\n", encoding="utf-8")
     write_metrics(summary, run.output_dir)
     print_summary(summary, results, run.watch.console)
+
+
+def draw_sheet(
+    model: Callable[..., Any], split: Any, collator: Any, results: Mapping[str, Any], *, device: Any, path: Path
+) -> Path:
+    """Contact sheet of a split from its evaluation: the best, the typical and the worst."""
+    result = results["expression"]
+    chosen = select_for_sheet(result.ious.tolist(), result.kinds, SHEET_SAMPLES, image_ids=list(split["image_id"]))
+    samples = predict_samples(model, split, chosen, collator, device=device)
+    title = f"test mIoU {result.overall['mIoU']:.1f} with the expression"
+    if "shuffled" in results:
+        title += f", {results['shuffled'].overall['mIoU']:.1f} with another sample's expression"
+    return contact_sheet(samples, path, title=title)
+
+
+def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Console) -> None:
+    """Tables of the test splits and of the time that the run took."""
+    tables = []
+    if "test" in results:
+        tables.append(overall_table(results["test"], title="test", ceilings=summary.ceilings or None))
+    if "test" in results and results["test"]["expression"].by_kind:
+        tables.append(group_table(results["test"], "by_kind", title="test, mIoU by kind of expression"))
+    others = {name: parts["expression"] for name, parts in results.items() if name != "test"}
+    if others:
+        tables.append(overall_table(others, title="other test splits"))
+    print_tables(tables, console)
+    absent = others["test_absent"].absent if "test_absent" in others else None
+    if absent:
+        console.print(
+            f"Objects that are not there (test_absent): nothing predicted for {absent['empty_prediction']:.1f} % of "
+            f"{absent['n']} expressions; mIoU is 0 by convention on empty masks."
+        )
+    total = sum(summary.seconds.values())
+    parts = ", ".join(f"{name} {value:.0f} s" for name, value in summary.seconds.items())
+    console.print(f"Selected on validation alone: step {summary.best_step}. Time: {total:.0f} s ({parts}).")
+
+
+def card_text(
+    summary: RunSummary, model: torch.nn.Module, *, repo_id: str, selection: str, starting_weights: str, device: str
+) -> str:
+    """The model card of weights of a run; what its end has not measured yet reads "not measured"."""
+    facts = ModelCardFacts(
+        architecture=summary.recipe.model,
+        dataset=summary.recipe.dataset,
+        repo_id=repo_id,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        image_size_px=summary.recipe.image_size_px,
+        max_length=summary.recipe.max_length,
+        train_samples=summary.settings["train_samples"],
+        starting_weights=starting_weights,
+        selection=selection,
+        seed=summary.seed,
+        training_seconds=summary.seconds.get("training"),
+        hardware=f"{platform.machine()}, {device}",
+        software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
+        recipe=summary.recipe.to_dict(),
+        results=summary.results,
+        ceilings=summary.ceilings,
+    )
+    return render_model_card(facts)
+
+
+def write_metrics(summary: RunSummary, output_dir: Path) -> None:
+    """metrics.json and curves.png."""
+    text = json.dumps(summary.to_dict(), indent=2)
+    training_curves(output_dir / "metrics.jsonl", output_dir / "curves.png")
+    aside = output_dir / "metrics.json.new"
+    aside.write_text(text + "\n", encoding="utf-8")
+    os.replace(aside, output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
+
+
+def plain_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Split → control → plain values."""
+    return {split: {name: dict(result_dict(one)) for name, one in parts.items()} for split, parts in results.items()}

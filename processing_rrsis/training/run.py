@@ -18,13 +18,13 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from ..data.augmentation import Augmentation
-from ..data.collate import ReferringCollator
+from ..data.inputs.augmentation import Augmentation
+from ..data.inputs.collate import ReferringCollator
+from ..hub.model_folder import recover_folder
 from ..processor_rrsis import RRSISProcessor
-from ..tools.export import recover_folder
 from .arguments import TrainingArguments, resolve_recipe
 from .checkpoints import Checkpoint, checkpoint_folders, remove_partial
-from .recipe import Recipe, write_recipe
+from .recipes.shipped import Recipe, write_recipe
 from .run_folder import (
     END_FILES,
     RECIPE_FILE,

@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 
-from ..data.content_hash import content_hash
+from ..data.files.content_hash import content_hash
 from .arguments import TrainingArguments
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
-from .recipe import Recipe
+from .recipes.shipped import Recipe
 from .watching import LOGS, METRICS, TIMING
 
 RECIPE_FILE = "recipe.yaml"

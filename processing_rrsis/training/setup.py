@@ -16,13 +16,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from ..data import load_benchmark
-from ..data.synthetic import SPLITS
+from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments
 from .batch_norm import synchronise_batch_norm
 from .optimization import parameter_groups, poly_schedule
-from .recipe import Recipe
+from .recipes.shipped import Recipe
 from .starting_weights import build_model, build_processor, data_categories, load_finetuned
 from .watching import LOGS, check_trackers
 

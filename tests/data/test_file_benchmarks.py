@@ -16,7 +16,7 @@ from PIL import Image
 from processing_rrsis import RRSISD, RefSegRS, RISBench, load_benchmark
 from processing_rrsis.data import file_benchmark
 from processing_rrsis.data.file_benchmark import MissingFilesError
-from processing_rrsis.data.safe_pickle import UnsafePickleError
+from processing_rrsis.data.files.safe_pickle import UnsafePickleError
 from tests.data.fake_downloads import (
     encode,
     phrase_files,
@@ -299,12 +299,16 @@ def test_masks_match_images_that_exif_turns(orientation, tmp_path, cache_dir):
 
 
 def test_every_module_that_decides_rows_is_in_the_cache_key():
-    """Whatever the builders' modules import from their folder, and what these import in turn."""
+    """Whatever the builders' modules import from their folder and below, and what these import in turn."""
     folder = Path(file_benchmark.__file__).parent
     pending, seen = ["refsegrs", "rrsisd", "risbench", "own_data"], set()
     while pending:
         module = pending.pop()
-        if module not in seen and not module.startswith("synthetic"):
+        if module not in seen:
             seen.add(module)
-            pending += re.findall(r"^from \.(\w+) import", (folder / f"{module}.py").read_text(), flags=re.MULTILINE)
-    assert seen | {"synthetic"} == set(file_benchmark.ROW_MODULES)
+            text = (folder / f"{module}.py").read_text()
+            for dots, name in re.findall(r"^from (\.+)([\w.]+) import", text, flags=re.MULTILINE):
+                target = (folder / module).parents[len(dots) - 1] / name.replace(".", "/")
+                if target.is_relative_to(folder):
+                    pending.append(target.relative_to(folder).as_posix())
+    assert seen == set(file_benchmark.ROW_MODULES)

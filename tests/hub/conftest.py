@@ -17,8 +17,8 @@ import torch
 import transformers
 from PIL import Image
 
-from processing_rrsis.tools.export import save_hub_folder
-from processing_rrsis.tools.model_card import ModelCardFacts, render_model_card
+from processing_rrsis.hub.model_card import ModelCardFacts, render_model_card
+from processing_rrsis.hub.model_folder import save_hub_folder
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 from .loopback import WRITE_TOKEN, LoopbackHub
@@ -94,7 +94,7 @@ def best(lavt_run, tmp_path):
 def run_publish(hub, home, *arguments, token=WRITE_TOKEN, **environment):
     """`rrsis publish ...` in its own process, talking to the Hub."""
     return subprocess.run(
-        [sys.executable, "-m", "processing_rrsis.tools.cli", "publish", *map(str, arguments)],
+        [sys.executable, "-m", "processing_rrsis.cli.app", "publish", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=home,

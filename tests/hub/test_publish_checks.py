@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from processing_rrsis.tools.publish import publish_model
-from processing_rrsis.tools.publish_checks import find_leaks
-from processing_rrsis.tools.publish_push import RepoFile
+from processing_rrsis.hub.checks import find_leaks
+from processing_rrsis.hub.publish_model import publish_model
+from processing_rrsis.hub.push import RepoFile
 
 from .loopback import USER
 

@@ -14,9 +14,10 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from processing_rrsis.data import DemoSpec, load_benchmark, write_demo
-from processing_rrsis.tools.publish_dataset import _notes, publish_dataset
-from processing_rrsis.tools.publish_dataset_card import DATASETS, render_dataset_card
-from processing_rrsis.tools.publish_space import publish_metric
+from processing_rrsis.data.facts import FACTS
+from processing_rrsis.hub.dataset_card import DATASETS, render_dataset_card
+from processing_rrsis.hub.publish_dataset import _notes, publish_dataset
+from processing_rrsis.hub.publish_space import publish_metric
 
 from .conftest import refusals, run_publish, run_stranger
 from .loopback import USER
@@ -177,7 +178,7 @@ def test_every_card_is_what_the_hub_reads(hub, name):
     text = render_dataset_card(name, f"{USER}/x", {"train": 12_181, "test": 7}, ("image", "mask", "expression"))
     card = DatasetCard(text)
     assert refusals(hub, text, "dataset") == []
-    assert card.data.license == DATASETS[name].license
+    assert card.data.license == FACTS[name].dataset_card.license
     assert card.data.size_categories == ["10K<n<100K"]
     assert card.data.configs == [
         {

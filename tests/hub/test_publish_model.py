@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModel
 
-from processing_rrsis.tools.publish import complete_card, publish_model
-from processing_rrsis.tools.publish_push import PublishError, size_in_bytes
+from processing_rrsis.hub.publish_model import complete_card, publish_model
+from processing_rrsis.hub.push import PublishError, size_in_bytes
 from processing_rrsis.training.arguments import check_push
 from processing_rrsis.training.main import push
 

@@ -10,10 +10,11 @@ import pytest
 from huggingface_hub import ModelCard, SpaceCard
 from PIL import Image
 
-from processing_rrsis.tools.model_card import ARCHITECTURES, BENCHMARKS, ModelCardFacts, render_model_card
-from processing_rrsis.tools.publish_checks import check_card
-from processing_rrsis.tools.publish_push import PublishError
-from processing_rrsis.tools.publish_space import metric_files, publish_metric, publish_space, space_files
+from processing_rrsis.data.facts import FACTS
+from processing_rrsis.hub.checks import check_card
+from processing_rrsis.hub.model_card import ARCHITECTURES, ModelCardFacts, render_model_card
+from processing_rrsis.hub.publish_space import metric_files, publish_metric, publish_space, space_files
+from processing_rrsis.hub.push import PublishError
 
 from .conftest import make_results, refusals, run_publish
 from .loopback import USER
@@ -126,7 +127,7 @@ def test_the_command(hub, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-@pytest.mark.parametrize("dataset", sorted(BENCHMARKS))
+@pytest.mark.parametrize("dataset", sorted(FACTS))
 def test_cards_of_models_are_what_the_hub_reads(hub, architecture, dataset):
     results = {"test": {"expression": make_results()}}
     for measured in ({}, results):
@@ -139,4 +140,4 @@ def test_cards_of_models_are_what_the_hub_reads(hub, architecture, dataset):
         found = {result.metric_name: result.metric_value for result in card.data.eval_results or ()}
         assert found == ({name: make_results()["overall"][name] for name in found} if measured else {})
         assert bool(found) == bool(measured)
-        assert ("Not measured." in text) == (not measured or len(BENCHMARKS[dataset].splits) > 1)
+        assert ("Not measured." in text) == (not measured or len(FACTS[dataset].model_card.splits) > 1)

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-from processing_rrsis.tools.export import save_hub_folder
-from processing_rrsis.tools.publish import publish_model
+from processing_rrsis.hub.model_folder import save_hub_folder
+from processing_rrsis.hub.publish_model import publish_model
 
 from .conftest import run_publish, run_stranger, write_run
 from .loopback import USER, WRITE_TOKEN

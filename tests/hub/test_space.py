@@ -15,10 +15,10 @@ import transformers
 from PIL import Image
 from typer.testing import CliRunner
 
+from processing_rrsis.cli.app import app as command_line
+from processing_rrsis.hub.model_folder import save_hub_folder
+from processing_rrsis.hub.space_examples import write_examples
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-from processing_rrsis.tools.cli import app as command_line
-from processing_rrsis.tools.export import save_hub_folder
-from processing_rrsis.tools.space_examples import write_examples
 
 from ..processing.conftest import build_tiny_model, build_tiny_processor
 

@@ -5,7 +5,7 @@ from collections import Counter
 import datasets
 import pytest
 
-from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.data.inputs.collate import ReferringCollator
 from processing_rrsis.metrics.controls import CONTROLS, control_expressions, evaluate_with_controls
 
 from .evaluation_fakes import FakeModel, FakeProcessor, make_dataset

@@ -10,7 +10,7 @@ from accelerate import Accelerator, debug_launcher
 from rich.progress import Progress
 from torch.nn import functional as F
 
-from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.data.inputs.collate import ReferringCollator
 from processing_rrsis.metrics.confidence import bootstrap_intervals
 from processing_rrsis.metrics.evaluation import TIE_MARGIN, evaluate_model
 from processing_rrsis.metrics.referring_iou import compute_referring_iou

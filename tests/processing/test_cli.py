@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from processing_rrsis.tools.cli import HUGE_PAGES, app
-from processing_rrsis.tools.export import save_hub_folder
-from processing_rrsis.tools.overlay import paint_overlay
+from processing_rrsis.cli.app import HUGE_PAGES, app
+from processing_rrsis.hub.model_folder import save_hub_folder
+from processing_rrsis.reports.overlay import paint_overlay
 
 from .conftest import build_tiny_model, build_tiny_processor
 
@@ -167,7 +167,7 @@ def test_help_teaches(command):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from typer.testing import CliRunner; from processing_rrsis.tools.cli import app\n"
+        "import sys; from typer.testing import CliRunner; from processing_rrsis.cli.app import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'datasets', 'nltk'} & set(sys.modules)\n"
         "raise SystemExit(f'imported {heavy}' if heavy else 0)"

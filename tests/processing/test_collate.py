@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from processing_rrsis.data.collate import ReferringCollator
+from processing_rrsis.data.inputs.collate import ReferringCollator
 
 from .conftest import TINY_SIZE
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from processing_rrsis.tools import export
-from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.hub import model_folder
+from processing_rrsis.hub.model_folder import save_hub_folder
 
 from .conftest import build_tiny_model, build_tiny_processor
 
@@ -45,7 +45,7 @@ def test_a_crash_leaves_the_older_folder(parts, tmp_path, monkeypatch, moment):
     def crash(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "copy_remote_code" if moment == "writing" else "_swap", crash)
+    monkeypatch.setattr(model_folder, "copy_remote_code" if moment == "writing" else "_swap", crash)
     with pytest.raises(OSError, match="No space left"):
         save_hub_folder(*parts, target, metrics={"step": 2})
     assert json.loads((target / "metrics.json").read_text()) == {"step": 1}

@@ -13,7 +13,7 @@ import transformers
 from PIL import Image
 from transformers import AutoModel
 
-from processing_rrsis.tools.export import save_hub_folder
+from processing_rrsis.hub.model_folder import save_hub_folder
 
 from .conftest import build_tiny_model, build_tiny_processor
 

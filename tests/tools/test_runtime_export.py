@@ -21,18 +21,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
+from processing_rrsis.cli.app import app
 from processing_rrsis.data import DemoSpec, write_demo
+from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.tools import runtime_export, runtime_onnx
-from processing_rrsis.tools.cli import app
-from processing_rrsis.tools.export import save_hub_folder
 from processing_rrsis.tools.runtime_check import load_rows
 from processing_rrsis.tools.runtime_result import Agreement
 from processing_rrsis.tools.runtime_spec import RuntimeFormat, RuntimeSpec, ScoredData, choose_format
 from processing_rrsis.tools.runtime_trace import InputShape, input_names, sample_inputs
-
-from ..metrics.evaluation_fakes import make_dataset
-from ..modeling.tiny import TINY, tiny_model
-from ..processing.conftest import build_tiny_processor
+from tests.metrics.evaluation_fakes import make_dataset
+from tests.modeling.tiny import TINY, tiny_model
+from tests.processing.conftest import build_tiny_processor
 
 SIZE_PX = 72  # maps of 18, 9, 5 and 3: padded to windows of 4
 PAIR_INPUTS = ["pixel_values", "input_ids", "attention_mask"]
@@ -191,7 +190,7 @@ def test_pt2_agrees_with_the_network(pt2_file):
 
 def test_eight_bits_change_little_and_their_cost_is_a_number(danet, onnx_file, tmp_path, monkeypatch):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda name, **options: {"test": rows})
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **options: {"test": rows})
     output, document = export(danet, tmp_path / "danet.onnx", "--int8", "--data", "rrsisd", "--samples", 3)
     assert (tmp_path / "danet.onnx").stat().st_size < onnx_file[0].stat().st_size
     assert document["eight_bit_products"] > 40
@@ -332,7 +331,7 @@ def test_the_ending_says_the_format():
 def test_a_stopped_export_leaves_what_was_there(danet, tmp_path, number):
     target = tmp_path / "a.pt2"
     target.write_text("old")
-    command = [sys.executable, "-m", "processing_rrsis.tools.cli", "export", str(danet), str(target)]
+    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(target)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     end = time.monotonic() + 200
     while len(list(tmp_path.iterdir())) < 2:

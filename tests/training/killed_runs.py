@@ -14,7 +14,6 @@ import hashlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -49,10 +48,7 @@ def command(folder: Path, processes: int, *options: str) -> list[str]:
         recipe.write_text(RECIPE, encoding="utf-8")
     start = [sys.executable]
     if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     arguments = ["--recipe", str(recipe), "--output_dir", str(folder), "--max_samples", "24", "--num_workers", "2"]
     arguments += ["--checkpoint_every", "3", "--log_every", "5", "--ema_decay", "0.9", "--cpu_threads", "1"]
     arguments += ["--mixed_precision", "no", "--panel_samples", "2"]

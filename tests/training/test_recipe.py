@@ -8,8 +8,11 @@ import pytest
 from rich.console import Console
 
 from modeling_rrsis import MODELS, DANetConfig, FIANetConfig
-from processing_rrsis.tools.ablations import ABLATIONS
-from processing_rrsis.training.recipe import (
+from processing_rrsis.training.recipes.config import model_config
+from processing_rrsis.training.recipes.files import read_recipe_file, recipe_yaml
+from processing_rrsis.training.recipes.presets import ABLATIONS
+from processing_rrsis.training.recipes.recipe import SOURCED
+from processing_rrsis.training.recipes.shipped import (
     Recipe,
     check_recipe,
     default_recipe,
@@ -18,9 +21,6 @@ from processing_rrsis.training.recipe import (
     recipe_text,
     write_recipe,
 )
-from processing_rrsis.training.recipe_fields import SOURCED
-from processing_rrsis.training.recipe_files import read_recipe_file, recipe_yaml
-from processing_rrsis.training.starting_weights import model_config
 
 NAMES = recipe_names()
 TRAIN_SAMPLES = {"refsegrs": 2_172, "rrsisd": 12_181}  # published
@@ -66,7 +66,7 @@ def test_the_model_takes_every_field_and_the_data_the_augmentation(name):
 
 
 def test_shipped_files_hold_nothing_that_their_base_has_already():
-    folder = importlib.resources.files("processing_rrsis.training") / "recipes"
+    folder = importlib.resources.files("processing_rrsis.training.recipes")
     for name in NAMES:
         file = read_recipe_file((folder / f"{name}.yaml").read_text(encoding="utf-8"), origin=name)
         if file.based_on is not None:

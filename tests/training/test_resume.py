@@ -11,7 +11,7 @@ import time
 import pytest
 
 from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
-from processing_rrsis.training.recipe import get_recipe
+from processing_rrsis.training.recipes.shipped import get_recipe
 from processing_rrsis.training.run_folder import lock_folder
 
 from . import killed_runs

@@ -10,16 +10,11 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from modeling_rrsis import MODELS
 from processing_rrsis.data import build_synthetic_tokenizer
-from processing_rrsis.data.expression_tokenizer import learn_expression_tokenizer
+from processing_rrsis.data.inputs.word_tokenizer import learn_expression_tokenizer
 from processing_rrsis.training import weight_files
-from processing_rrsis.training.recipe import get_recipe
-from processing_rrsis.training.starting_weights import (
-    build_model,
-    build_processor,
-    data_categories,
-    load_finetuned,
-    model_config,
-)
+from processing_rrsis.training.recipes.config import model_config
+from processing_rrsis.training.recipes.shipped import get_recipe
+from processing_rrsis.training.starting_weights import build_model, build_processor, data_categories, load_finetuned
 from processing_rrsis.training.weight_files import MissingWeightsError
 from tests.modeling.tiny import TINY
 

@@ -1,0 +1,1 @@
+"""Runs and reports of the papers' ablations."""

@@ -1,0 +1,150 @@
+"""The studies of `rrsis benchmark`: expressions that share an image, cost against pixels, the affinity loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
+from .cases import build_model, make_inputs, model_work, prepare_model
+from .memory import measure_affinity_memory
+from .results import Memory
+from .spec import AFFINITY_CHANNELS, FORWARD, BenchmarkSpec, Case
+from .study_results import AffinityResult, ExpressionsResult, ScalingResult
+from .timing import Timing, Work, free_memory, is_out_of_memory, time_interleaved
+
+OnRun = Callable[[str], None]
+
+
+def compare_expressions(spec: BenchmarkSpec, model_name: str, on_run: OnRun) -> ExpressionsResult:
+    """Time one call with several expressions on one image against as many single calls, and compare the masks.
+
+    A model that takes no more expressions than images is given the image repeated; the result says so.
+    """
+    case = spec.case(model_name, work=FORWARD, batch_size=1, mode="eager")
+    model = build_model(case)
+    prepare_model(model, FORWARD)
+    inputs = make_inputs(case, model, expressions=spec.expressions)
+    images = inputs["pixel_values"]
+    rows = [
+        {name: value if name == "pixel_values" else value[i : i + 1] for name, value in inputs.items()}
+        for i in range(spec.expressions)
+    ]
+    is_shared = True
+    try:
+        joint_logits = _logits(case, model, [inputs])
+    except ValueError as error:
+        if "expression" not in str(error):
+            raise
+        is_shared = False
+        inputs = {**inputs, "pixel_values": images.expand(spec.expressions, -1, -1, -1)}
+        joint_logits = _logits(case, model, [inputs])
+    single_logits = _logits(case, model, rows)
+    works = {"joint": _calls(case, model, [inputs]), "single": _calls(case, model, rows)}
+    timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=case.device, on_run=on_run)
+    threshold = 0.0 if spec.model_folder else widest_gap(single_logits)
+    return ExpressionsResult(
+        case=case,
+        expressions=spec.expressions,
+        is_image_shared=is_shared,
+        joint_seconds=timings["joint"].seconds,
+        single_seconds=timings["single"].seconds,
+        differing_pixels=int(((joint_logits > threshold) != (single_logits > threshold)).sum()),
+        pixels=joint_logits.numel(),
+        largest_logit_difference=float((joint_logits - single_logits).abs().max()),
+        threshold=threshold,
+    )
+
+
+def widest_gap(logits: Tensor) -> float:
+    """Where to cut logits that know no 0: the middle of the widest gap among their middle half.
+
+    With random weights all are on one side of 0, and a cut at the median would leave pixels on it to rounding.
+    """
+    ordered = logits.flatten().sort().values
+    quarter = len(ordered) // 4
+    middle = ordered[quarter : len(ordered) - quarter]
+    place = int(middle.diff().argmax())
+    return float(middle[place : place + 2].mean())
+
+
+def _calls(case: Case, model: Any, calls: list[dict[str, Tensor]]) -> Work:
+    """The calls one after the other."""
+    works = [model_work(case, model, inputs=inputs) for inputs in calls]
+
+    def run() -> None:
+        for work in works:
+            work.run()
+
+    return Work(run)
+
+
+def _logits(case: Case, model: Any, calls: list[dict[str, Tensor]]) -> Tensor:
+    """Log-odds of all expressions, float32 (E, H, W)."""
+    return torch.cat([model_work(case, model, inputs=inputs).run().logits.float() for inputs in calls])
+
+
+def measure_scaling(spec: BenchmarkSpec, model_name: str, on_run: OnRun) -> ScalingResult:
+    """Time a forward pass at each size, the sizes in turns."""
+    case = spec.case(model_name, work=FORWARD, mode="eager", image_size_px=spec.scaling_sizes_px[0])
+    model = build_model(case)
+    prepare_model(model, FORWARD)
+    works = {str(size): model_work(replace(case, image_size_px=size), model) for size in spec.scaling_sizes_px}
+    timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=case.device, on_run=on_run)
+    ran = {int(size): timing.seconds for size, timing in timings.items() if not timing.is_out_of_memory}
+    return ScalingResult(
+        case=case,
+        sizes_px=list(ran),
+        seconds=list(ran.values()),
+        out_of_memory_px=[size for size in spec.scaling_sizes_px if size not in ran],
+    )
+
+
+def measure_affinity(spec: BenchmarkSpec, on_run: OnRun) -> AffinityResult:
+    """Time the forms of the affinity loss in turns, compare their numbers and measure their memory."""
+    batch, pixels, device = spec.affinity_batch, spec.affinity_pixels, spec.device
+    features, labels = affinity_inputs(batch, pixels, device, spec.seed)
+    forms = forms_on(device)
+    works = {form: affinity_work(form, features, labels) for form in forms}
+    timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=device, on_run=on_run)
+    differences = _affinity_differences(timings, features, labels)
+    del features, labels, works
+    free_memory(device)
+    memory = {form: Memory(status="not measured") for form in forms}
+    if spec.has_memory:
+        settings: dict[str, Any] = {"batch": batch, "pixels": pixels, "device": device}
+        memory = {
+            form: measure_affinity_memory(form, **settings, threads=spec.threads, seed=spec.seed) for form in forms
+        }
+    return AffinityResult(
+        shape=(batch, pixels, AFFINITY_CHANNELS),
+        device=device,
+        seconds={form: timing.seconds for form, timing in timings.items()},
+        memory=memory,
+        differences=differences,
+    )
+
+
+def _affinity_differences(
+    timings: dict[str, Timing], features: Tensor, labels: Tensor
+) -> dict[str, tuple[float, float]]:
+    """Relative differences of value and gradient from the dense form's, of the forms that fit if it does."""
+    differences: dict[str, tuple[float, float]] = {}
+    fitting = [form for form, timing in timings.items() if not timing.is_out_of_memory]
+    if DENSE not in fitting:
+        return differences
+    try:
+        dense_value, dense_gradient = value_and_gradient(DENSE, features, labels)
+        for form in fitting:
+            if form != DENSE:
+                value, gradient = value_and_gradient(form, features, labels)
+                largest = float((gradient - dense_gradient).abs().max() / dense_gradient.abs().max())
+                differences[form] = abs(value - dense_value) / abs(dense_value), largest
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return differences

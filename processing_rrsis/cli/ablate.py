@@ -1,0 +1,148 @@
+"""`rrsis ablate`: train presets under one budget, with several seeds, and compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .common import _plain_errors
+
+TRAINING_OPTIONS = "training_options"
+DEFAULT_SEEDS = 3
+
+
+class AblateCommand(TyperCommand):
+    """A command that leaves what comes after `--` to training."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words after the first `--` aside."""
+        before, after = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
+        ctx.meta[TRAINING_OPTIONS] = after
+        return super().parse_args(ctx, before)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The usage line, with what may come after `--`."""
+        return [*super().collect_usage_pieces(ctx), "[-- TRAINING OPTIONS]"]
+
+
+def ablate(
+    context: typer.Context,
+    presets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PRESET",
+            help="lavt, danet or fianet, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
+            "its rows. The others are compared with the first.",
+            show_default=False,
+        ),
+    ],
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs of each, with the seeds 0, 1, 2 and so on.",
+            show_default="3; with --report-only all that are there",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder; the runs are PRESET/seed-N in it.")
+    ] = Path("runs/ablate"),
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="synthetic, refsegrs, rrsisd, risbench, own or a table.", show_default="synthetic"
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder or zip of a downloaded benchmark.", show_default=False)
+    ] = None,
+    launch: Annotated[
+        str, typer.Option(help="What starts each run, in quotes; on several GPUs with its configuration.")
+    ] = "accelerate launch",
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing: report the finished runs of the folder.")
+    ] = False,
+) -> None:
+    """Train presets with several seeds under one budget; print mean ± spread beside the papers' rows.
+
+    Every run has the same options and seeds. What comes after [bold]--[/] goes to
+    training; [bold]rrsis ablate lavt -- --help[/] lists its options. Weights are
+    selected on the validation split alone.
+
+    Stopped with Ctrl-C or by a scheduler, or after an error, the same command
+    goes on: finished runs are left as they are, the others go on from their
+    last checkpoint. One call per folder at a time.
+
+    Leaves ablate.md and ablate.json in the folder, and of each run its own
+    folder and PRESET/seed-N.log.
+
+    Examples:
+        rrsis ablate lavt danet fianet
+
+        rrsis ablate danet-table5 --seeds 5 -o runs/table5 -- --max_steps 500
+
+        rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
+            --launch "accelerate launch --config_file four_gpus.yaml"
+
+        rrsis ablate lavt danet fianet --report-only
+    """
+    options: list[str] = context.meta[TRAINING_OPTIONS]
+    with _plain_errors():
+        if report_only:
+            if options:
+                raise ValueError(f"--report-only: trains nothing, so leave out -- {' '.join(options)}")
+            code = _report(presets, output_dir, seeds)
+        else:
+            plan = {"seeds": seeds or DEFAULT_SEEDS, "output_dir": output_dir, "dataset": dataset}
+            code = _train(presets, {**plan, "data_dir": data_dir, "options": options}, launch=launch)
+    if code:
+        raise typer.Exit(code)
+
+
+def _report(presets: list[str], output_dir: Path, seeds: int | None) -> int:
+    """Print and write the report of a folder; the exit code."""
+    from rich.console import Console
+
+    from ..ablation.report import write_report
+    from ..ablation.scores import expand_presets, read_runs
+
+    if not output_dir.is_dir():
+        raise ValueError(f"--output-dir: expected the folder of the runs, there is none at {output_dir}")
+    write_report(read_runs(output_dir, expand_presets(presets), seeds), output_dir, Console(highlight=False))
+    return 0
+
+
+def _train(presets: list[str], plan: dict[str, Any], *, launch: str) -> int:
+    """Plan, train, report; the exit code."""
+    import shlex
+
+    from rich.console import Console
+    from rich.markup import escape
+
+    from ..ablation.plan import budget_warning, plan_runs
+    from ..ablation.runs import RunQueue, launch_words
+    from ..ablation.scores import expand_presets
+
+    console = Console(highlight=False)
+    names = expand_presets(presets)
+    runs = plan_runs(names, **plan)
+    count = f"{len(runs)} run{'s' * (len(runs) > 1)}"
+    console.print(escape(f"{count} in {plan['output_dir']}: {runs[0].budget}."))
+    warning = budget_warning(runs)
+    if warning:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    queue = RunQueue(runs, launch_words(launch), console)
+    queue.train()
+    if queue.stopped is not None:
+        command = shlex.join(["rrsis", *sys.argv[1:]])
+        console.print(f"[bold yellow]stopped:[/] go on with the same command: {escape(command)}", soft_wrap=True)
+        return queue.stopped
+    _report(names, plan["output_dir"], plan["seeds"])
+    if queue.failed:
+        listed = "; ".join(run.name for run in queue.failed)
+        console.print(f"[bold red]failed:[/] {escape(listed)}. The same command tries them again.")
+    return 1 if queue.failed else 0

@@ -1,0 +1,86 @@
+"""`rrsis ablations`: the presets of both papers' ablation tables."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from ..training.recipes.presets import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DATASET_NAMES = {"refsegrs": "RefSegRS", "rrsisd": "RRSIS-D"}
+
+
+class Paper(StrEnum):
+    """The papers that `--paper` takes."""
+
+    DANET = "danet"
+    FIANET = "fianet"
+
+
+def ablations(
+    paper: Annotated[Paper | None, typer.Option(help="Only those of one paper.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+) -> None:
+    """List the ablations of both papers: name, configuration fields, published percentages.
+
+    Train one with: accelerate launch train_accelerate.py --ablation danet-table3-agents
+
+    Example:
+        rrsis ablations --paper fianet
+    """
+    chosen = [ablation for ablation in ABLATIONS.values() if paper is None or ablation.paper == paper]
+    if as_json:
+        typer.echo(json.dumps([ablation.to_dict() for ablation in chosen], indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for name in PAPERS:
+        rows = [ablation for ablation in chosen if ablation.paper == name]
+        if rows:
+            console.print(ablation_table(rows))
+
+
+def ablation_table(ablations: list[Ablation]) -> Table:
+    """The ablations of one paper as a table for 80 columns, a section for each table or figure of the paper."""
+    from rich import box
+    from rich.table import Table
+
+    paper = ablations[0].paper
+    table = Table(
+        title=f"Ablations of {PAPERS[paper]}",
+        caption=f"Published: percent, {PUBLISHED_ON[paper]}; – where only a plot shows it.",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    table.add_column("name", no_wrap=True)
+    table.add_column("configuration fields", no_wrap=True)
+    table.add_column("published", no_wrap=True)
+    section = ""
+    for ablation in ablations:
+        if ablation.table != section:
+            section = ablation.table
+            table.add_section()
+            table.add_row(f"[bold]{section}[/]")
+        fields = "\n".join(f"{field}={value!r}" for field, value in ablation.fields.items())
+        table.add_row(f"{ablation.name}\n[dim]{ablation.row}[/]", escape(fields), published_text(ablation))
+    return table
+
+
+def published_text(ablation: Ablation) -> str:
+    """A line for every published number; – without any."""
+    if ablation.published is None:
+        return "–"
+    several = len(ablation.published) > 1
+    return "\n".join(
+        f"{DATASET_NAMES[data] if several else metric:<8} {score:>5.2f}"
+        for data, scores in ablation.published.items()
+        for metric, score in scores.items()
+    )

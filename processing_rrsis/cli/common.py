@@ -1,0 +1,46 @@
+"""What the commands share: errors in one sentence, and files for results, checked before the work that makes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what went wrong in one sentence instead of a traceback, and end with exit code 1."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, KeyError, ImportError, RuntimeError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        typer.secho(f"rrsis: {message}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+def check_result_files(paths: Mapping[str, Path | None]) -> dict[str, Path | None]:
+    """Expand `~` in the files that options name, and find out before anything runs what can't be written.
+
+    Args:
+        paths: The files by the options' names; `None` where an option was left out.
+
+    Raises:
+        ValueError: If a file is a folder, lies in no folder, can't be written to, or is named twice.
+    """
+    found = {option: None if path is None else path.expanduser() for option, path in paths.items()}
+    taken: dict[Path, str] = {}
+    for option, path in found.items():
+        if path is None:
+            continue
+        folder = path.resolve().parent
+        if path.is_dir() or not folder.is_dir():
+            raise ValueError(f"{option}: expected a file name in an existing folder, got {path}")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise ValueError(f"{option}: expected a file that can be written, {path} can't; choose another one")
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise ValueError(f"{option}: expected a file of its own for each result, {path} is {other}'s too")
+    return found

@@ -1,0 +1,60 @@
+"""`rrsis demo`: the Space's app on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import _plain_errors
+
+
+def demo(
+    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
+    share: Annotated[bool, typer.Option(help="Also give the page a public address for a week, by Gradio.")] = False,
+    examples: Annotated[
+        Path | None, typer.Option(help="Folder with examples.json; scenes of SyntheticRS where none is given.")
+    ] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+) -> None:
+    """Try a model in the browser: upload an image, say what to look for.
+
+    The page that `rrsis publish space` puts on the Hub, here. Ctrl+C ends it.
+    Needs Gradio: pip install 'rrsis[demo]'.
+
+    Example:
+        rrsis demo --model runs/fianet/best
+    """
+    from ..hub.loading import load_pipeline
+
+    with _plain_errors():
+        try:
+            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, read_examples
+        except ImportError as error:
+            raise ImportError(f"rrsis demo needs Gradio ({error}); run `pip install 'rrsis[demo]'`") from error
+        import tempfile
+
+        from ..hub.space_examples import write_examples
+
+        if examples is not None and not (examples / "examples.json").is_file():
+            raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
+        pipe = load_pipeline(model, trust_remote_code=trust_remote_code)
+        with tempfile.TemporaryDirectory(prefix="examples-") as folder:
+            if examples is None:
+                preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"
+                write_examples(folder, preset=preset)
+            app = build_app(pipe, _shown_name(model), read_examples(examples or Path(folder)))
+            try:
+                app.queue().launch(server_port=port, share=share, **LAUNCH_OPTIONS)
+            except OSError as error:
+                if "empty port" not in str(error):
+                    raise
+                raise OSError(f"--port: expected a free one, something uses {port}; choose another") from error
+
+
+def _shown_name(model: str) -> str:
+    """The repository's name; of a folder its last two parts, as in `fianet/best`."""
+    folder = Path(model).expanduser()
+    return "/".join(folder.resolve().parts[-2:]) if folder.is_dir() else model

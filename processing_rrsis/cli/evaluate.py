@@ -1,0 +1,199 @@
+"""`rrsis evaluate`: a model on a split, in the papers' tables, beside the published rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
+from .common import _plain_errors
+
+_DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
+
+
+def evaluate(
+    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="synthetic, refsegrs, rrsisd, risbench, own, or a .csv or .jsonl file.",
+            rich_help_panel=_DATA,
+        ),
+    ],
+    split: Annotated[str, typer.Option("--split", "-s", help="Split to score.", rich_help_panel=_DATA)] = "test",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder or zip of the download.", rich_help_panel=_DATA, show_default=False)
+    ] = None,
+    num_samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first ones, for a quick look.", rich_help_panel=_DATA, show_default=False),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="synthetic: side of its images in px; the model's input size by default.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    data_seed: Annotated[int, typer.Option(min=0, help="synthetic: seed of its scenes.", rich_help_panel=_DATA)] = 0,
+    num_proc: Annotated[int, typer.Option(min=1, help="Processes that build it.", rich_help_panel=_DATA)] = 1,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Leave out samples whose files are missing.", rich_help_panel=_DATA),
+    ] = False,
+    resolution: Annotated[
+        Resolution,
+        typer.Option(
+            help="480: prediction and mask at the model's input size, the papers' protocol; native: the log-odds "
+            "resized to each mask's own size.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = Resolution.BOTH,
+    threshold: Annotated[
+        float, typer.Option(help="Probability above which a pixel is predicted.", rich_help_panel=_SCORES)
+    ] = 0.5,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Also score with shuffled expressions, with the category alone and without text.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling.", rich_help_panel=_SCORES)] = 0,
+    confidence: Annotated[float, typer.Option(help="Of the intervals.", rich_help_panel=_SCORES)] = 0.95,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap.", rich_help_panel=_SCORES)] = 2_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a step.", rich_help_panel=_SPEED)] = 8,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load.", rich_help_panel=_SPEED)] = 1,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Run every sample alone. Without it only samples near a tie are, which is enough for equal numbers "
+            "as long as the reported largest difference stays below the margin.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+) -> None:
+    """Score a model on a split, in the layout of the papers' tables.
+
+    Prints Pr@0.5 to Pr@0.9, oIoU and mIoU with bootstrap intervals (whole images
+    are drawn), mIoU per category and per kind of expression, and the published
+    rows on the same split with how their checkpoints were chosen.
+
+    The numbers are the same for any --batch-size and number of processes; see
+    --exact for what that rests on.
+
+    Examples:
+        rrsis evaluate -m runs/fianet/best -d synthetic --controls
+
+        rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D -o results.json
+
+    Several processes share the work, one per GPU or, on CPUs, started by torchrun:
+        accelerate launch -m processing_rrsis.cli.app evaluate -m MODEL ...
+
+        ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m
+            processing_rrsis.cli.app evaluate -m MODEL ...
+    """
+    task = EvaluationTask(
+        model=model,
+        dataset=dataset,
+        split=split,
+        data_dir=data_dir,
+        num_samples=num_samples,
+        image_size=image_size,
+        data_seed=data_seed,
+        num_proc=num_proc,
+        allow_missing=allow_missing,
+        resolution=resolution,
+        threshold=threshold,
+        controls=controls,
+        seed=seed,
+        confidence=confidence,
+        resamples=resamples,
+        exact=exact,
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+    with _plain_errors():
+        _check(task, output)
+        _run(task, output, trust_remote_code=trust_remote_code)
+
+
+def _check(task: EvaluationTask, output: Path | None) -> None:
+    """Find out before anything is loaded what can't work."""
+    if not 0 < task.threshold < 1:
+        raise ValueError(f"--threshold: expected a probability between 0 and 1, got {task.threshold}")
+    if not 0 < task.confidence < 1:
+        raise ValueError(f"--confidence: expected a share between 0 and 1, such as 0.95, got {task.confidence}")
+    if task.resamples < 100:
+        raise ValueError(f"--resamples: expected at least 100, got {task.resamples}")
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise ValueError(f"--output: expected a file name such as results.json in an existing folder, got {output}")
+
+
+def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) -> None:
+    """Load, evaluate, print, write."""
+    import torch
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from ..data.files.content_hash import content_hash
+    from ..data.inputs.collate import ReferringCollator
+    from ..data.load import load_split
+    from ..hub.loading import load_pipeline
+    from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
+    from ..reports.evaluation import describe, print_results
+
+    accelerator = Accelerator()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
+    pipe = load_pipeline(task.model, trust_remote_code=trust_remote_code)
+    size = pipe.processor.image_processor.size
+    with accelerator.main_process_first():
+        data = load_split(
+            task.dataset,
+            task.split,
+            input_size_px=min(size["height"], size["width"]),
+            data_dir=task.data_dir,
+            num_samples=task.num_samples,
+            image_size_px=task.image_size,
+            seed=task.data_seed,
+            num_proc=task.num_proc,
+            allow_missing=task.allow_missing,
+        )
+    options = {
+        "accelerator": accelerator,
+        "batch_size": task.batch_size,
+        "threshold": task.threshold,
+        "num_workers": task.num_workers,
+        "tie_margin": math.inf if task.exact else TIE_MARGIN,
+    }
+    network, collator = pipe.model.float().to(accelerator.device).eval(), ReferringCollator(pipe.processor)
+    if task.controls:
+        results = evaluate_with_controls(network, data, collator, seed=task.seed, **options)
+    else:
+        results = {"expression": evaluate_model(network, data, collator, **options)}
+    if not accelerator.is_main_process:
+        return
+    document = describe(
+        task,
+        data,
+        network,
+        results,
+        data_hash=content_hash(data),
+        comparability=find_comparability(task),
+        accelerator=accelerator,
+    )
+    print_results(task, results, document, Console(highlight=False))
+    if output is not None:
+        output.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,82 @@
+"""`rrsis parse-report`: how well a file of expressions is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import _plain_errors, check_result_files
+
+
+def parse_report(
+    file: Annotated[
+        Path, typer.Argument(help="Expressions: .tsv, .csv, .jsonl with a column of them, or .txt, one a line.")
+    ],
+    categories: Annotated[
+        str, typer.Option(help='rrsisd, refsegrs, synthetic, or your own names: "pier, golf course, silo".')
+    ] = "rrsisd",
+    column: Annotated[str, typer.Option(help="Column of the expressions; a column category is compared.")] = (
+        "expression"
+    ),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+) -> None:
+    """Count what is read in a file of expressions, and show what is not.
+
+    Before training on own phrases: is the target found, is a position found, and
+    which words are left over?
+
+    Example:
+        rrsis parse-report my_expressions.csv --categories "pier, silo"
+    """
+    with _plain_errors():
+        from rich.console import Console
+
+        from ..expression_rrsis import CATEGORY_SETS
+        from ..reports.expressions import read_expressions, report_expressions, report_table
+        from ..reports.tables import print_tables
+
+        output = check_result_files({"--output": output})["--output"]
+        try:
+            texts, labels = read_expressions(file, column=column)
+        except ValueError as error:
+            if isinstance(error.__cause__, json.JSONDecodeError):
+                raise _with_line(file, error.__cause__) from error
+            raise
+        names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
+        report = report_expressions(texts, names, labels=labels)
+        if output is not None:
+            output.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        console = Console(highlight=False, markup=False)
+        table = report_table(report, title=f"{file.name}, categories {categories}")
+        if not report.labelled:
+            table = replace(table, rows=tuple(row for row in table.rows if not row[0].startswith("target is")))
+        print_tables([table], console)
+        if not report.labelled:
+            console.print("no labels: without a column category, targets can't be compared.")
+        if report.taggers_agree is None:
+            console.print("NLTK's tagger data is not installed; the built-in tagger stands in for it.")
+        console.print("unread words: " + _counted(report.unread_words))
+        console.print("without a position: " + _counted(report.without_position))
+        for heading, examples in (
+            ("place words unread in:", report.unread_places),
+            ("taggers differ on:", report.taggers_differ),
+            ("target is not the category:", [" | ".join(example) for example in report.wrong_targets]),
+        ):
+            if examples:
+                console.print("\n  ".join([heading, *examples]))
+
+
+def _with_line(file: Path, broken: json.JSONDecodeError) -> ValueError:
+    """Say in which line of a .jsonl file the JSON is broken; the error itself counts inside that line."""
+    number = file.read_text(encoding="utf-8-sig").splitlines().index(broken.doc) + 1
+    return ValueError(
+        f"{file}, line {number}: expected a JSON object, it can't be read: {broken.msg} at column {broken.colno}"
+    )
+
+
+def _counted(words: dict[str, int]) -> str:
+    return ", ".join(f"{word} {count}" for word, count in words.items()) or "none"

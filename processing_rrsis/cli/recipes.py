@@ -1,0 +1,74 @@
+"""`rrsis recipes`: the numbers that networks are trained with, and where they come from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..training.recipes.shipped import Recipe
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show one: a name of the list, or a .yaml file of yours.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Write it as a file to start your own from.")] = False,
+) -> None:
+    """List the recipes of training, or show every number of one with its source.
+
+    Train with one: accelerate launch train_accelerate.py --recipe fianet-rrsisd --data_dir RRSIS-D
+
+    Example:
+        rrsis recipes fianet-rrsisd-paper
+        rrsis recipes fianet-rrsisd --yaml > mine.yaml
+    """
+    from rich.console import Console
+
+    from ..training.recipes.files import recipe_yaml
+    from ..training.recipes.shipped import get_recipe, recipe_names, recipe_text
+
+    try:
+        if as_yaml and (as_json or name is None):
+            raise ValueError("--yaml: expected with the name of a recipe, and without --json")
+        chosen = [get_recipe(one) for one in (recipe_names() if name is None else [name])]
+    except (ValueError, OSError) as error:
+        typer.secho(f"rrsis: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        plain = [recipe.to_dict() for recipe in chosen]
+        typer.echo(json.dumps(plain if name is None else plain[0], indent=2, ensure_ascii=False))
+    elif as_yaml:
+        typer.echo(recipe_yaml(chosen[0]), nl=False)
+    else:
+        Console(highlight=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
+
+
+def recipe_table(recipes: list[Recipe]) -> Table:
+    """All recipes as a table for 80 columns, a section for each model."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="Recipes", box=box.SIMPLE, pad_edge=False, caption="rrsis recipes NAME shows the sources.")
+    table.add_column("name", no_wrap=True)
+    for title in ("batch", "length", "rate", "decay"):
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("starts from", no_wrap=True)
+    model = recipes[0].model
+    for recipe in recipes:
+        if recipe.model != model:
+            table.add_section()
+            model = recipe.model
+        length = f"{recipe.max_epochs} epochs" if recipe.max_epochs else f"{recipe.max_steps} updates"
+        table.add_row(
+            recipe.name,
+            str(recipe.batch_size),
+            length,
+            f"{recipe.learning_rate:g}",
+            f"{recipe.weight_decay:g}",
+            "random" if recipe.vision is None else "pretrained",
+        )
+    return table

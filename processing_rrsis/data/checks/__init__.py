@@ -1,0 +1,1 @@
+"""The check of a download before anything is built from it."""

@@ -1,0 +1,1 @@
+"""Files as they come: folders and zips, pickles, pictures, masks, and the rows that they become."""

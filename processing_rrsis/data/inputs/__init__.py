@@ -1,0 +1,1 @@
+"""Rows on their way into a model: augmentation, words and collation."""

@@ -1,0 +1,303 @@
+"""What is looked at before a model goes to the Hub: is it complete, and does it tell what it should not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .push import RepoFile
+
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, PROCESSOR, CARD = "config.json", "processor_config.json", "README.md"
+NEEDED_FILES = (CONFIG, PROCESSOR, "tokenizer.json", "tokenizer_config.json", CARD)
+AUTO_CLASSES: dict[str, tuple[str, ...]] = {
+    CONFIG: ("AutoConfig", "AutoModel"),
+    PROCESSOR: ("AutoProcessor", "AutoImageProcessor"),
+}
+OWN_PACKAGES = frozenset(("modeling_rrsis", "processing_rrsis", "hub_cards"))
+TEXT_SUFFIXES = (".json", ".md", ".py", ".txt", ".yaml", ".yml", ".toml", ".cfg", ".jsonl", ".csv")
+CARD_FIELDS = ("license", "library_name", "pipeline_tag")
+
+_WEIGHTS_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_SECRET = re.compile(
+    r"\b(?:hf_|api_org_)\w{8,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bsk-[\w-]{20,}"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bBearer\s+[\w.~+/-]{16,}"
+    r"|(?i:\b(?:api_?key|secret|password|token)[\"']?\s*[=:]\s*[\"'][\w.~+/-]{16,}[\"'])"
+)
+_MACHINE_PATH = re.compile(
+    r"(?<![\w:/.])/(?:home|Users|root|tmp|mnt|media|opt|scratch|var/folders|workspace|gpfs|lustre)/[\w.+@%-]+"
+    r"|\bfile://|\b[A-Za-z]:\\+\w|(?<!\w)~/\w"
+)
+# In JSON and cards any absolute path of two parts or more; code and vocabularies hold slashes of other kinds.
+_ANY_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.+@%-]+/)+[\w.+@%-]*")
+_LOOSE = ("tokenizer.json", "vocab.txt")
+
+
+def find_leaks(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
+    """Look for secrets and for paths of this machine in the text files.
+
+    Args:
+        files: What would go up.
+        token: The token in use, found in whatever form it has.
+
+    Returns:
+        One line per finding, "file:line: what"; a secret is never repeated.
+    """
+    found = []
+    for file in files:
+        if not file.path.endswith(TEXT_SUFFIXES):
+            continue
+        text = file.read().decode("utf-8", errors="replace")
+        strict = file.path.endswith((".json", ".md", ".yaml", ".yml")) and Path(file.path).name not in _LOOSE
+        for number, line in enumerate(text.splitlines(), start=1):
+            if _SECRET.search(line) or (token and token in line):
+                found.append(f"{file.path}:{number}: looks like a token or a password; take it out and revoke it")
+            path = _MACHINE_PATH.search(line) or (_ANY_PATH.search(line) if strict else None)
+            if path is not None:
+                found.append(f"{file.path}:{number}: a path of this machine, {_cut(line, path)!r}; take it out")
+    return found
+
+
+def _cut(line: str, match: re.Match[str]) -> str:
+    """The path with what follows it, shortened."""
+    return line[match.start() :].split('"')[0][:80]
+
+
+def check_model_folder(folder: Path) -> list[str]:
+    """What a model folder lacks before others can load it.
+
+    Args:
+        folder: A folder as `save_hub_folder` writes it.
+
+    Returns:
+        One line per problem, beginning with the file; empty for a complete folder.
+    """
+    problems = [
+        f"{name}: missing; save the model with save_hub_folder" for name in NEEDED_FILES if not _is(folder, name)
+    ]
+    shapes: dict[str, tuple[int, ...]] = {}
+    problems += _check_weights(folder, shapes)
+    code: set[str] = set()
+    for name, classes in AUTO_CLASSES.items():
+        settings = _read_json(folder / name, problems)
+        if settings is not None:
+            problems += _check_references(folder, name, settings, classes, code)
+    problems += _check_code(folder, code)
+    if _is(folder, CARD):
+        problems += check_card((folder / CARD).read_text(encoding="utf-8", errors="replace"))
+    for path in sorted(folder.glob("*.json")):
+        if path.name not in AUTO_CLASSES:
+            _read_json(path, problems)
+    return problems or check_tensors(folder, shapes)
+
+
+def _is(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()
+
+
+def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The content of a JSON file; what is wrong with it goes to `problems`."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path.name}:{getattr(error, 'lineno', 1)}: expected JSON, got {error}")
+        return None
+    if not isinstance(content, dict):
+        problems.append(f"{path.name}:1: expected an object, got {type(content).__name__}")
+        return None
+    return content
+
+
+def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Compare the weights with the network that config.json describes, which is built without memory for it.
+
+    transformers fills gaps with random numbers and only warns: a stranger would not see that a mask means nothing.
+
+    Args:
+        folder: Model folder, complete otherwise.
+        shapes: Name to shape of every tensor there.
+
+    Returns:
+        At most one line; empty where all tensors of the network are there.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    import modeling_rrsis  # noqa: F401 - registers the networks
+
+    try:
+        with torch.device("meta"):
+            network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    except Exception as error:  # whatever a field of the wrong kind leads to in the networks' constructors
+        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({error})"]
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = sorted(name for name, shape in expected.items() if shapes.get(name) != shape)
+    if not wrong:
+        return []
+    return [
+        f"{WEIGHTS}: {len(wrong)} of {len(expected)} tensors that {CONFIG} asks for are missing or of another size, "
+        f"such as {wrong[0]}; save the model again"
+    ]
+
+
+def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """One file, or all that the index names; each readable to its end, with the tensors that belong there."""
+    from safetensors import SafetensorError, safe_open
+
+    if not _is(folder, WEIGHTS) and not _is(folder, WEIGHTS_INDEX):
+        return [f"{WEIGHTS}: missing; weights go up as safetensors only"]
+    problems: list[str] = []
+    expected: dict[str, set[str] | None] = {WEIGHTS: None}
+    if _is(folder, WEIGHTS_INDEX):
+        index = _read_json(folder / WEIGHTS_INDEX, problems)
+        if index is None:
+            return problems
+        expected, places = {}, index.get("weight_map")
+        if not isinstance(places, dict) or not places:
+            return [f"{WEIGHTS_INDEX}: expected a weight_map of tensors to files, got {places!r:.60}"]
+        for tensor, name in places.items():
+            expected.setdefault(str(name), set()).add(tensor)  # type: ignore[union-attr]
+        if _is(folder, WEIGHTS):
+            problems.append(
+                f"{WEIGHTS}: weights twice, here and in the parts of {WEIGHTS_INDEX}; delete one of the two"
+            )
+    for name, tensors in sorted(expected.items()):
+        if name != WEIGHTS and not _WEIGHTS_PART.fullmatch(name):
+            problems.append(f"{WEIGHTS_INDEX}: expected files such as model-00001-of-00002.safetensors, got {name!r}")
+            continue
+        if not _is(folder, name):
+            problems.append(f"{name}: missing, and {WEIGHTS_INDEX} names it")
+            continue
+        try:
+            with safe_open(folder / name, framework="numpy") as weights:
+                sizes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+                there, metadata = set(sizes), weights.metadata() or {}
+        except (SafetensorError, OSError) as error:
+            problems.append(f"{name}: expected readable weights, got damaged or cut ones ({error}); save them again")
+            continue
+        shapes.update(sizes)
+        if tensors is not None and there != tensors:
+            differing = sorted(there ^ tensors)
+            problems.append(f"{name}: {len(differing)} tensors differ from {WEIGHTS_INDEX}, such as {differing[0]}")
+        problems += find_leaks([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
+    return problems
+
+
+def _check_references(
+    folder: Path, name: str, settings: Mapping[str, Any], classes: Sequence[str], code: set[str]
+) -> list[str]:
+    """Every "file.Class" of auto_map and custom_pipelines is there; the files go to `code`."""
+    auto_map, pipelines = settings.get("auto_map", {}), settings.get("custom_pipelines", {})
+    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines)):
+        if not isinstance(value, dict):
+            return [f"{name}: expected an object as {field}, got {type(value).__name__}"]
+    lacking = (cls for cls in classes if cls not in auto_map)
+    problems = [f"{name}: auto_map lacks {cls}, so it does not load as remote code" for cls in lacking]
+    references = [value for value in auto_map.values() if isinstance(value, str)]
+    if name == CONFIG:
+        if not pipelines:
+            problems.append(f"{name}: custom_pipelines is missing, so pipeline(...) does not find the task")
+        references += [
+            task["impl"] for task in pipelines.values() if isinstance(task, dict) and isinstance(task.get("impl"), str)
+        ]
+    for reference in references:
+        if "--" in reference:
+            problems.append(f"{name}: {reference} loads code of another repository; save with save_hub_folder")
+            continue
+        module, _, class_name = reference.rpartition(".")
+        path = folder / f"{module}.py"
+        if not path.is_file():
+            problems.append(f"{name}: {reference} points to {module}.py, which is missing")
+            continue
+        code.add(path.name)
+        source = path.read_text(encoding="utf-8", errors="replace")
+        if not re.search(rf"^class {re.escape(class_name)}\b", source, flags=re.MULTILINE):
+            problems.append(f"{name}: {module}.py has no class {class_name}")
+    return problems
+
+
+def _check_code(folder: Path, entries: set[str]) -> list[str]:
+    """The code is flat and complete: neighbours are there, and our packages are not needed."""
+    problems, waiting, seen = [], sorted(entries), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if not _is(folder, name):
+            problems.append(f"{name}: missing, and another file imports it")
+            continue
+        try:
+            tree = ast.parse((folder / name).read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError) as error:  # ValueError: no UTF-8, or a zero byte
+            line, reason = getattr(error, "lineno", None) or 1, getattr(error, "msg", error)
+            problems.append(f"{name}:{line}: expected Python, got {reason}")
+            continue
+        for line, level, module in _imports(tree):
+            if level > 1 or (level == 1 and "." in module) or (level == 1 and not module):
+                problems.append(f"{name}:{line}: a relative import reaches out of the flat folder")
+            elif level == 1:
+                waiting.append(f"{module}.py")
+            elif module.split(".")[0] in OWN_PACKAGES:
+                problems.append(f"{name}:{line}: imports {module}, which is not installed elsewhere")
+    return problems
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, int, str]]:
+    """Line, level and module of every import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.level, node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, 0, alias.name) for alias in node.names)
+
+
+def check_card(text: str, fields: Sequence[str] = CARD_FIELDS) -> list[str]:
+    """What is wrong with a card: its metadata, or holes of a template.
+
+    Args:
+        text: Content of README.md.
+        fields: Metadata that it must have.
+
+    Returns:
+        One line per problem.
+    """
+    import yaml
+    from huggingface_hub import RepoCard
+
+    if not text.startswith("---\n"):
+        return [f"{CARD}:1: expected metadata between two lines of ---, got {text[:20]!r}"]
+    try:
+        card = RepoCard(text)  # the same parser for every kind; results of models are read below
+        data = card.data.to_dict()
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        return [f"{CARD}:1: expected metadata that the Hub reads, got {' '.join(str(error).split())}"]
+    problems = [f"{CARD}:1: the metadata lacks `{name}`" for name in fields if not data.get(name)]
+    problems += _check_results(data)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if hole := re.search(r"\$\{?[a-z_]+\b\}?", line):
+            problems.append(f"{CARD}:{number}: {hole[0]} was not filled in")
+    return problems
+
+
+def _check_results(data: Mapping[str, Any]) -> list[str]:
+    """The results that the Hub would show, read by the Hub's own library."""
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    if not data.get("model-index"):
+        return []
+    try:
+        _, results = model_index_to_eval_results(data["model-index"])
+    except (KeyError, TypeError, ValueError) as error:
+        return [f"{CARD}:1: model-index is not what the Hub reads ({error!r})"]
+    return [
+        f"{CARD}:1: model-index holds {result.metric_value!r} for {result.metric_type}, expected a number"
+        for result in results
+        if not isinstance(result.metric_value, int | float)
+    ]

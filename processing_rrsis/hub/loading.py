@@ -1,0 +1,71 @@
+"""A model folder or Hub repository as a pipeline, with what it lacks said before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def load_pipeline(model: str, trust_remote_code: bool = False, option: str = "--model") -> Any:
+    """Build the pipeline for a model folder or Hub repository, with the installed classes.
+
+    Args:
+        model: a folder written by training or `save_hub_folder`, or `user/name` on the Hub.
+        trust_remote_code: allow code from the repository where the model is none of ours.
+        option: what the command calls the model, for messages.
+
+    Raises:
+        ValueError: no such folder, or a folder without configuration, processor or the complete weights.
+    """
+    _check_model_folder(model, option)
+    if Path(model).expanduser().exists():
+        model = str(Path(model).expanduser())
+    from safetensors import SafetensorError
+    from transformers import AutoModel, AutoProcessor
+    from transformers.utils import logging
+
+    import modeling_rrsis  # noqa: F401 - registers the networks
+    from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
+
+    logging.disable_progress_bar()
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
+    except SafetensorError as error:
+        raise ValueError(f"{option}: expected readable weights in {model}, got damaged ones ({error})") from error
+    # transformers fills gaps with random numbers and only warns; a mask from such a model would mean nothing.
+    gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+    if gaps:
+        raise ValueError(
+            f"{option}: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, "
+            f"such as {gaps[0]}; save the model again or check that config.json belongs to these weights"
+        )
+    processor = AutoProcessor.from_pretrained(model, **options)
+    return ReferringSegmentationPipeline(model=network.eval(), processor=processor)
+
+
+def _check_model_folder(model: str, option: str = "--model") -> None:
+    """Say what a folder lacks; a name that is no folder must at least look like a Hub repository."""
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        parts = model.split("/")
+        if len(parts) != 2 or not all(parts) or model.startswith((".", "~", "/")):
+            raise ValueError(
+                f"{option}: expected a model folder or a Hub repository such as user/name, {model!r} is neither; "
+                "train one with `accelerate launch train_accelerate.py`, it leaves OUTPUT/best"
+            )
+        return
+    if not (folder / "config.json").is_file():
+        children = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder.is_dir() else []
+        hint = f"; did you mean {folder / children[0]}?" if children else "; train or download a model first"
+        raise ValueError(f"{option}: expected a model folder, {model} has no config.json{hint}")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise ValueError(
+            f"{option}: expected weights (model.safetensors) beside config.json in {model}, found none; the copy is "
+            "incomplete, fetch it again or point to the run's best/ or last/ folder"
+        )
+    if not (folder / "processor_config.json").is_file():
+        raise ValueError(
+            f"{option}: expected processor_config.json in {model}, found none; save the processor there too: "
+            "processor.save_pretrained(folder)"
+        )

@@ -1,0 +1,1 @@
+"""Tables, the papers' tables, contact sheets, curves and overlays."""
