@@ -15,18 +15,11 @@ TRAVELLING = [path for path in ROOT_FILES if re.fullmatch(r".*_rrsis\.py|modelin
 LAYERS = {"configuration_rrsis", "alignment_rrsis", "loss_rrsis"}
 MODELING_ARROWS: dict[str, set[str]] = {
     "configuration_rrsis": set(),
-    "affinity_triton_rrsis": set(),
-    "affinity_rrsis": {"affinity_triton_rrsis"},
-    "loss_rrsis": {"affinity_rrsis"},
-    "alignment_rrsis": {"recomputed_rrsis", "shortcuts_rrsis"},
-    "inputs_rrsis": set(),
-    "shortcuts_rrsis": set(),
-    "recomputed_rrsis": {"shortcuts_rrsis"},
-    "windows_rrsis": {"recomputed_rrsis", "shortcuts_rrsis"},
-    "convolution_rrsis": set(),
-    "swin_rrsis": {"configuration_rrsis", "recomputed_rrsis", "windows_rrsis"},
+    "loss_rrsis": set(),
+    "alignment_rrsis": set(),
+    "swin_rrsis": {"configuration_rrsis"},
     "multi_scale_rrsis": {"configuration_rrsis", "alignment_rrsis"},
-    "modeling_lavt": {*LAYERS, "swin_rrsis", "convolution_rrsis", "inputs_rrsis", "shortcuts_rrsis"},
+    "modeling_lavt": {*LAYERS, "swin_rrsis"},
     "modeling_danet": {*LAYERS, "modeling_lavt"},
     "modeling_fianet": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
 }

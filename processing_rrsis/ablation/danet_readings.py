@@ -99,8 +99,8 @@ def read_stages(
     """
     model.train()
     labels = inputs["labels"]
-    text = model.encode_text(inputs["input_ids"], inputs["attention_mask"], None, None)
-    stages = model.fuse(model.encode_image(inputs["pixel_values"]), text)
+    text = model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+    stages = model.encode_image(inputs["pixel_values"], text)
     features = [tokens_to_map(stage.output, stage.size) for stage in stages]
     logits = model.predict(features, text).unsqueeze(1)
     logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
