@@ -66,6 +66,7 @@ def resize_by_products(feature_map: Tensor, size: tuple[int, int], resize: Calla
 
     On a GPU the gradients of PyTorch's own resizing are added up in no fixed order, so that no run ends with the same
     bytes twice, and its deterministic form takes thirty times as long. Products have an order and cost the same.
+    The result lies in memory with channels last.
     """
     dtype = torch.promote_types(feature_map.dtype, torch.float32)
     rows, columns = (
@@ -73,7 +74,9 @@ def resize_by_products(feature_map: Tensor, size: tuple[int, int], resize: Calla
         for length, new in zip(feature_map.shape[-2:], size, strict=True)
     )
     with torch.autocast(feature_map.device.type, enabled=False):
-        return (rows.mT @ feature_map.to(dtype) @ columns).to(feature_map.dtype)
+        lines = rows.mT @ feature_map.to(dtype).permute(0, 2, 3, 1).flatten(2)  # (B, new h, w · C)
+        pixels = columns.mT @ lines.unflatten(-1, (-1, feature_map.shape[1]))  # (B, new h, new w, C)
+    return pixels.to(feature_map.dtype).permute(0, 3, 1, 2)
 
 
 class PointwiseConv(nn.Linear):

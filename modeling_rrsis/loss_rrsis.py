@@ -7,6 +7,7 @@ and 255 ignored. A published two-channel head [background, target] is the same f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,8 +20,9 @@ logger = logging.get_logger(__name__)
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
-TILE_NUMBERS = 2**23
-"""Numbers of the affinity matrix held at a time, 32 MiB in float32, of which a tile needs about five times that."""
+TILE_NUMBERS, NUM_TILES = 2**22, 8
+"""Numbers of the affinity matrix in a tile, 16 MiB in float32, so that a CPU's cache holds it; and tiles that the
+backward pass makes again at a time, so that a GPU does not wait for the next ones."""
 
 
 class BatchPart(NamedTuple):
@@ -133,7 +135,7 @@ def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, ti
         features: float (B, N, C), the pixels of one stage.
         labels: bool or 0/1 (B, N), the hard text-to-visual activation â. No gradient flows through it.
         temperature: Divisor of the arguments of both softmaxes; 1.0 is the paper.
-        tile_rows: Rows of A_F held at a time; by default as many as make `TILE_NUMBERS` over the batch.
+        tile_rows: Rows of A_F in a tile; by default as many as make `TILE_NUMBERS` over the batch.
 
     Returns:
         Scalar in the features' precision (at least float32).
@@ -143,30 +145,27 @@ def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, ti
     unit = F.normalize(features, dim=-1)
     if tile_rows is None:
         tile_rows = max(1, TILE_NUMBERS // (features.shape[0] * features.shape[1]))
-    cost = [
-        checkpoint(
-            _affinity_cost,
-            unit,
-            foreground,
-            start,
-            tile_rows,
-            temperature,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-        for start in range(0, unit.shape[1], tile_rows)
-    ]
-    return torch.stack(cost).sum(0).mean()
+    part = partial(checkpoint, _affinity_sums, use_reentrant=False, preserve_rng_state=False)
+    sums = [part(rows, unit, foreground, temperature, tile_rows) for rows in unit.split(tile_rows * NUM_TILES, dim=1)]
+    return _affinity_cost(torch.cat(sums, dim=1), foreground, temperature).sum(1).mean()
 
 
-def _affinity_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temperature: float) -> Tensor:
-    """Cost of the rows [start, start + rows) of equation 3, summed: (B,)."""
+def _affinity_sums(rows: Tensor, unit: Tensor, foreground: Tensor, temperature: float, tile_rows: int) -> Tensor:
+    """Sums over the rows of A that belong to some of the pixels (B, rows, C): Σ_fg A, Σ_fg A², Σ A², (B, rows, 3)."""
+    foreground, sums = foreground[:, None], []
     with torch.autocast(unit.device.type, enabled=False):  # sums that cancel need more than bfloat16's 8 bits
-        affinity = (unit[:, start : start + rows] @ (unit / temperature).mT).softmax(-1)  # eq. 1: A (B, rows, N)
-        squares = affinity.square()
-        inside = (affinity * foreground[:, None]).sum(-1)  # Σ of A over the foreground
-        squares_inside = (squares * foreground[:, None]).sum(-1)
-        squares_outside = squares.sum(-1) - squares_inside
+        for tile in (rows / temperature).split(tile_rows, dim=1):
+            affinity = (tile @ unit.mT).softmax(-1)  # eq. 1
+            squares = affinity.square()
+            inside = (affinity * foreground).sum(-1), (squares * foreground).sum(-1)
+            sums.append(torch.stack([*inside, squares.sum(-1)], dim=-1))
+    return torch.cat(sums, dim=1)
+
+
+def _affinity_cost(sums: Tensor, foreground: Tensor, temperature: float) -> Tensor:
+    """Cost of each row of equation 3 from its sums (B, N, 3): (B, N)."""
+    inside, squares_inside, squares = sums.unbind(-1)
+    squares_outside = squares - squares_inside
     num_pixels = foreground.shape[1]
     num_foreground = foreground.sum(1, keepdim=True)
     num_background = num_pixels - num_foreground
@@ -175,5 +174,5 @@ def _affinity_cost(unit: Tensor, foreground: Tensor, start: int, rows: int, temp
     s0 = s1 * off
     foreground_cost = s1.square() * (num_foreground - 2 * inside + squares_inside)
     foreground_cost = foreground_cost + s0.square() * (num_background - 2 * (1 - inside) + squares_outside)
-    background_cost = (num_pixels - 2 + squares_inside + squares_outside) / num_pixels**2
-    return torch.where(foreground[:, start : start + rows] > 0, foreground_cost, background_cost).sum(-1)
+    background_cost = (num_pixels - 2 + squares) / num_pixels**2
+    return torch.where(foreground > 0, foreground_cost, background_cost)
