@@ -6,6 +6,7 @@ of this package use it. Written from the papers; the parameters are laid out for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -27,6 +28,14 @@ from .loss_rrsis import BatchPart, check_label_values, check_labels, weighted_cr
 from .shortcuts_rrsis import WIDE, is_eager_cpu, is_plain, is_plain_conv3x3, treats_rows_alike
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
+# How `transformers.pipeline` finds the task; "pt" names the Auto class that it loads the model with.
+PIPELINES = {
+    "referring-image-segmentation": {
+        "impl": "pipeline_rrsis.ReferringSegmentationPipeline",
+        "pt": ["AutoModel"],
+        "type": "multimodal",
+    }
+}
 NUMBERS_AT_A_TIME = 2**23  # of the decoder's widest map, 32 MiB in float32: beyond, memory is slower than arithmetic
 
 
@@ -223,6 +232,23 @@ class LAVTPreTrainedModel(PreTrainedModel):
         rebuild_buffers = getattr(module, "init_non_persistent_buffers", None)
         if rebuild_buffers is not None:
             rebuild_buffers()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Save as transformers does; the configuration also names a second Auto class and the pipeline.
+
+        The pipeline's file comes with the processor: save that into the same folder, and `pipeline(...)` works.
+
+        Args:
+            save_directory: The folder.
+            kwargs: Arguments of `PreTrainedModel.save_pretrained`.
+        """
+        reference = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
+        self.config.auto_map = {
+            **(getattr(self.config, "auto_map", None) or {}),
+            "AutoModelForImageSegmentation": reference,
+        }
+        self.config.custom_pipelines = PIPELINES
+        super().save_pretrained(save_directory, **kwargs)
 
 
 class LAVTForReferringSegmentation(LAVTPreTrainedModel):

@@ -6,7 +6,7 @@ ignored by LAVT and DANet.
 
 import os
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from transformers.image_processing_utils import BatchFeature
@@ -15,6 +15,9 @@ from transformers.utils import logging
 
 from .expression_rrsis import ExpressionParser, ParsedExpression, expression_masks
 from .image_processing_rrsis import flatten_images
+
+if TYPE_CHECKING:  # for transformers, which copies the files that a file names like this: the pipeline's comes along
+    from .pipeline_rrsis import ReferringSegmentationPipeline  # noqa: F401
 
 logger = logging.get_logger(__name__)
 
