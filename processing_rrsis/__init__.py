@@ -8,6 +8,7 @@ _HOMES = {
     "ExpressionParser": ".expression_rrsis",
     "ParsedExpression": ".expression_rrsis",
     "RRSISImageProcessor": ".image_processing_rrsis",
+    "RRSISImageProcessorTorchvision": ".image_processing_rrsis",
     "RRSISProcessor": ".processor_rrsis",
     "ReferringSegmentationPipeline": ".pipeline_rrsis",
     "OwnData": ".data",

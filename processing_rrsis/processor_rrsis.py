@@ -14,7 +14,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
 from .expression_rrsis import ExpressionParser, ParsedExpression, expression_masks
-from .image_processing_rrsis import flatten_images
+from .image_batch_rrsis import flatten_images
 
 if TYPE_CHECKING:  # for transformers, which copies the files that a file names like this: the pipeline's comes along
     from .pipeline_rrsis import ReferringSegmentationPipeline  # noqa: F401
