@@ -72,6 +72,13 @@ class LAVTConfig(PreTrainedConfig):
 
     Raises:
         ValueError: If a field is outside its range.
+
+    Example:
+        >>> from modeling_rrsis import LAVTConfig
+
+        >>> config = LAVTConfig(backbone_kwargs={"drop_path_rate": 0.2}, image_size=384)
+        >>> config.backbone, config.text_config.hidden_size
+        ('swin_base_patch4_window12_384', 768)
     """
 
     model_type = "rrsis_lavt"
@@ -163,6 +170,13 @@ class DANetConfig(LAVTConfig):
 
     Raises:
         ValueError: If a field is outside its range.
+
+    Example:
+        >>> from modeling_rrsis import DANetConfig
+
+        >>> config = DANetConfig(affinity_weight=0.1)
+        >>> config.model_type, config.affinity_weight
+        ('rrsis_danet', 0.1)
     """
 
     model_type = "rrsis_danet"
@@ -256,6 +270,13 @@ class FIANetConfig(LAVTConfig):
 
     Raises:
         ValueError: If a field is outside its range.
+
+    Example:
+        >>> from modeling_rrsis import FIANetConfig
+
+        >>> config = FIANetConfig(dice_reduction="mean")
+        >>> config.model_type, config.dice_reduction
+        ('rrsis_fianet', 'mean')
     """
 
     model_type = "rrsis_fianet"

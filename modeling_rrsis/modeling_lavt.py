@@ -277,6 +277,21 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     | squares of the trained size | any H, W ≥ 32; windows keep their size, maps are padded before the shift |
 
     Subclasses override `stage_fusion_class`, [`read_text`] and [`predict`], and their loss.
+
+    Example:
+        >>> import torch
+        >>> from modeling_rrsis import LAVTConfig, LAVTForReferringSegmentation
+
+        >>> config = LAVTConfig(  # a small network; LAVTConfig() is the published one
+        ...     backbone="swin_tiny_patch4_window7_224",
+        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        ... )
+        >>> model = LAVTForReferringSegmentation(config).eval()
+        >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
+        >>> outputs = model(pixel_values, input_ids, labels=torch.zeros(2, 96, 128, dtype=torch.long))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (torch.Size([2, 96, 128]), torch.Size([]))
     """
 
     stage_fusion_class: type[nn.Module] = LAVTStageFusion

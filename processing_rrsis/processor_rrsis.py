@@ -74,9 +74,21 @@ class RRSISProcessor(ProcessorMixin):
             limit is 22 for RRSIS-D and 20 for RefSegRS). Longer expressions are cut, with a warning.
 
     Example:
+        >>> import numpy as np
+        >>> from processing_rrsis import RRSISImageProcessor, RRSISProcessor
+        >>> from processing_rrsis.data import build_synthetic_tokenizer
+
+        >>> processor = RRSISProcessor(RRSISImageProcessor(), build_synthetic_tokenizer(), categories=["ship"])
+        >>> image = np.zeros((600, 800, 3), dtype=np.uint8)
         >>> inputs = processor(images=image, text="the ship on the left", return_tensors="pt")
-        >>> outputs = model(**inputs)
-        >>> masks = processor.post_process_referring_segmentation(outputs, target_sizes=[(image.height, image.width)])
+        >>> inputs["pixel_values"].shape, inputs["input_ids"].shape
+        (torch.Size([1, 3, 480, 480]), torch.Size([1, 7]))
+        >>> inputs["ground_object_mask"].tolist(), inputs["spatial_position_mask"].tolist()
+        ([[0, 0, 1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1, 1, 0]])
+        >>> log_odds = inputs["pixel_values"][:, 0]  # in place of model(**inputs).logits
+        >>> masks = processor.post_process_referring_segmentation(log_odds, target_sizes=[image.shape[:2]])
+        >>> masks[0].shape, masks[0].dtype
+        (torch.Size([600, 800]), torch.bool)
     """
 
     valid_processor_kwargs = RRSISProcessorKwargs  # type: ignore[assignment]  # narrowed keys, see there
