@@ -4,7 +4,7 @@ Importing this package registers the three models, their processor and the pipel
 classes find them without `trust_remote_code`.
 """
 
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForImageSegmentation
 
 from processing_rrsis.registration import register_auto_classes
 
@@ -22,6 +22,7 @@ MODELS = {
 for _model in MODELS.values():
     AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
     AutoModel.register(_model.config_class, _model, exist_ok=True)
+    AutoModelForImageSegmentation.register(_model.config_class, _model, exist_ok=True)
     _model.config_class.register_for_auto_class()
     _model.register_for_auto_class("AutoModel")
 register_auto_classes(model.config_class for model in MODELS.values())

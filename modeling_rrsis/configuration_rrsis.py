@@ -39,13 +39,14 @@ class LAVTConfig(PreTrainedConfig):
         kwargs: Fields of `PreTrainedConfig`.
 
     Raises:
-        StrictDataclassError: If a field is of another type or outside its range; the message names it.
+        ValueError: If a field is outside its range.
 
     Example:
         >>> from modeling_rrsis import LAVTConfig
-        >>> config = LAVTConfig(image_size=320, text_config={"num_hidden_layers": 6})
-        >>> config.text_config.num_hidden_layers
-        6
+
+        >>> config = LAVTConfig(backbone_kwargs={"drop_path_rate": 0.2}, image_size=384)
+        >>> config.backbone, config.text_config.hidden_size
+        ('swin_base_patch4_window12_384', 768)
     """
 
     model_type = "rrsis_lavt"

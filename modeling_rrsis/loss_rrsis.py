@@ -20,8 +20,8 @@ logger = logging.get_logger(__name__)
 
 IGNORE_INDEX = 255
 DICE_SMOOTH = 1e-6
-TILE_NUMBERS, NUM_TILES = 2**22, 8
-"""Numbers of the affinity matrix in a tile, 16 MiB in float32, so that a CPU's cache holds it; and tiles that the
+TILE_NUMBERS, NUM_TILES = 2**22, 3
+"""Numbers of the affinity matrix in a tile, 16 MiB in float32, so that a CPU's cache holds it; and the tiles that the
 backward pass makes again at a time, so that a GPU does not wait for the next ones."""
 
 

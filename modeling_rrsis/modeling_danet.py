@@ -213,6 +213,21 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     | eq. 10, start of L̂_g | a fixed kernel like LAVT's, to which the sentence adds | `predictor_gain` |
     | eq. 10, E at H×W | E at H/4×W/4: the product commutes with the upsampling | |
     | eq. 11, BCE | mean over the pixels that are not ignored, no class weights | |
+
+    Example:
+        >>> import torch
+        >>> from modeling_rrsis import DANetConfig, DANetForReferringSegmentation
+
+        >>> config = DANetConfig(  # a small network; DANetConfig() is the published one
+        ...     backbone="swin_tiny_patch4_window7_224",
+        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        ... )
+        >>> model = DANetForReferringSegmentation(config).eval()
+        >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
+        >>> outputs = model(pixel_values, input_ids, labels=torch.zeros(2, 96, 128, dtype=torch.long))
+        >>> outputs.logits.shape, sorted(outputs.loss_dict)
+        (torch.Size([2, 96, 128]), ['binary_cross_entropy'])
     """
 
     config: DANetConfig

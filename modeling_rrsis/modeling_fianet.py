@@ -288,6 +288,22 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     object–position block and channel modulation, an unused linear layer of every stage, and BERT's pooler.
 
     `multi_scale` puts one of figure 9's other modules in the place of the TMEM, or none.
+
+    Example:
+        >>> import torch
+        >>> from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation
+
+        >>> config = FIANetConfig(  # a small network; FIANetConfig() is the published one
+        ...     backbone="swin_tiny_patch4_window7_224",
+        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        ... )
+        >>> model = FIANetForReferringSegmentation(config).eval()
+        >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
+        >>> words = torch.tensor([[0, 1, 0], [0, 1, 0]])  # the second token names the object
+        >>> outputs = model(pixel_values, input_ids, ground_object_mask=words, spatial_position_mask=0 * words)
+        >>> outputs.logits.shape
+        torch.Size([2, 96, 128])
     """
 
     config: FIANetConfig

@@ -7,10 +7,11 @@ of this package use it. Written from the papers; the parameters are laid out for
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,14 @@ from .loss_rrsis import BatchPart, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 MIN_IMAGE_SIZE = 32
+# How `transformers.pipeline` finds the task; "pt" names the Auto class that it loads the model with.
+PIPELINES = {
+    "referring-image-segmentation": {
+        "impl": "pipeline_rrsis.ReferringSegmentationPipeline",
+        "pt": ["AutoModel"],
+        "type": "multimodal",
+    }
+}
 
 
 @dataclass
@@ -194,6 +203,23 @@ class LAVTPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Save as transformers does; the configuration also names a second Auto class and the pipeline.
+
+        The pipeline's file comes with the processor: save that into the same folder, and `pipeline(...)` works.
+
+        Args:
+            save_directory: The folder.
+            kwargs: Arguments of `PreTrainedModel.save_pretrained`.
+        """
+        reference = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
+        self.config.auto_map = {
+            **(getattr(self.config, "auto_map", None) or {}),
+            "AutoModelForImageSegmentation": reference,
+        }
+        self.config.custom_pipelines = PIPELINES
+        super().save_pretrained(save_directory, **kwargs)
+
 
 class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     """LAVT with a one-channel head.
@@ -225,16 +251,17 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     Example:
         >>> import torch
         >>> from modeling_rrsis import LAVTConfig, LAVTForReferringSegmentation
-        >>> config = LAVTConfig(
+
+        >>> config = LAVTConfig(  # a small network; LAVTConfig() is the published one
         ...     backbone="swin_tiny_patch4_window7_224",
-        ...     backbone_kwargs={"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]},
-        ...     text_config={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1},
-        ... )  # a tiny one; `LAVTConfig()` is the published size
+        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        ... )
         >>> model = LAVTForReferringSegmentation(config).eval()
-        >>> with torch.no_grad():
-        ...     output = model(pixel_values=torch.randn(1, 3, 64, 96), input_ids=torch.tensor([[101, 2911, 102]]))
-        >>> output.logits.shape
-        torch.Size([1, 64, 96])
+        >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
+        >>> outputs = model(pixel_values, input_ids, labels=torch.zeros(2, 96, 128, dtype=torch.long))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (torch.Size([2, 96, 128]), torch.Size([]))
     """
 
     stage_fusion_class: type[nn.Module] = LAVTStageFusion

@@ -148,6 +148,8 @@ class ExpressionParser:
         tagger: for `"word"` alone: `"nltk"`, `"builtin"`, or `"auto"`: NLTK where its data is installed.
 
     Example:
+        >>> from processing_rrsis import ExpressionParser
+
         >>> ExpressionParser("rrsisd").parse("The ship on the lower left").words_of("spatial_position")
         ['on the lower left']
     """

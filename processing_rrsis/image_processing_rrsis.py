@@ -1,7 +1,8 @@
-"""`RRSISImageProcessor`: images and masks to `pixel_values` and `labels`, logits back to masks.
+"""Images and masks to `pixel_values` and `labels`, log-odds back to masks: by PIL, or by torchvision on any device.
 
-The chain is the published one, bit for bit: 8-bit RGB, PIL's antialiased bilinear resize to 480 × 480 (the aspect
-ratio is not kept), 1/255, ImageNet mean and standard deviation; masks are resized by nearest neighbour.
+The chain is the published one: 8-bit RGB, antialiased bilinear resize to 480 × 480 (the aspect ratio is not kept),
+1/255, ImageNet mean and standard deviation; masks are resized by nearest neighbour. `RRSISImageProcessor` gives the
+published values bit for bit. `RRSISImageProcessorTorchvision` differs from it in the resizing of the images alone.
 """
 
 from collections.abc import Sequence
@@ -10,36 +11,27 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
-from transformers.image_processing_backends import PilBackend
+from transformers.image_processing_backends import PilBackend, TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
+from .image_batch_rrsis import (
+    Shape,
+    check_geometry,
+    empty_batch,
+    flatten_images,
+    number_of_bands,
+    resized_bands,
+    resized_labels,
+    value_table,
+)
 from .image_loading_rrsis import load_image
-from .image_values_rrsis import to_bands8, to_label_map, to_rgb8
+from .image_values_rrsis import to_bands8, to_rgb8, to_tensor8
+from .mask_output_rrsis import logits_to_masks
 
 
-class RRSISImageProcessor(PilBackend):
-    r"""Prepare aerial images and masks for the referring segmentation models.
-
-    Accepts a path, a PIL image of any mode, a numpy array or torch tensor (H, W), (H, W, C) or (C, H, W), a batch
-    array or a list of any of these. How values become 8-bit RGB is said at `to_rgb8`: alpha is dropped, 16-bit data
-    gets one linear stretch from its 2nd to its 98th percentile, EXIF rotation is applied.
-
-    Args:
-        size (`dict`, *optional*, defaults to `{"height": 480, "width": 480}`): size of the model's input.
-        do_resize, do_rescale, do_normalize (`bool`, *optional*, defaults to `True`): the steps of the chain.
-        do_convert_rgb (`bool`, *optional*, defaults to `True`): `False` keeps the bands as they are, gray as one and
-            alpha too, each resized on its own; `image_mean` and `image_std` then need as many values. The networks
-            take three bands.
-        resample (`int`, *optional*, defaults to bilinear): PIL's filter for images; masks always use nearest.
-        image_mean, image_std (`tuple` of 3 floats, *optional*): ImageNet's.
-
-    Example:
-        >>> image_processor = RRSISImageProcessor()
-        >>> image_processor(image, segmentation_maps=mask, return_tensors="pt")["labels"].shape
-        torch.Size([1, 480, 480])
-    """
+class _ImagesAndMasks:
+    """What the two image processors share: defaults, checks, the table of values, masks in and masks out."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers' own form
     resample = PILImageResampling.BILINEAR
@@ -69,80 +61,43 @@ class RRSISImageProcessor(PilBackend):
             ValueError: no image, zero size, NaN, wrong channels, or masks that do not fit their images.
             TypeError: something that is no image.
         """
-        return super().preprocess(images, segmentation_maps, **kwargs)
+        return super().preprocess(images, segmentation_maps, **kwargs)  # type: ignore[misc]  # a backend's
 
-    def _preprocess_image_like_inputs(  # type: ignore[override]
+    def _preprocess_image_like_inputs(
         self, images: Any, segmentation_maps: Any = None, *, return_tensors: Any = None, **kwargs: Any
     ) -> BatchFeature:
         layout = kwargs.get("input_data_format")
         channels_first = None if layout is None else str(getattr(layout, "value", layout)) == "channels_first"
-        pictures = []
-        for image in map(load_image, flatten_images(images)):
-            if kwargs.get("do_convert_rgb") is False:
-                pictures.append(to_bands8(image, channels_first=channels_first))
-            else:
-                pictures.append([to_rgb8(image, channels_first=channels_first)])
-        _check_geometry(do_resize=kwargs["do_resize"], pictures=pictures, kwargs=kwargs, return_tensors=return_tensors)
-        table = self._value_table(_number_of_bands(pictures), kwargs)
+        pictures = [
+            self._read(load_image(image), channels_first=channels_first, kwargs=kwargs)
+            for image in flatten_images(images)
+        ]
+        shapes = list(map(self._shape, pictures))
+        check_geometry(shapes=shapes, kwargs=kwargs, return_tensors=return_tensors)
+        table = value_table(number_of_bands(shapes), kwargs)
         data: dict[str, Any] = {"pixel_values": self._normalised(pictures, table, kwargs)}
         if segmentation_maps is not None:
-            data["labels"] = self._labels(segmentation_maps, pictures=pictures, kwargs=kwargs)
+            labels = resized_labels(segmentation_maps, shapes=shapes, kwargs=kwargs)
+            data["labels"] = self._beside(labels, data["pixel_values"])
         if return_tensors is None:
             data = {name: list(values) for name, values in data.items()}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
-    def _value_table(self, num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
-        """Return (bands, 256): what each 8-bit value becomes in each band; the pixels are looked up in it."""
-        values = np.broadcast_to(np.arange(256, dtype=np.uint8), (num_bands, 1, 256))
-        if kwargs["do_rescale"]:
-            values = self.rescale(values, kwargs["rescale_factor"])
-        if kwargs["do_normalize"]:
-            for name in ("image_mean", "image_std"):
-                if np.size(kwargs[name]) not in (1, num_bands):
-                    raise ValueError(
-                        f"{name}: expected {num_bands} values, one per band, got {kwargs[name]}; pass as many, or "
-                        "leave do_convert_rgb=True (the networks take three bands)"
-                    )
-            values = self.normalize(values, kwargs["image_mean"], kwargs["image_std"])
-        return values[:, 0]
+    def _read(self, image: Any, channels_first: bool | None, kwargs: dict[str, Any]) -> Any:
+        """An image as 8-bit values, in the backend's form."""
+        raise NotImplementedError
 
-    def _normalised(
-        self, pictures: list[list[Image.Image]], table: np.ndarray, kwargs: dict[str, Any]
-    ) -> Sequence[np.ndarray]:
-        """Resize the pictures and look their values up."""
-        batch = [_bands(picture, kwargs) for picture in pictures]
-        values = _empty_batch([(len(bands), *bands[0].shape) for bands in batch], dtype=table.dtype)
-        for bands, outs in zip(batch, values, strict=True):
-            for band, row, out in zip(bands, table, outs, strict=True):
-                np.take(row, band, out=out, mode="clip")  # "clip": no copy of out
-        return values
+    def _shape(self, picture: Any) -> Shape:
+        """Bands, height and width of what `_read` gives."""
+        raise NotImplementedError
 
-    def _labels(
-        self, segmentation_maps: Any, pictures: list[list[Image.Image]], kwargs: dict[str, Any]
-    ) -> Sequence[np.ndarray]:
-        """Check each mask against its image and resize it by nearest neighbour."""
-        maps = flatten_images(segmentation_maps, single_band=True)
-        if len(maps) != len(pictures):
-            raise ValueError(
-                f"segmentation_maps: expected one per image ({len(pictures)}), got {len(maps)}; repeat or drop some"
-            )
-        labels = []
-        for index, (segmentation_map, picture) in enumerate(zip(maps, pictures, strict=True)):
-            label = to_label_map(load_image(segmentation_map))
-            expected = (picture[0].height, picture[0].width)
-            if label.shape != expected:
-                raise ValueError(
-                    f"segmentation_maps[{index}]: expected its image's size (height, width) {expected}, got "
-                    f"{label.shape}; resize the mask with nearest neighbour, or check that it belongs to the image"
-                )
-            resized = _resize(
-                Image.fromarray(label), kwargs["size"], PILImageResampling.NEAREST, on=kwargs["do_resize"]
-            )
-            labels.append(np.asarray(resized))
-        values = _empty_batch([label.shape for label in labels], dtype=np.dtype(np.int64))
-        for label, out in zip(labels, values, strict=True):
-            out[...] = label
-        return values
+    def _normalised(self, pictures: list[Any], table: np.ndarray, kwargs: dict[str, Any]) -> Sequence[Any]:
+        """Resize the pictures and look their values up in the table (bands, 256)."""
+        raise NotImplementedError
+
+    def _beside(self, labels: Sequence[np.ndarray], pixel_values: Sequence[Any]) -> Sequence[Any]:
+        """The labels in the form, and on the device, of the pixel values."""
+        raise NotImplementedError
 
     def post_process_referring_segmentation(
         self,
@@ -167,115 +122,124 @@ class RRSISImageProcessor(PilBackend):
             ValueError: wrong shape of the logits, number of sizes, or threshold.
         """
         logits = outputs if isinstance(outputs, torch.Tensor) else outputs["logits"]
-        if logits.ndim != 3:
-            raise ValueError(f"logits: expected shape (B, H, W), the foreground log-odds, got {tuple(logits.shape)}")
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
-        sizes = _target_sizes(target_sizes, logits)
-        probabilities = []
-        for log_odds, size in zip(logits.detach().float(), sizes, strict=True):
-            if size != tuple(log_odds.shape):
-                batched = log_odds[None, None]
-                log_odds = F.interpolate(batched, size=size, mode="bilinear", align_corners=False)[0, 0]  # (h, w)
-            probabilities.append(log_odds.sigmoid())
-        masks = [probability > threshold for probability in probabilities]
+        masks, probabilities = logits_to_masks(logits, target_sizes=target_sizes, threshold=threshold)
         return (masks, probabilities) if return_probabilities else masks
 
 
-def flatten_images(images: Any, single_band: bool = False) -> list[Any]:
-    """Flatten the input to a list of single images; a batch array becomes its items.
+class RRSISImageProcessor(_ImagesAndMasks, PilBackend):
+    r"""Prepare aerial images and masks for the referring segmentation models, by PIL, on the CPU.
+
+    Accepts a path, a PIL image of any mode, a numpy array or torch tensor (H, W), (H, W, C) or (C, H, W), a batch
+    array or a list of any of these. How values become 8-bit RGB is said at `to_rgb8`: alpha is dropped, 16-bit data
+    gets one linear stretch from its 2nd to its 98th percentile, EXIF rotation is applied.
 
     Args:
-        images: one image, a (nested) list, or a batch array (B, H, W, C), (B, C, H, W).
-        single_band: the images are masks: an array of three axes is a batch (B, H, W).
+        size (`dict`, *optional*, defaults to `{"height": 480, "width": 480}`): size of the model's input.
+        do_resize, do_rescale, do_normalize (`bool`, *optional*, defaults to `True`): the steps of the chain.
+        do_convert_rgb (`bool`, *optional*, defaults to `True`): `False` keeps the bands as they are, gray as one and
+            alpha too, each resized on its own; `image_mean` and `image_std` then need as many values. The networks
+            take three bands.
+        resample (`int`, *optional*, defaults to bilinear): PIL's filter for images; masks always use nearest.
+        image_mean, image_std (`tuple` of 3 floats, *optional*): ImageNet's.
 
-    Raises:
-        ValueError: None or nothing in it.
+    Example:
+        >>> import numpy as np
+        >>> from processing_rrsis import RRSISImageProcessor
+
+        >>> image = np.zeros((600, 800, 3), dtype=np.uint8)
+        >>> mask = np.zeros((600, 800), dtype=bool)
+        >>> inputs = RRSISImageProcessor()(image, segmentation_maps=mask, return_tensors="pt")
+        >>> inputs["pixel_values"].shape, inputs["labels"].shape
+        (torch.Size([1, 3, 480, 480]), torch.Size([1, 480, 480]))
     """
-    if images is None:
-        raise ValueError("images: expected at least one image, got None")
-    if isinstance(images, list | tuple):
-        flat: list[Any] = []
-        for item in images:
-            flat.extend(flatten_images(item, single_band=single_band))
-        if not flat:
-            raise ValueError("images: expected at least one image, got an empty list")
-        return flat
-    if isinstance(images, np.ndarray | torch.Tensor):
-        # A stack of masks (B, H, W) has no channel axis; (1, H, W), (H, W, 1) and colour (H, W, 3) are single masks.
-        is_mask_stack = single_band and images.ndim == 3 and images.shape[0] != 1 and images.shape[-1] not in (1, 3, 4)
-        if images.ndim == 4 or is_mask_stack:
-            if len(images) == 0:
-                raise ValueError(f"images: expected at least one image, got a batch of shape {tuple(images.shape)}")
-            return list(images)
-    return [images]
 
-
-def _number_of_bands(pictures: list[list[Image.Image]]) -> int:
-    """Bands of every picture of a batch."""
-    numbers = [sum(len(part.getbands()) for part in picture) for picture in pictures]
-    if len(set(numbers)) > 1:
-        raise ValueError(
-            f"images: expected the same number of bands in all images with do_convert_rgb=False, got {numbers}; "
-            "set do_convert_rgb=True or pass them one by one"
-        )
-    return numbers[0]
-
-
-def _check_geometry(
-    do_resize: bool, pictures: list[list[Image.Image]], kwargs: dict[str, Any], return_tensors: Any
-) -> None:
-    """Refuse options that would move the image against its mask, and stacks of different sizes."""
-    for name in ("do_center_crop", "do_pad"):
-        if kwargs.get(name):
+    def _preprocess_image_like_inputs(  # type: ignore[override]
+        self, images: Any, segmentation_maps: Any = None, *, device: Any = None, **kwargs: Any
+    ) -> BatchFeature:
+        if device is not None and torch.device(device).type != "cpu":
             raise ValueError(
-                f"{name}: expected False or None (masks and expressions refer to the whole image), got True"
+                f'device: expected None or "cpu", because PIL computes on the CPU, got {device!r}; move the result '
+                "with .to(device), or use RRSISImageProcessorTorchvision"
             )
-    sizes = {picture[0].size[::-1] for picture in pictures}
-    if not do_resize and return_tensors is not None and len(sizes) > 1:
-        raise ValueError(
-            f"images: expected one size to stack them with do_resize=False, got (height, width) {sorted(sizes)}; "
-            "set do_resize=True or pass them one by one"
-        )
+        return super()._preprocess_image_like_inputs(images, segmentation_maps, **kwargs)
+
+    def _read(self, image: Any, channels_first: bool | None, kwargs: dict[str, Any]) -> list[Image.Image]:
+        if kwargs.get("do_convert_rgb") is False:
+            return to_bands8(image, channels_first=channels_first)
+        return [to_rgb8(image, channels_first=channels_first)]
+
+    def _shape(self, picture: list[Image.Image]) -> Shape:
+        return sum(len(part.getbands()) for part in picture), picture[0].height, picture[0].width
+
+    def _normalised(
+        self, pictures: list[list[Image.Image]], table: np.ndarray, kwargs: dict[str, Any]
+    ) -> Sequence[np.ndarray]:
+        batch = [resized_bands(picture, kwargs) for picture in pictures]
+        values = empty_batch([(len(bands), *bands[0].shape) for bands in batch], dtype=table.dtype)
+        for bands, outs in zip(batch, values, strict=True):
+            for band, row, out in zip(bands, table, outs, strict=True):
+                np.take(row, band, out=out, mode="clip")  # "clip": no copy of out
+        return values
+
+    def _beside(self, labels: Sequence[np.ndarray], pixel_values: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return labels
 
 
-def _bands(picture: list[Image.Image], kwargs: dict[str, Any]) -> list[np.ndarray]:
-    """Resize a picture; each of its bands as uint8 (H, W)."""
-    bands: list[np.ndarray] = []
-    for part in picture:
-        pixels = np.asarray(_resize(part, size=kwargs["size"], resample=kwargs["resample"], on=kwargs["do_resize"]))
-        bands += [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
-    return bands
+class RRSISImageProcessorTorchvision(_ImagesAndMasks, TorchvisionBackend):  # type: ignore[misc]  # masks beside images
+    r"""Prepare images as [`RRSISImageProcessor`] does, but resize them by torchvision, on the device they are on.
 
+    Takes, refuses and returns the same, as tensors: each on its image's device, or on `device` where a call names one;
+    images in a batch must then be on one. 8-bit tensors never leave their device. Other dtypes, whose values are
+    ranked or scaled, are brought to 8 bit on the CPU and come back; masks are prepared on the CPU too.
 
-def _empty_batch(shapes: list[tuple[int, ...]], dtype: np.dtype) -> Sequence[np.ndarray]:
-    """Arrays to write into, parts of one array where the shapes agree: stacking later would copy all of it."""
-    if len(set(shapes)) == 1:
-        return np.empty((len(shapes), *shapes[0]), dtype=dtype)  # type: ignore[return-value]  # iterates over its parts
-    return [np.empty(shape, dtype=dtype) for shape in shapes]
+    The difference to PIL: the two round resized values at different steps. Of 480 × 480 values, up to 5 % (on a CPU
+    with AVX-512) or 13 to 27 % (on an H200) come out as the next one of the 256, in noise a few as the next but one.
+    After normalisation such a step is 1/255 divided by the band's standard deviation, at most 0.0176. Images that need
+    no resizing give equal values, and labels are equal everywhere.
 
+    In a process that has imported `modeling_rrsis`, `AutoImageProcessor` and `AutoProcessor` give this one for
+    `backend="torchvision"`, and PIL's without it.
 
-def _resize(image: Image.Image, size: SizeDict, resample: int | None, on: bool) -> Image.Image:
-    """Resize to (height, width); antialiased by PIL's filter. The same size is left alone, as PIL does."""
-    if not on:
-        return image
-    if not (size.height and size.width):
-        raise ValueError(f"size: expected height and width of at least 1, got {size}")
-    return image.resize((size.width, size.height), resample=resample)
+    Args:
+        kwargs: the arguments of [`RRSISImageProcessor`].
 
+    Example:
+        >>> import torch
+        >>> from processing_rrsis import RRSISImageProcessorTorchvision
 
-def _target_sizes(
-    target_sizes: Sequence[tuple[int, int]] | torch.Tensor | None, logits: torch.Tensor
-) -> list[tuple[int, int]]:
-    """Check the wished sizes: one (height, width) per image."""
-    if target_sizes is None:
-        return [(logits.shape[1], logits.shape[2])] * len(logits)
-    sizes = target_sizes.tolist() if isinstance(target_sizes, torch.Tensor) else list(target_sizes)
-    if len(sizes) != len(logits):
-        raise ValueError(f"target_sizes: expected one (height, width) per image ({len(logits)}), got {len(sizes)}")
-    checked = []
-    for size in sizes:
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"target_sizes: expected (height, width) of at least 1, got {tuple(size)}")
-        checked.append((int(size[0]), int(size[1])))
-    return checked
+        >>> device = "cuda" if torch.cuda.is_available() else "cpu"
+        >>> images = torch.zeros(2, 3, 600, 800, dtype=torch.uint8, device=device)
+        >>> inputs = RRSISImageProcessorTorchvision()(images, return_tensors="pt")
+        >>> inputs["pixel_values"].shape, inputs["pixel_values"].device == images.device
+        (torch.Size([2, 3, 480, 480]), True)
+    """
+
+    def _read(self, image: Any, channels_first: bool | None, kwargs: dict[str, Any]) -> torch.Tensor:
+        keep_bands = kwargs.get("do_convert_rgb") is False
+        return to_tensor8(image, channels_first=channels_first, keep_bands=keep_bands).to(kwargs.get("device"))
+
+    def _shape(self, picture: torch.Tensor) -> Shape:
+        bands, height, width = picture.shape
+        return bands, height, width
+
+    def _normalised(
+        self, pictures: list[torch.Tensor], table: np.ndarray, kwargs: dict[str, Any]
+    ) -> Sequence[torch.Tensor]:
+        rows = torch.from_numpy(table)
+        values = []
+        for picture in pictures:
+            if kwargs["do_resize"]:
+                picture = self.resize(picture, size=kwargs["size"], resample=kwargs["resample"])
+            looked_up = [row[band.int()] for row, band in zip(rows.to(picture.device), picture, strict=True)]
+            values.append(torch.stack(looked_up))
+        return torch.stack(values) if len({value.shape for value in values}) == 1 else values  # type: ignore[return-value]
+
+    def _beside(self, labels: Sequence[np.ndarray], pixel_values: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        tensors = [
+            torch.from_numpy(label).to(values.device) for label, values in zip(labels, pixel_values, strict=True)
+        ]
+        return torch.stack(tensors) if isinstance(pixel_values, torch.Tensor) else tensors  # type: ignore[return-value]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, under PIL's name: as in transformers, the backend is chosen when they are loaded."""
+        return {**super().to_dict(), "image_processor_type": RRSISImageProcessor.__name__}

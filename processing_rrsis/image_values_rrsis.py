@@ -82,6 +82,32 @@ def to_bands8(image: Any, channels_first: bool | None = None) -> list[Image.Imag
     return [Image.fromarray(band) for band in np.ascontiguousarray(np.moveaxis(to_uint8(array), -1, 0))]
 
 
+def to_tensor8(image: Any, channels_first: bool | None = None, keep_bands: bool = False) -> torch.Tensor:
+    """Convert one image to 8 bit like [`to_rgb8`], as a tensor on the device that it is on.
+
+    An 8-bit tensor is read where it is; other tensors go through the CPU, where their values become 8-bit.
+
+    Args:
+        image: as for [`to_rgb8`].
+        channels_first: as for [`to_rgb8`].
+        keep_bands: keep the bands, as [`to_bands8`] does.
+
+    Returns:
+        uint8 (bands, H, W), 3 bands without `keep_bands`.
+
+    Raises:
+        TypeError, ValueError: as [`to_rgb8`].
+    """
+    if isinstance(image, torch.Tensor) and image.dtype == torch.uint8:
+        is_first = True if channels_first is None and _is_tie(tuple(image.shape)) else channels_first
+        bands = _to_channels_last(image, is_first, keep_alpha=keep_bands).movedim(-1, 0)
+        return bands.expand(3, -1, -1) if len(bands) == 1 and not keep_bands else bands
+    pictures = to_bands8(image, channels_first) if keep_bands else [to_rgb8(image, channels_first)]
+    parts = [np.atleast_3d(np.asarray(picture)) for picture in pictures]
+    tensor = torch.from_numpy(np.concatenate(parts, axis=-1)).movedim(-1, 0)
+    return tensor.to(image.device) if isinstance(image, torch.Tensor) else tensor
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF rotation; an image without one is handed back uncopied."""
     return ImageOps.exif_transpose(image) if exif_orientation(image) != 1 else image
@@ -122,21 +148,21 @@ def _is_tie(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] in (1, 3, 4)
 
 
-def _to_channels_last(array: np.ndarray, channels_first: bool | None, keep_alpha: bool = False) -> np.ndarray:
-    """Return (H, W, C) with C of 1 or 3 (alpha dropped, or kept: 4), after checking shape and size."""
+def _to_channels_last(array: Any, channels_first: bool | None, keep_alpha: bool = False) -> Any:
+    """Return an array or tensor as (H, W, C) with C of 1 or 3 (alpha dropped, or kept: 4), checked."""
     if array.ndim == 2:
         array = array[:, :, None]
     elif array.ndim != 3:
         raise ValueError(
-            f"image: expected an array of shape (H, W), (H, W, C) or (C, H, W), got {array.shape}; "
+            f"image: expected an array of shape (H, W), (H, W, C) or (C, H, W), got {tuple(array.shape)}; "
             "pass a batch as a list of images or as one array (B, H, W, C) or (B, C, H, W)"
         )
     elif channels_first or (channels_first is None and array.shape[0] in (1, 3, 4) and not _is_tie(array.shape)):
-        array = np.moveaxis(array, 0, -1)
+        array = torch.movedim(array, 0, -1) if isinstance(array, torch.Tensor) else np.moveaxis(array, 0, -1)
     if array.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            f"image: expected 1 (gray), 3 (RGB) or 4 (RGB and alpha) channels first or last, got shape {array.shape}; "
-            "choose three bands"
+            "image: expected 1 (gray), 3 (RGB) or 4 (RGB and alpha) channels first or last, got shape "
+            f"{tuple(array.shape)}; choose three bands"
         )
     if 0 in array.shape:
         raise _zero_size(array.shape)

@@ -58,13 +58,17 @@ class ReferringSegmentationPipeline(Pipeline):
     An image is a path, an http(s) URL, a PIL image of any mode, or an array; see `RRSISImageProcessor`.
 
     Example:
-        >>> pipe = pipeline("referring-image-segmentation", model="folder", trust_remote_code=True)
-        >>> pipe("harbor.jpg", text="the ship on the left")
-        {'label': 'the ship on the left', 'score': 0.93, 'mask': <PIL.Image.Image mode=L size=800x800>}
-        >>> pipe("harbor.jpg", text=["the ship on the left", "the large ship"], batch_size=2)  # a list of two
-        >>> pipe([{"image": "a.png", "text": "the dam"}, {"image": "b.png", "text": "the bridge"}])
-        >>> for result in pipe(dataset, batch_size=8, progress=True):  # rows with "image" and "text" or "expression"
-        ...     result["mask"].save(...)
+        >>> from transformers import pipeline
+
+        >>> pipe = pipeline("referring-image-segmentation", model="runs/fianet/best", trust_remote_code=True)
+        >>> pipe("harbor.png", text="the ship on the left")
+        {'label': 'the ship on the left', 'score': 0..., 'mask': <PIL.Image.Image ... mode=L size=80x60 ...>}
+        >>> results = pipe("harbor.png", text=["the ship on the left", "the large ship"], batch_size=2)
+        >>> [result["label"] for result in results]
+        ['the ship on the left', 'the large ship']
+        >>> rows = [{"image": "harbor.png", "text": "the dam"}, {"image": "harbor.png", "text": "the bridge"}]
+        >>> for result in pipe(iter(rows), batch_size=2):  # a data set, too: "image" and "text" or "expression"
+        ...     result["mask"].save(f"{result['label']}.png")
     """
 
     processor: Any

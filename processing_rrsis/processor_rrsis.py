@@ -6,7 +6,7 @@ ignored by LAVT and DANet.
 
 import os
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from transformers.image_processing_utils import BatchFeature
@@ -14,7 +14,10 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
 from .expression_rrsis import ExpressionParser, ParsedExpression, expression_masks
-from .image_processing_rrsis import flatten_images
+from .image_batch_rrsis import flatten_images
+
+if TYPE_CHECKING:  # for transformers, which copies the files that a file names like this: the pipeline's comes along
+    from .pipeline_rrsis import ReferringSegmentationPipeline  # noqa: F401
 
 logger = logging.get_logger(__name__)
 
@@ -71,9 +74,21 @@ class RRSISProcessor(ProcessorMixin):
             limit is 22 for RRSIS-D and 20 for RefSegRS). Longer expressions are cut, with a warning.
 
     Example:
+        >>> import numpy as np
+        >>> from processing_rrsis import RRSISImageProcessor, RRSISProcessor
+        >>> from processing_rrsis.data import build_synthetic_tokenizer
+
+        >>> processor = RRSISProcessor(RRSISImageProcessor(), build_synthetic_tokenizer(), categories=["ship"])
+        >>> image = np.zeros((600, 800, 3), dtype=np.uint8)
         >>> inputs = processor(images=image, text="the ship on the left", return_tensors="pt")
-        >>> outputs = model(**inputs)
-        >>> masks = processor.post_process_referring_segmentation(outputs, target_sizes=[(image.height, image.width)])
+        >>> inputs["pixel_values"].shape, inputs["input_ids"].shape
+        (torch.Size([1, 3, 480, 480]), torch.Size([1, 7]))
+        >>> inputs["ground_object_mask"].tolist(), inputs["spatial_position_mask"].tolist()
+        ([[0, 0, 1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1, 1, 0]])
+        >>> log_odds = inputs["pixel_values"][:, 0]  # in place of model(**inputs).logits
+        >>> masks = processor.post_process_referring_segmentation(log_odds, target_sizes=[image.shape[:2]])
+        >>> masks[0].shape, masks[0].dtype
+        (torch.Size([600, 800]), torch.bool)
     """
 
     valid_processor_kwargs = RRSISProcessorKwargs  # type: ignore[assignment]  # narrowed keys, see there

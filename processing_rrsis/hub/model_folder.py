@@ -108,7 +108,10 @@ def _write_folder(folder: Path, model: Any, processor: Any, state_dict: Mapping[
     config_class, model_class, processor_class, image_processor_class = (_reference(cls) for cls in classes)
 
     config = _without_local_keys(_read_json(folder / CONFIG_FILE))
-    config["auto_map"] = {"AutoConfig": config_class, "AutoModel": model_class}
+    config["auto_map"] = {
+        "AutoConfig": config_class,
+        **dict.fromkeys(("AutoModel", "AutoModelForImageSegmentation"), model_class),
+    }
     # "pt" names Auto classes of transformers: pipeline() looks them up there.
     config["custom_pipelines"] = {
         TASK: {"impl": _reference(ReferringSegmentationPipeline), "pt": ["AutoModel"], "type": "multimodal"}

@@ -4,6 +4,7 @@ from .confidence import BootstrapIntervals, ReferringIoUWithIntervals, bootstrap
 from .controls import CONTROLS, control_expressions, evaluate_with_controls
 from .evaluation import TIE_MARGIN, EvaluationResult, evaluate_model
 from .referring_iou import ReferringIoU, compute_referring_iou, intersection_and_union
+from .trainer import TrainerMetrics
 
 __all__ = [
     "CONTROLS",
@@ -12,6 +13,7 @@ __all__ = [
     "EvaluationResult",
     "ReferringIoU",
     "ReferringIoUWithIntervals",
+    "TrainerMetrics",
     "bootstrap_intervals",
     "compute_referring_iou",
     "control_expressions",

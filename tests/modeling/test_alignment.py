@@ -50,9 +50,7 @@ def test_pooling_is_pytorchs(size, pooled):
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(
-    ("size", "new"), [((3, 5), (7, 10)), ((15, 15), (30, 30)), ((1, 1), (2, 3))]
-)
+@pytest.mark.parametrize(("size", "new"), [((3, 5), (7, 10)), ((15, 15), (30, 30)), ((1, 1), (2, 3))])
 def test_upsampling_is_pytorchs(size, new, align_corners):
     maps = torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
     expected = torch.nn.functional.interpolate(maps, size=new, mode="bilinear", align_corners=align_corners)

@@ -1,7 +1,7 @@
 """The common tests of transformers, from the unpacked source that RRSIS_TRANSFORMERS_TESTS names.
 
-`pip download --no-deps --no-binary :all: transformers==<the installed version>` and `tar xzf` give that folder. Its
-`tests` may not be imported under that name, which is our own; the archive on PyPI also lacks the sub-folders.
+`.ci/common_tests` fetches that folder and sets the variable. Its `tests` may not be imported under that name, which is
+our own; the archive on PyPI also lacks the sub-folders.
 """
 
 import importlib
@@ -27,7 +27,7 @@ ABSENT = {
 def load_common_tests(*names):
     """Modules `tests/<name>.py` of transformers; skips the importing test module where they can't be had."""
     if VARIABLE not in os.environ:
-        pytest.skip(f"{VARIABLE} does not name a folder with the source of transformers", allow_module_level=True)
+        pytest.skip(f"{VARIABLE} names no source of transformers; .ci/common_tests sets it", allow_module_level=True)
     pytest.importorskip("parameterized", reason="transformers' common tests import it")
     folder = Path(os.environ[VARIABLE]) / "tests"
     if not (folder / "test_modeling_common.py").is_file():

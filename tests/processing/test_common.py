@@ -8,7 +8,7 @@ from PIL import Image
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 
 from modeling_rrsis import LAVTConfig
-from processing_rrsis.image_processing_rrsis import RRSISImageProcessor
+from processing_rrsis.image_processing_rrsis import RRSISImageProcessor, RRSISImageProcessorTorchvision
 from processing_rrsis.processor_rrsis import RRSISProcessor
 
 from ..modeling.transformers_tests import load_common_tests
@@ -41,7 +41,8 @@ class ImageProcessingCommonTest(image_processing.ImageProcessingTestMixin, unitt
         self.addCleanup(patch.stop)
 
     def test_every_backend_is_tested(self):
-        assert self.image_processing_classes == dict.fromkeys(("torchvision", "pil"), RRSISImageProcessor)
+        classes = {"torchvision": RRSISImageProcessorTorchvision, "pil": RRSISImageProcessor}
+        assert self.image_processing_classes == classes
 
 
 class ProcessorCommonTest(processing.ProcessorTesterMixin, unittest.TestCase):
@@ -54,6 +55,12 @@ class ProcessorCommonTest(processing.ProcessorTesterMixin, unittest.TestCase):
     @classmethod
     def _setup_tokenizer(cls):
         return build_tiny_tokenizer()
+
+
+class ProcessorByTorchvisionCommonTest(ProcessorCommonTest):
+    @classmethod
+    def _setup_image_processor(cls):
+        return RRSISImageProcessorTorchvision(size=SIZE)
 
 
 class ProcessorWithOptionsCommonTest(ProcessorCommonTest):

@@ -167,6 +167,7 @@ def test_folder_is_complete_and_tells_nothing_about_this_machine(folders):
     assert config["auto_map"] == {
         "AutoConfig": "configuration_rrsis.FIANetConfig",
         "AutoModel": "modeling_fianet.FIANetForReferringSegmentation",
+        "AutoModelForImageSegmentation": "modeling_fianet.FIANetForReferringSegmentation",
     }
     task = config["custom_pipelines"]["referring-image-segmentation"]
     assert task["impl"] == "pipeline_rrsis.ReferringSegmentationPipeline"
