@@ -18,16 +18,10 @@ OUTPUTS = ("mask", "probability", "polygons")
 
 
 class _SharedImage:
-    """An image asked about several times: loaded, prepared and encoded once, on first use.
-
-    Attributes:
-        source: What the caller gave.
-        features: What the model's `encode_image` made of it, or `None` before.
-    """
+    """An image asked about several times: loaded and prepared once, on first use."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self.features: Any = None
         self._prepared: tuple[torch.Tensor, tuple[int, int]] | None = None
 
     def prepare(self, processor: Any) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -126,7 +120,7 @@ class ReferringSegmentationPipeline(Pipeline):
         return list(_with_bar(super().__call__(_Rows(items), **kwargs), items if progress else None))
 
     def _ask_about(self, items: list[dict[str, Any]], batch_size: int | None = None, **kwargs: Any) -> Iterator[Any]:
-        """Several expressions on one image: what the model sees before it reads is computed once."""
+        """Several expressions on one image: in a batch, what the model sees before it reads is computed once."""
         kwargs.pop("num_workers", None)  # one image, nothing to read beside it
         size = batch_size or self._batch_size or 1
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -171,22 +165,17 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError("processor: expected an RRSISProcessor, got None; pass processor=... to the pipeline")
         pixel_values, size = input_["image"].prepare(self.processor)
         inputs = dict(self.processor(text=input_["text"], return_tensors="pt"))
-        target = {"target_size": torch.tensor([size]), "label": input_["text"]}
-        if isinstance(input_["text"], list):
-            target["image"] = input_["image"]
-        return {**inputs, "pixel_values": pixel_values, **target}
+        return {
+            **inputs,
+            "pixel_values": pixel_values,
+            "target_size": torch.tensor([size]),
+            "label": input_["text"],
+        }
 
     def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(input_tensors)
         kept = {name: inputs.pop(name) for name in ("target_size", "label")}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        image = inputs.pop("image", None)
-        if image is not None:
-            if image.features is None:
-                model: Any = self.model
-                image.features = model.encode_image(inputs["pixel_values"])
-            inputs["image_features"] = image.features
-            del inputs["pixel_values"]
         return {"logits": self.model(**inputs).logits, **kept}
 
     def postprocess(self, model_outputs: Any, threshold: float = 0.5, output: str = "mask") -> Any:  # type: ignore[override]
