@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .evaluation_task import EvaluationTask, Resolution, find_comparability, load_split
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
@@ -81,6 +82,7 @@ def evaluate(
             rich_help_panel=_SPEED,
         ),
     ] = False,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
@@ -128,7 +130,7 @@ def evaluate(
     )
     with _plain_errors():
         _check(task, output)
-        _run(task, output, trust_remote_code=trust_remote_code)
+        _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
 def _check(task: EvaluationTask, output: Path | None) -> None:
@@ -143,7 +145,7 @@ def _check(task: EvaluationTask, output: Path | None) -> None:
         raise ValueError(f"--output: expected a file name such as results.json in an existing folder, got {output}")
 
 
-def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) -> None:
+def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
     """Load, evaluate, print, write."""
     import torch
     from accelerate import Accelerator
@@ -152,12 +154,12 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
     from ..data.collate import ReferringCollator
     from ..data.content_hash import content_hash
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
-    from .cli import load_pipeline
+    from ..runtimes.loading import open_pipeline
     from .evaluation_print import describe, print_results
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
-    pipe = load_pipeline(task.model, trust_remote_code=trust_remote_code)
+    pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
     size = pipe.processor.image_processor.size
     with accelerator.main_process_first():
         data = load_split(task, input_size_px=min(size["height"], size["width"]))

@@ -1,32 +1,33 @@
-"""`rrsis export`: a model as an ONNX or .pt2 file, checked, timed and scored."""
+"""`rrsis export`: a model as a folder for OpenVINO or onnxruntime, checked, timed and scored."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..runtimes.folder import MANIFEST_FILE
+from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
 from .result_files import check_result_files
-from .runtime_spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, RuntimeFormat, RuntimeSpec, ScoredData, choose_format
 
-_FILE, _CHECK = "File", "Check"
-ENDINGS = frozenset(f".{name}" for name in RuntimeFormat)
-"""Of exports, which may lie beside the model and be replaced."""
+_GRAPH, _CHECK = "Graph", "Check"
+CALIBRATION_SPLIT = "train"
+CALIBRATION_SAMPLES = 128
 
 
 def export(
     model: Annotated[str, typer.Argument(help="Model folder (a run's best/) or Hub repository.")],
-    output: Annotated[Path, typer.Argument(help="File to write: model.onnx or model.pt2.")],
-    file_format: Annotated[
-        str | None,
-        typer.Option("--format", help="onnx or pt2, where the ending of OUTPUT is neither.", rich_help_panel=_FILE),
-    ] = None,
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    graph_format: Annotated[
+        RuntimeFormat,
+        typer.Option("--format", "-f", help="Library that runs it; on a CPU take openvino.", rich_help_panel=_GRAPH),
+    ] = RuntimeFormat.OPENVINO,
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="onnx: 8-bit linear layers, float32 else.", rich_help_panel=_FILE),
+        typer.Option("--int8", help="8-bit layers, calibrated on training samples of --data.", rich_help_panel=_GRAPH),
     ] = False,
     image_size: Annotated[
         int | None,
@@ -35,16 +36,19 @@ def export(
             "-s",
             min=MIN_IMAGE_SIZE_PX,
             help="Side of the square images in px; the processor's size by default.",
-            rich_help_panel=_FILE,
+            rich_help_panel=_GRAPH,
             show_default=False,
         ),
     ] = None,
+    calibration_samples: Annotated[
+        int, typer.Option(min=1, help="int8: training samples that are looked at.", rich_help_panel=_GRAPH)
+    ] = CALIBRATION_SAMPLES,
     data: Annotated[
         str | None,
         typer.Option(
             "--data",
             "-d",
-            help="Also score both on a split of: synthetic, a .csv or .jsonl file, the folder or zip of a download.",
+            help="Score both on a split of: synthetic, a .csv or .jsonl file, the folder or zip of a download.",
             rich_help_panel=_CHECK,
             show_default=False,
         ),
@@ -68,51 +72,149 @@ def export(
     ] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
-    r"""Write a model as a file for another runtime, and check it.
+    r"""Write a model as a folder for another runtime, and check it.
 
-    - .onnx: for onnxruntime and others, weights included; needs
-      pip install "rrsis\[export]".
-    - .pt2: a torch.export program, for torch alone.
+    - openvino: the fastest on a CPU; needs pip install "rrsis\[openvino]".
+    - onnx: for onnxruntime and whatever else reads ONNX; needs
+      pip install "rrsis\[onnx]".
 
-    The file takes images of one size, in any number, with expressions as long as
-    the model reads them. Its inputs are named as the model's: pixel_values, input_ids,
-    attention_mask, and for FIANet ground_object_mask, spatial_position_mask.
-    Its output is logits.
+    The folder holds graph, configuration and processor. rrsis segment, evaluate and
+    demo take it as --model, in the place of the model that it was made from. It takes images
+    of one size, in any number, with expressions as long as the model reads them.
 
-    Before the file gets its name it is run beside the model, on other batches
-    and lengths than it was made with. A float32 file whose logits differ is an
+    Before the folder gets its name the graph is run beside the model, on other batches
+    and lengths than it was made with. A float32 graph whose logits differ is an
     error, and nothing is left of it. With --int8 they do differ: --data says
     what that costs in mIoU and oIoU.
 
     Examples:
-        rrsis export runs/fianet/best fianet.onnx
+        rrsis export runs/fianet/best fianet-openvino
 
-        rrsis export runs/fianet/best fianet-int8.onnx --int8 --data synthetic
+        rrsis export runs/fianet/best fianet-int8 --int8 --data synthetic
     """
     from .cli import _plain_errors
 
     output = output.expanduser()
     with _plain_errors():
+        if data is None and int8:
+            raise ValueError("--int8: expected --data, whose training samples say in which range the numbers lie")
         if data is None and (samples is not None or split != "test"):
             raise ValueError("--split, --samples: expected with --data, which says what to score")
-        spec = RuntimeSpec(
-            model=model,
-            output=output,
-            format=choose_format(output, file_format),
+        options = ExportOptions(
+            format=graph_format,
             int8=int8,
             image_size_px=None if image_size is None else (image_size, image_size),
-            data=None if data is None else ScoredData(data, split=split, num_samples=samples),
             rounds=rounds,
             seed=seed,
-            trust_remote_code=trust_remote_code,
         )
-        spec.check()
-        json_file = check_result_files({"OUTPUT": output, "--json": json_file})["--json"]
-        _check_not_read(model, data, [output, json_file])
-        _run(spec, threads=threads, json_file=json_file)
+        options.check()
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_output(output)
+        _check_not_read(model, data, json_file)
+
+        def run(on_step: Callable[[str], None]) -> Any:
+            from ..runtimes.export import NamedRows, export_runtime
+            from .cli import load_pipeline
+
+            on_step("loading the model")
+            pipe = load_pipeline(model, trust_remote_code=trust_remote_code)
+            sides = pipe.processor.image_processor.size
+            size = image_size or min(sides["height"], sides["width"])
+            scored = calibration = None
+            if data is not None:
+                scored = NamedRows(f"{data}, {split}", load_rows(data, split, num_samples=samples, size_px=size))
+            if data is not None and int8:
+                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=calibration_samples, size_px=size)
+                calibration = NamedRows(f"{data}, {CALIBRATION_SPLIT}", rows)
+            return export_runtime(
+                pipe,
+                output,
+                options,
+                scored=scored,
+                calibration=calibration,
+                calibration_samples=calibration_samples,
+                on_step=on_step,
+            )
+
+        _run(run, output, threads=threads, json_file=json_file)
 
 
-def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> None:
+def check_output(output: Path) -> None:
+    """Find out before the model is loaded that the folder can't be written.
+
+    Raises:
+        ValueError: If it is a file, holds other things, or lies where nothing can be written.
+    """
+    import os
+
+    from .export import check_replaceable
+
+    check_replaceable(output.resolve(), marker=MANIFEST_FILE)
+    parent = output.resolve().parent
+    if not parent.is_dir():
+        raise ValueError(f"{output}: expected a name in an existing folder, {parent} is none; create it first")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"{output}: expected a folder that can be written to, {parent} can't; choose another one")
+
+
+def load_rows(data: str, split: str, *, num_samples: int | None, size_px: int) -> Any:
+    """Rows of a split, as `rrsis evaluate` loads them.
+
+    Args:
+        data: `"synthetic"`, `"own"`, another benchmark's name, a .csv or .jsonl file, or the folder or zip of a
+            download, whose benchmark is found out from its files.
+        split: Name of the split.
+        num_samples: Only the first ones.
+        size_px: Side of the model's images.
+
+    Raises:
+        ValueError: If there is no such data set, split or column.
+        FileNotFoundError: If a file is missing.
+    """
+    from ..data import BENCHMARKS
+    from ..data.archives import open_archive
+    from ..data.checks import detect_dataset
+    from .evaluation_task import EvaluationTask, Resolution, load_split
+
+    folder = Path(data).expanduser()
+    is_download = data not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")
+    task = EvaluationTask(
+        model="",
+        dataset=detect_dataset(open_archive(folder)) if is_download else data,
+        split=split,
+        data_dir=folder if is_download else None,
+        num_samples=num_samples,
+        image_size=None,
+        data_seed=0,
+        num_proc=1,
+        allow_missing=False,
+        resolution=Resolution.PUBLISHED,
+        threshold=0.5,
+        controls=False,
+        seed=0,
+        confidence=0.95,
+        resamples=100,
+        exact=False,
+        batch_size=1,
+        num_workers=0,
+    )
+    try:
+        return load_split(task, input_size_px=size_px)
+    except ValueError as error:
+        text = str(error).removeprefix("--dataset: ").replace("data_dir", "its folder or zip as --data")
+        raise ValueError(f"--data: {text}") from error
+
+
+def _check_not_read(model: str, data: str | None, path: Path | None) -> None:
+    """Raise a `ValueError` where the JSON would replace a file that the export reads."""
+    read = [*Path(model).expanduser().glob("*"), *([] if data is None else [Path(data).expanduser()])]
+    if path is not None and path.resolve() in {file.resolve() for file in read}:
+        raise ValueError(f"--json {path}: expected another name, the export reads this file")
+
+
+def _run(
+    run: Callable[[Callable[[str], None]], Any], output: Path, *, threads: int | None, json_file: Path | None
+) -> None:
     """Export, show and write what was measured."""
     import signal
     import sys
@@ -120,18 +222,17 @@ def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> N
     import torch
     from rich.console import Console
 
-    from .runtime_export import export_runtime
-    from .runtime_result import print_result
+    from ..runtimes.result import print_result
 
     console = Console(highlight=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    # A half-written file is taken away then, too; Windows has no hang-up.
+    # A half-written folder is taken away then, too; Windows has no hang-up.
     stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     handlers = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
     try:
         with console.status("") as status:
-            result = export_runtime(spec, on_step=lambda text: status.update(f"{spec.output}: {text}"))
+            result = run(lambda text: status.update(f"{output}: {text}"))
     finally:
         torch.set_num_threads(before)
         for stop, handler in zip(stops, handlers, strict=True):
@@ -141,13 +242,3 @@ def _run(spec: RuntimeSpec, *, threads: int | None, json_file: Path | None) -> N
             json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     finally:
         print_result(result, console)
-
-
-def _check_not_read(model: str, data: str | None, paths: Iterable[Path | None]) -> None:
-    """Raise a ValueError where a result would replace a file that the export reads."""
-    read = [path for path in Path(model).expanduser().glob("*") if path.suffix.lower() not in ENDINGS]
-    read += [] if data is None else [Path(data).expanduser()]
-    taken = {path.resolve() for path in read}
-    for path in paths:
-        if path is not None and path.resolve() in taken:
-            raise ValueError(f"{path}: expected another name, the export reads this file")
