@@ -173,6 +173,8 @@ def write_folder(
         format=options.format,
         precision="int8" if options.int8 else "float32",
         model_type=config.model_type,
+        network_class=type(subject.network).__name__,
+        parameters=subject.network.num_parameters(),
         image_size_px=subject.size_px,
         inputs=subject.names,
         graph_sha256=graph_sha256(folder, options.format),

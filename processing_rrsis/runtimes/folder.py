@@ -28,6 +28,8 @@ class RuntimeManifest:
         format: The library that runs it.
         precision: `"float32"` or `"int8"`.
         model_type: Of the network that it stands for.
+        network_class: Name of that network's class.
+        parameters: Number of its parameters.
         image_size_px: Height and width of the images, the only ones it takes.
         inputs: Names of the tensors that it reads.
         graph_sha256: Of each of its files.
@@ -40,6 +42,8 @@ class RuntimeManifest:
     format: RuntimeFormat
     precision: str
     model_type: str
+    network_class: str
+    parameters: int
     image_size_px: tuple[int, int]
     inputs: tuple[str, ...]
     graph_sha256: Mapping[str, str]

@@ -58,6 +58,10 @@ class RuntimeNetwork(nn.Module):
         session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
         return cls(AutoConfig.from_pretrained(place), manifest, session)
 
+    def num_parameters(self) -> int:
+        """Number of the network's parameters."""
+        return self.manifest.parameters
+
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """What to give as `image_features`: the images themselves, the graph has no way in behind its first stage."""
         check_images(pixel_values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,4 +23,7 @@ def quantise(model: Any, samples: Sequence[Mapping[str, np.ndarray]]) -> Any:
         The graph with 8-bit layers.
     """
     nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples))
+    with contextlib.redirect_stdout(io.StringIO()):  # a bar for each of its steps
+        return nncf.quantize(
+            model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples)
+        )

@@ -224,7 +224,7 @@ def _run(
 
     from ..runtimes.result import print_result
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=sys.stdout)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     # A half-written folder is taken away then, too; Windows has no hang-up.
