@@ -41,8 +41,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 """Folders of `processing_rrsis` from the bottom up: a file imports its own folder and floors below, nothing else."""
-LODGERS = {"cli_export": "cli", "runtime_": "runtimes"}
-"""Beginnings of the files in `tools` → the folder that they count as."""
 FILES = sorted((ROOT / "processing_rrsis").rglob("*.py"))
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -91,10 +89,7 @@ def imported_files(path):
 
 def folder_of(path):
     """The folder of a file below `processing_rrsis`, `""` for its root files."""
-    folder = path.relative_to(ROOT / "processing_rrsis").parent.as_posix().removeprefix(".")
-    if folder != "tools":
-        return folder
-    return next((home for start, home in LODGERS.items() if path.stem.startswith(start)), folder)
+    return path.relative_to(ROOT / "processing_rrsis").parent.as_posix().removeprefix(".")
 
 
 def floor_of(path):

@@ -6,13 +6,13 @@ import os
 
 import typer
 
-from ..tools.cli_export import export
 from .ablate import AblateCommand, ablate
 from .ablations import ablations
 from .benchmark import benchmark
 from .data_throughput import data_throughput
 from .demo import demo
 from .evaluate import evaluate
+from .export import export
 from .parse import parse
 from .parse_report import parse_report
 from .prepare import prepare

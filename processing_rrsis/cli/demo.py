@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import _plain_errors
 
 
@@ -17,6 +18,7 @@ def demo(
     examples: Annotated[
         Path | None, typer.Option(help="Folder with examples.json; scenes of SyntheticRS where none is given.")
     ] = None,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
     """Try a model in the browser: upload an image, say what to look for.
@@ -27,7 +29,7 @@ def demo(
     Example:
         rrsis demo --model runs/fianet/best
     """
-    from ..hub.loading import load_pipeline
+    from ..runtimes.loading import open_pipeline
 
     with _plain_errors():
         try:
@@ -40,7 +42,7 @@ def demo(
 
         if examples is not None and not (examples / "examples.json").is_file():
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
-        pipe = load_pipeline(model, trust_remote_code=trust_remote_code)
+        pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
         with tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
+from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import _plain_errors
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
@@ -82,6 +83,7 @@ def evaluate(
             rich_help_panel=_SPEED,
         ),
     ] = False,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
@@ -127,7 +129,7 @@ def evaluate(
     )
     with _plain_errors():
         _check(task, output)
-        _run(task, output, trust_remote_code=trust_remote_code)
+        _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
 def _check(task: EvaluationTask, output: Path | None) -> None:
@@ -142,7 +144,7 @@ def _check(task: EvaluationTask, output: Path | None) -> None:
         raise ValueError(f"--output: expected a file name such as results.json in an existing folder, got {output}")
 
 
-def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) -> None:
+def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
     """Load, evaluate, print, write."""
     import torch
     from accelerate import Accelerator
@@ -151,13 +153,13 @@ def _run(task: EvaluationTask, output: Path | None, *, trust_remote_code: bool) 
     from ..data.files.content_hash import content_hash
     from ..data.inputs.collate import ReferringCollator
     from ..data.load import load_split
-    from ..hub.loading import load_pipeline
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
     from ..reports.evaluation import describe, print_results
+    from ..runtimes.loading import open_pipeline
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
-    pipe = load_pipeline(task.model, trust_remote_code=trust_remote_code)
+    pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
     size = pipe.processor.image_processor.size
     with accelerator.main_process_first():
         data = load_split(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import _plain_errors
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def segment(
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.")
     ] = 0.5,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
     """Segment what an expression refers to in one image.
@@ -54,7 +56,7 @@ def segment(
     Example:
         rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
     """
-    from ..hub.loading import load_pipeline
+    from ..runtimes.loading import open_pipeline
 
     with _plain_errors():
         for expression in expressions:
@@ -65,7 +67,7 @@ def segment(
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
         picture = to_rgb8(load_image(image))
-        pipe = load_pipeline(model, trust_remote_code=trust_remote_code)
+        pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
         results = pipe(picture, text=expressions, threshold=threshold, output="probability")
         for number, result in enumerate(results, start=1):
             files = [numbered(path, number=number, count=len(results)) for path in own]

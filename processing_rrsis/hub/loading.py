@@ -59,6 +59,11 @@ def _check_model_folder(model: str, option: str = "--model") -> None:
         children = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder.is_dir() else []
         hint = f"; did you mean {folder / children[0]}?" if children else "; train or download a model first"
         raise ValueError(f"{option}: expected a model folder, {model} has no config.json{hint}")
+    if (folder / "runtime.json").is_file():
+        raise ValueError(
+            f"{option}: expected a model that torch computes, {model} holds a graph that `rrsis export` wrote from "
+            "one; give the folder that it was exported from"
+        )
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise ValueError(
             f"{option}: expected weights (model.safetensors) beside config.json in {model}, found none; the copy is "

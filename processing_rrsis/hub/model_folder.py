@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +51,38 @@ def save_hub_folder(
         ValueError: `output_dir` holds something else, which would be lost.
         OSError: the disk is full or not writable; nothing was replaced.
     """
+    with replaced_folder(output_dir, marker=CONFIG_FILE) as folder:
+        _write_folder(folder, model, processor, state_dict)
+        if model_card is not None:
+            (folder / "README.md").write_text(model_card, encoding="utf-8")
+        if metrics is not None:
+            _write_json(folder / "metrics.json", metrics)
+    return Path(output_dir).expanduser().resolve()
+
+
+@contextmanager
+def replaced_folder(output_dir: str | os.PathLike[str], marker: str) -> Iterator[Path]:
+    """A new sibling folder to write into, which takes the place of `output_dir` where nothing was raised.
+
+    Args:
+        output_dir: the folder; it need not exist.
+        marker: a file that tells a folder which may be replaced from one that holds other things.
+
+    Raises:
+        ValueError: `output_dir` is a file or holds something else, which would be lost.
+        OSError: the disk is not writable.
+    """
     target = Path(output_dir).expanduser().resolve()
     aside, backup = target.with_name(f".{target.name}.tmp-{os.getpid()}"), target.with_name(f".{target.name}.old")
     recover_folder(target)
-    _check_replaceable(target)
+    check_replaceable(target, marker)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        _write_folder(aside, model, processor, state_dict)
-        if model_card is not None:
-            (aside / "README.md").write_text(model_card, encoding="utf-8")
-        if metrics is not None:
-            _write_json(aside / "metrics.json", metrics)
+        yield aside
         _swap(aside, target, backup)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return target
 
 
 def recover_folder(target: Path) -> None:
@@ -78,16 +95,17 @@ def recover_folder(target: Path) -> None:
             backup.rename(target)
 
 
-def _check_replaceable(target: Path) -> None:
-    """Only an empty folder or a model folder may be replaced."""
+def check_replaceable(target: Path, marker: str) -> None:
+    """Only an empty folder or one with this file in it may be replaced."""
     if not target.exists():
         return
     if not target.is_dir():
         raise ValueError(f"output_dir: expected a folder, {target} is a file; choose another name")
-    if any(target.iterdir()) and not (target / CONFIG_FILE).is_file():
+    if any(target.iterdir()) and not (target / marker).is_file():
+        kind = "a model folder" if marker == CONFIG_FILE else "such a folder"
         raise ValueError(
-            f"output_dir: expected a new, an empty or a model folder, {target} holds other things, which would be "
-            f"deleted (no {CONFIG_FILE} in it); choose another name"
+            f"output_dir: expected a new, an empty or {kind}, {target} holds other things, which would be "
+            f"deleted (no {marker} in it); choose another name"
         )
 
 
@@ -102,22 +120,42 @@ def _write_folder(folder: Path, model: Any, processor: Any, state_dict: Mapping[
     """Weights and configurations by transformers, then code and the entries that point to it."""
     options = {} if state_dict is None else {"state_dict": state_dict}
     model.save_pretrained(folder, **options)
-    processor.save_pretrained(folder)
-    classes = (type(model.config), type(model), type(processor), type(processor.image_processor))
-    copy_remote_code((*classes, ReferringSegmentationPipeline), folder)
-    config_class, model_class, processor_class, image_processor_class = (_reference(cls) for cls in classes)
-
-    config = _without_local_keys(_read_json(folder / CONFIG_FILE))
-    config["auto_map"] = {
-        "AutoConfig": config_class,
-        **dict.fromkeys(("AutoModel", "AutoModelForImageSegmentation"), model_class),
-    }
+    copy_remote_code((type(model), ReferringSegmentationPipeline), folder)
+    write_processor(folder, processor)
+    write_config(
+        folder,
+        type(model.config),
+        auto_map=dict.fromkeys(("AutoModel", "AutoModelForImageSegmentation"), _reference(type(model))),
+    )
+    config = _read_json(folder / CONFIG_FILE)
     # "pt" names Auto classes of transformers: pipeline() looks them up there.
     config["custom_pipelines"] = {
         TASK: {"impl": _reference(ReferringSegmentationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     }
     _write_json(folder / CONFIG_FILE, config)
 
+
+def write_config(folder: Path, config_class: type, auto_map: Mapping[str, str] | None = None) -> None:
+    """Give a saved config.json its code, and drop from it what tells of this machine.
+
+    Args:
+        folder: where it was saved.
+        config_class: its class.
+        auto_map: further classes that are found by it.
+    """
+    copy_remote_code((config_class,), folder)
+    config = _without_local_keys(_read_json(folder / CONFIG_FILE))
+    _write_json(
+        folder / CONFIG_FILE, {**config, "auto_map": {"AutoConfig": _reference(config_class), **(auto_map or {})}}
+    )
+
+
+def write_processor(folder: Path, processor: Any) -> None:
+    """Save a processor with its code, without what tells of this machine."""
+    processor.save_pretrained(folder)
+    classes = (type(processor), type(processor.image_processor))
+    copy_remote_code(classes, folder)
+    processor_class, image_processor_class = (_reference(cls) for cls in classes)
     settings = _without_local_keys(_read_json(folder / PROCESSOR_FILE))
     settings["auto_map"] = {"AutoProcessor": processor_class, "AutoImageProcessor": image_processor_class}
     settings["image_processor"]["auto_map"] = {"AutoImageProcessor": image_processor_class}

@@ -40,11 +40,12 @@ def describe(
         `model`, `data`, `protocol`, `versions`, `results` by text, and `run`.
     """
     first = results["expression"]
+    graph = getattr(network, "manifest", None)  # of `rrsis export`
     return {
         "model": {
             "name": task.model,
-            "class": type(network).__name__,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "class": type(network).__name__ if graph is None else graph.network_class,
+            "parameters": network.num_parameters(),
             "revision": model_revision(task.model, network),
             "selection": checkpoint_selection(task.model),
         },
@@ -67,7 +68,8 @@ def describe(
             "native": "log-odds resized bilinearly to each mask's own size, the mask as stored",
             "resolution": first.resolution,
             "threshold": task.threshold,
-            "precision": "float32",
+            "runtime": "torch" if graph is None else graph.format,
+            "precision": "float32" if graph is None else graph.precision,
             "intervals": {**task.interval_options, "method": first.intervals(num_resamples=100).to_dict()["method"]},
             **({"shuffling_seed": task.seed} if task.controls else {}),
         },
@@ -153,6 +155,8 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
         )
     console.print(f"Resolution: {result.resolution}. Intervals: {document['protocol']['intervals']['method']}.")
     console.print(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
+    if document["protocol"]["runtime"] != "torch":
+        console.print("Computed by {runtime} in {precision}.".format(**document["protocol"]))
     if ties and isinstance(ties["margin"], float) and 2 * ties["largest_difference"] > ties["margin"]:
         console.print(
             f"[bold yellow]warning:[/] batching moved log-odds by up to {ties['largest_difference']:.1e}, the margin "

@@ -161,7 +161,14 @@ def model_revision(model: str, network: Any) -> dict[str, str]:
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return {"commit": getattr(network.config, "_commit_hash", None) or "unknown"}
-    files = sorted({*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin"), folder / "config.json"})
+    files = sorted(
+        {
+            *folder.glob("*.safetensors"),
+            *folder.glob("pytorch_model*.bin"),
+            folder / "config.json",
+            *folder.glob("runtime.json"),
+        }
+    )
     hashes = {}
     for file in files:
         with file.open("rb") as stream:

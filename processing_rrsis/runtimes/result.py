@@ -11,11 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .folder import RuntimeManifest
+
 MEGABYTE = 10**6
 NOT_MEASURED = "not measured"
 SCORES: tuple[str, ...] = ("mIoU", "oIoU")
-RELATIVE_TOLERANCE = 1e-3
-"""Of the spread of the log-odds: rounding alone moves them by some 1e-5 of it, another operation by percents."""
+RELATIVE_TOLERANCE = 1e-4
+"""Of the spread of the log-odds: rounding alone moves them by 1e-7 to 1e-5 of it, another operation by percents."""
 ROUNDING_TOLERANCE = 1e-5
 """Of the largest log-odds: where all of them lie close together, they are still sums of many float32 numbers."""
 
@@ -57,7 +59,7 @@ class Measured:
 
     Attributes:
         name: What tables call it.
-        size_bytes: Of its weights or its file.
+        size_bytes: Of its weights or its files.
         seconds: Of each timed run of one image and one expression.
         scores: `mIoU` and `oIoU` in percent, and `n`; empty where nothing was scored.
     """
@@ -79,25 +81,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class RuntimeResult:
+class ExportResult:
     """All of an export.
 
     Attributes:
-        output: The file.
-        notes: What the file says about itself.
-        inputs: Names of the tensors that it reads.
-        eight_bit: Products of matrices that are 8-bit.
+        output: The folder.
+        manifest: What the folder says of the graph.
         network: The network in PyTorch, float32, eager.
-        exported: The file in its runtime.
+        exported: The graph in its runtime.
         agreements: On seeded noise, and on the data where there are some.
         data: What was scored, such as "synthetic, test"; `None` for nothing.
         machine: Hardware and versions.
     """
 
     output: str
-    notes: Mapping[str, str]
-    inputs: Sequence[str]
-    eight_bit: int
+    manifest: RuntimeManifest
     network: Measured
     exported: Measured
     agreements: Sequence[Agreement]
@@ -115,9 +113,7 @@ class RuntimeResult:
         """Plain values, for JSON."""
         return {
             "output": self.output,
-            "notes": dict(self.notes),
-            "inputs": list(self.inputs),
-            "eight_bit_products": self.eight_bit,
+            "manifest": asdict(self.manifest),
             "network": self.network.to_dict(),
             "exported": self.exported.to_dict(),
             "speedup": self.network.milliseconds / self.exported.milliseconds,
@@ -128,17 +124,19 @@ class RuntimeResult:
         }
 
 
-def print_result(result: RuntimeResult, console: Console) -> None:
+def print_result(result: ExportResult, console: Console) -> None:
     """Print size, time and scores beside the network's, the agreement, and what to feed."""
     console.print(_sizes_table(result))
     console.print(_agreement_table(result.agreements))
     console.print(_accuracy_line(result))
-    height, width = result.notes["image_height_px"], result.notes["image_width_px"]
+    manifest = result.manifest
+    if manifest.calibration is not None:
+        console.print("Ranges of int8 from {samples} samples of {data}.".format(**manifest.calibration))
     console.print(
-        f"Reads {', '.join(result.inputs)}: images of {height}×{width} px alone, any number of them, an expression of "
-        f"up to {result.notes['longest_expression_tokens']} tokens for each; returns logits. Times: medians, runs in "
-        f"turns: {len(result.network.seconds)}, batch: 1, threads: {result.machine['threads']}."
+        f"Reads {', '.join(manifest.inputs)}: images of {manifest.size_text} alone, any number of them. Times: "
+        f"medians, runs in turns: {len(result.network.seconds)}, batch: 1, threads: {result.machine['threads']}."
     )
+    console.print(f'Use it: rrsis segment image.png "the ship on the left" --model {result.output}')
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -150,7 +148,7 @@ def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     return table
 
 
-def _sizes_table(result: RuntimeResult) -> Table:
+def _sizes_table(result: ExportResult) -> Table:
     scores = SCORES if result.network.scores else ()
     table = _table(result.output, ("",), ("MB", "ms per image", "× as fast", *scores))
     for row in (result.network, result.exported):
@@ -173,8 +171,8 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
     return table
 
 
-def _accuracy_line(result: RuntimeResult) -> str:
+def _accuracy_line(result: ExportResult) -> str:
     if not result.cost:
-        return f"Accuracy: {NOT_MEASURED}; --data scores the network and the export on a split."
+        return f"Accuracy: {NOT_MEASURED}; --data scores the network and the graph on a split."
     cost = ", ".join(f"{name} {round(points, 2) + 0.0:.2f}" for name, points in result.cost.items())
     return f"Accuracy cost on {result.data} (n = {result.network.scores['n']:,.0f}), in points: {cost}."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from modeling_rrsis import FIANetForReferringSegmentation
 
 IMAGE_INPUT = "pixel_values"
 TEXT_INPUTS: tuple[str, ...] = ("input_ids", "attention_mask", "ground_object_mask", "spatial_position_mask")
@@ -55,11 +57,9 @@ class InputShape:
     size_px: tuple[int, int]
 
 
-def input_names(network: Any) -> tuple[str, ...]:
-    """Names of the tensors that a network on the CPU reads: the masks of words only where it has several readings."""
-    with torch.no_grad():
-        readings = network.encode_text(torch.full((1, SHORTEST_TEXT), FIRST_TOKEN))
-    return (IMAGE_INPUT, *(TEXT_INPUTS if len(readings) > 1 else TEXT_INPUTS[:2]))
+def input_names(network: nn.Module) -> tuple[str, ...]:
+    """Names of the tensors that a network reads: the masks of words only by FIANet."""
+    return (IMAGE_INPUT, *(TEXT_INPUTS if isinstance(network, FIANetForReferringSegmentation) else TEXT_INPUTS[:2]))
 
 
 def sample_inputs(network: Any, names: Sequence[str], shape: InputShape, seed: int = 0) -> dict[str, Tensor]:
@@ -126,11 +126,3 @@ def trace(network: Any, names: Sequence[str], size_px: tuple[int, int]) -> torch
 def free_sizes(names: Sequence[str], batch: Any, length: Any) -> dict[str, dict[int, Any]]:
     """Which axes of the inputs are of any size: for each name the axis and what stands for its size."""
     return {name: {0: batch} if name == IMAGE_INPUT else {0: batch, 1: length} for name in names}
-
-
-def drop_origins(program: torch.export.ExportedProgram) -> None:
-    """Drop from a graph where in which file on this machine each of its operations comes from."""
-    for module in program.graph_module.modules():
-        graph = getattr(module, "graph", None)
-        for node in [] if graph is None else cast(Any, graph).nodes:
-            node.meta.pop("stack_trace", None)

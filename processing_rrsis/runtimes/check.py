@@ -1,10 +1,8 @@
-"""An export beside the network it comes from: the same log-odds, how fast, how good."""
+"""An exported graph beside the network it comes from: the same log-odds, how fast, how good."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,28 +10,11 @@ from torch import Tensor
 
 from ..benchmark.timing import Work, time_interleaved
 from ..data.inputs.collate import ReferringCollator
-from ..data.load import load_split
 from ..metrics import evaluate_model
-from .runtime_result import SCORES, Agreement
-from .runtime_spec import ScoredData
-from .runtime_trace import OUTPUT
+from .result import SCORES, Agreement
 
 COMPARED_ROWS = 16  # of the data; seeded noise looks like no image
 Caller = Callable[..., Any]
-
-
-class ProgramNetwork:
-    """A .pt2 file in PyTorch, called as the network itself."""
-
-    def __init__(self, path: Path) -> None:
-        program = torch.export.load(path)
-        self.names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
-        self.module = program.module()
-
-    @torch.no_grad()
-    def __call__(self, **inputs: Tensor) -> SimpleNamespace:
-        """Log-odds as `.logits`, float32 (B, H, W); tensors that the file does not read are ignored."""
-        return SimpleNamespace(logits=self.module(**{name: inputs[name] for name in self.names})[OUTPUT])
 
 
 @torch.no_grad()
@@ -56,7 +37,7 @@ def compare(network: Caller, exported: Caller, batches: Iterable[Mapping[str, Te
         if found.shape != expected.shape or not found.isfinite().all():
             kind = "finite logits" if found.shape == expected.shape else f"logits of shape {tuple(expected.shape)}"
             raise RuntimeError(
-                f"expected {kind} from the exported file, got {tuple(found.shape)} with "
+                f"expected {kind} from the exported graph, got {tuple(found.shape)} with "
                 f"{int((~found.isfinite()).sum())} that are none; nothing was written"
             )
         images, pixels = images + len(expected), pixels + expected.numel()
@@ -71,10 +52,10 @@ def check_agreement(agreement: Agreement) -> None:
     """Raise a `RuntimeError` where a float32 export is another function than the network."""
     if agreement.largest_difference > agreement.tolerance:
         raise RuntimeError(
-            f"the exported file is not the network: its logits differ by up to {agreement.largest_difference:.2g}, at "
-            f"most {agreement.tolerance:.2g} was expected of logits from {agreement.lowest:.3g} to "
+            f"the exported graph is not the network: its logits differ by up to {agreement.largest_difference:.2g}, "
+            f"at most {agreement.tolerance:.2g} was expected of logits from {agreement.lowest:.3g} to "
             f"{agreement.highest:.3g} ({agreement.inputs}); nothing was written. Another version of torch or "
-            "onnxruntime may do better; please report it"
+            "of the runtime may do better; please report it"
         )
 
 
@@ -90,41 +71,15 @@ def time_both(
     return timings["network"].seconds, timings["exported"].seconds
 
 
-def load_rows(data: ScoredData, model: str, input_size_px: int) -> Any:
-    """The rows to score, as `rrsis evaluate` loads them.
-
-    Raises:
-        ValueError: If there is no such data set, split or column.
-        FileNotFoundError: If a file is missing.
-    """
-    from ..data import BENCHMARKS
-    from ..data.files.archives import open_archive
-    from ..data.load import detect_dataset
-
-    name, folder = data.name, Path(data.name).expanduser()
-    is_download = name not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")
-    dataset = detect_dataset(open_archive(folder)) if is_download else name
-    try:
-        return load_split(
-            dataset,
-            data.split,
-            input_size_px=input_size_px,
-            data_dir=folder if is_download else None,
-            num_samples=data.num_samples,
-        )
-    except ValueError as error:
-        text = str(error).removeprefix("--dataset: ").replace("data_dir", "its folder or zip as --data")
-        raise ValueError(f"--data: {text}") from error
-
-
-def row_batches(rows: Any, collator: ReferringCollator) -> list[dict[str, Tensor]]:
-    """The first rows, one a batch, as tensors for a network."""
-    batches = (collator([rows[index]]) for index in range(min(COMPARED_ROWS, len(rows))))
+def row_batches(rows: Any, collator: ReferringCollator, count: int) -> list[dict[str, Tensor]]:
+    """Rows one a batch, as tensors for a network: `count` of them, evenly from the first to the last."""
+    count = min(count, len(rows))
+    batches = (collator([rows[number * len(rows) // count]]) for number in range(count))
     return [{name: value for name, value in batch.items() if name != "labels"} for batch in batches]
 
 
 def score(network: Caller, rows: Any, collator: ReferringCollator, description: str) -> dict[str, float]:
-    """The project's metric at the input size; one image at a time, since 8-bit layers take their range from a batch.
+    """The project's metric at the input size; one image at a time.
 
     Returns:
         `mIoU` and `oIoU` in percent, and `n`.

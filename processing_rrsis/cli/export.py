@@ -1,0 +1,222 @@
+"""`rrsis export`: a model as a folder for OpenVINO or onnxruntime, checked, timed and scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..runtimes.folder import MANIFEST_FILE
+from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
+from .common import _plain_errors, check_result_files
+
+_GRAPH, _CHECK = "Graph", "Check"
+CALIBRATION_SPLIT = "train"
+CALIBRATION_SAMPLES = 128
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder (a run's best/) or Hub repository.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    graph_format: Annotated[
+        RuntimeFormat,
+        typer.Option("--format", "-f", help="Library that runs it; on a CPU take openvino.", rich_help_panel=_GRAPH),
+    ] = RuntimeFormat.OPENVINO,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="8-bit layers, calibrated on training samples of --data.", rich_help_panel=_GRAPH),
+    ] = False,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size",
+            "-s",
+            min=MIN_IMAGE_SIZE_PX,
+            help="Side of the square images in px; the processor's size by default.",
+            rich_help_panel=_GRAPH,
+            show_default=False,
+        ),
+    ] = None,
+    calibration_samples: Annotated[
+        int, typer.Option(min=1, help="int8: training samples that are looked at.", rich_help_panel=_GRAPH)
+    ] = CALIBRATION_SAMPLES,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Score both on a split of: synthetic, a .csv or .jsonl file, the folder or zip of a download.",
+            rich_help_panel=_CHECK,
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to score.", rich_help_panel=_CHECK)] = "test",
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Score only the first ones.", rich_help_panel=_CHECK, show_default=False),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Timed runs of each, in turns.", rich_help_panel=_CHECK)
+    ] = DEFAULT_ROUNDS,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of both.", rich_help_panel=_CHECK, show_default=False)
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)
+    ] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
+    ] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+) -> None:
+    r"""Write a model as a folder for another runtime, and check it.
+
+    - openvino: the fastest on a CPU; needs pip install "rrsis\[openvino]".
+    - onnx: for onnxruntime and whatever else reads ONNX; needs
+      pip install "rrsis\[onnx]".
+
+    The folder holds graph, configuration and processor. rrsis segment, evaluate and
+    demo take it as --model, in the place of the model that it was made from. It takes images
+    of one size, in any number, with expressions as long as the model reads them.
+
+    Before the folder gets its name the graph is run beside the model, on other batches
+    and lengths than it was made with. A float32 graph whose logits differ is an
+    error, and nothing is left of it. With --int8 they do differ: --data says
+    what that costs in mIoU and oIoU.
+
+    Examples:
+        rrsis export runs/fianet/best fianet-openvino
+
+        rrsis export runs/fianet/best fianet-int8 --int8 --data synthetic
+    """
+    output = output.expanduser()
+    with _plain_errors():
+        if data is None and int8:
+            raise ValueError("--int8: expected --data, whose training samples say in which range the numbers lie")
+        if data is None and (samples is not None or split != "test"):
+            raise ValueError("--split, --samples: expected with --data, which says what to score")
+        options = ExportOptions(
+            format=graph_format,
+            int8=int8,
+            image_size_px=None if image_size is None else (image_size, image_size),
+            rounds=rounds,
+            seed=seed,
+        )
+        options.check()
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_output(output)
+        _check_not_read(model, data, json_file)
+
+        def run(on_step: Callable[[str], None]) -> Any:
+            from ..hub.loading import load_pipeline
+            from ..runtimes.export import NamedRows, export_runtime
+
+            on_step("loading the model")
+            pipe = load_pipeline(model, trust_remote_code=trust_remote_code)
+            sides = pipe.processor.image_processor.size
+            size = image_size or min(sides["height"], sides["width"])
+            scored = calibration = None
+            if data is not None:
+                scored = NamedRows(f"{data}, {split}", load_rows(data, split, num_samples=samples, size_px=size))
+            if data is not None and int8:
+                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=calibration_samples, size_px=size)
+                calibration = NamedRows(f"{data}, {CALIBRATION_SPLIT}", rows)
+            return export_runtime(
+                pipe,
+                output,
+                options,
+                scored=scored,
+                calibration=calibration,
+                calibration_samples=calibration_samples,
+                on_step=on_step,
+            )
+
+        _run(run, output, threads=threads, json_file=json_file)
+
+
+def check_output(output: Path) -> None:
+    """Find out before the model is loaded that the folder can't be written.
+
+    Raises:
+        ValueError: If it is a file, holds other things, or lies where nothing can be written.
+    """
+    import os
+
+    from ..hub.model_folder import check_replaceable
+
+    check_replaceable(output.resolve(), marker=MANIFEST_FILE)
+    parent = output.resolve().parent
+    if not parent.is_dir():
+        raise ValueError(f"{output}: expected a name in an existing folder, {parent} is none; create it first")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"{output}: expected a folder that can be written to, {parent} can't; choose another one")
+
+
+def load_rows(data: str, split: str, *, num_samples: int | None, size_px: int) -> Any:
+    """Rows of a split, as `rrsis evaluate` loads them.
+
+    Args:
+        data: `"synthetic"`, `"own"`, another benchmark's name, a .csv or .jsonl file, or the folder or zip of a
+            download, whose benchmark is found out from its files.
+        split: Name of the split.
+        num_samples: Only the first ones.
+        size_px: Side of the model's images.
+
+    Raises:
+        ValueError: If there is no such data set, split or column.
+        FileNotFoundError: If a file is missing.
+    """
+    from ..data.files.archives import open_archive
+    from ..data.load import BENCHMARKS, detect_dataset, load_split
+
+    folder = Path(data).expanduser()
+    is_download = data not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")
+    return load_split(
+        detect_dataset(open_archive(folder)) if is_download else data,
+        split,
+        input_size_px=size_px,
+        data_dir=folder if is_download else None,
+        num_samples=num_samples,
+    )
+
+
+def _check_not_read(model: str, data: str | None, path: Path | None) -> None:
+    """Raise a `ValueError` where the JSON would replace a file that the export reads."""
+    read = [*Path(model).expanduser().glob("*"), *([] if data is None else [Path(data).expanduser()])]
+    if path is not None and path.resolve() in {file.resolve() for file in read}:
+        raise ValueError(f"--json {path}: expected another name, the export reads this file")
+
+
+def _run(
+    run: Callable[[Callable[[str], None]], Any], output: Path, *, threads: int | None, json_file: Path | None
+) -> None:
+    """Export, show and write what was measured."""
+    import signal
+    import sys
+
+    import torch
+    from rich.console import Console
+
+    from ..runtimes.result import print_result
+
+    console = Console(highlight=False, file=sys.stdout)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    # A half-written folder is taken away then, too; Windows has no hang-up.
+    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
+    try:
+        with console.status("") as status:
+            result = run(lambda text: status.update(f"{output}: {text}"))
+    finally:
+        torch.set_num_threads(before)
+        for stop, handler in zip(stops, handlers, strict=True):
+            signal.signal(stop, handler)
+    try:  # one is there if the other fails
+        if json_file is not None:
+            json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    finally:
+        print_result(result, console)

@@ -1,0 +1,1 @@
+"""Exported graphs for other runtimes: written, checked, loaded, standing in for the network."""

@@ -1,0 +1,52 @@
+"""A pipeline of a model folder or of an exported graph: what `--runtime` chooses from."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .folder import MANIFEST_FILE, is_runtime_folder, read_manifest
+from .spec import Runtime
+
+
+def open_pipeline(model: str, runtime: Runtime = Runtime.AUTO, trust_remote_code: bool = False) -> Any:
+    """Build the pipeline of a model, by the runtime that its folder was written for.
+
+    Args:
+        model: Folder of a model or of an exported graph, or `user/name` on the Hub.
+        runtime: What is expected to compute.
+        trust_remote_code: Whether code of a repository that is none of ours may run.
+
+    Returns:
+        A `ReferringSegmentationPipeline`; a graph's is on the CPU.
+
+    Raises:
+        ValueError: If the folder is for another runtime, or can't be loaded.
+        ImportError: If the library that runs a graph is not installed.
+    """
+    folder = Path(model).expanduser()
+    if not is_runtime_folder(folder):
+        if runtime not in (Runtime.AUTO, Runtime.TORCH):
+            run = shlex.quote((folder.parent if folder.name in ("best", "last") else folder).name)
+            raise ValueError(
+                f"--runtime {runtime}: expected a folder that `rrsis export` wrote, {model} has no {MANIFEST_FILE}; "
+                f"write one with `rrsis export {shlex.quote(model)} {run}-{runtime} --format {runtime}`"
+            )
+        from ..hub.loading import load_pipeline
+
+        return load_pipeline(model, trust_remote_code=trust_remote_code)
+    held = read_manifest(folder).format
+    if runtime not in (Runtime.AUTO, held):
+        raise ValueError(
+            f"--runtime {runtime}: expected a folder for it, {model} holds a graph for {held}; leave --runtime out, "
+            "or give the folder that it was exported from"
+        )
+    from transformers import AutoProcessor
+
+    from ..pipeline_rrsis import ReferringSegmentationPipeline
+    from .network import RuntimeNetwork
+
+    network = RuntimeNetwork.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    return ReferringSegmentationPipeline(model=network, processor=processor, device=network.device)  # type: ignore[arg-type]

@@ -1,1 +1,0 @@
-"""`rrsis export`: models as files for other runtimes."""
