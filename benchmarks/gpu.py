@@ -189,17 +189,18 @@ def main() -> int:
     found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "tests": status}
     sys.stdout.write(f"{found['device']}, torch {found['torch']}\n")
     variants = [("float32", "eager"), ("bfloat16", "eager"), ("bfloat16", "compile")]
-    cases = [(name, 1, *variants[0]) for name in options.models.split(",")]
-    cases += [(name, options.batch, *variant) for name in options.models.split(",") for variant in variants]
+    names = options.models.split(",")
+    cases = [(name, 1, *variants[0]) for name in names]
+    cases += [(name, options.batch, *variant) for variant in variants for name in names]
+    pairs = [(options.batch, 3600), (1, 16384)]
+    found["affinity"] = [measure_affinity(*pair, rounds=options.rounds) for pair in pairs]
+    print_table("Affinity loss, forward and backward", found["affinity"])
     found["networks"] = []
     for name, batch, precision, mode in cases:
         case = {"batch": batch, "size_px": options.size_px, "precision": precision, "mode": mode}
         found["networks"].append(measure_model(name, **case, rounds=options.rounds))
         print_table(f"{name}, batch {batch}, {precision}, {mode}", found["networks"][-1:])
-    pairs = [(options.batch, 3600), (1, 16384)]
-    found["affinity"] = [measure_affinity(*pair, rounds=options.rounds) for pair in pairs]
     print_table("Networks", found["networks"])
-    print_table("Affinity loss, forward and backward", found["affinity"])
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return status
