@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
 from transformers.utils import logging
 
@@ -106,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             benchmark = options.benchmark or _guess_benchmark(conversion)
             written = write_model(model, conversion, options.output_dir, tokenizer=tokenizer, benchmark=benchmark)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, StrictDataclassError) as error:
         sys.stderr.write(f"convert: {error}\n")
         return 1
     sys.stdout.write(f"{describe(conversion)}\n{written}\n")

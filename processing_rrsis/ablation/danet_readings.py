@@ -108,10 +108,10 @@ def read_stages(
     outputs = [stages[number - 1].output for number in wanted]
     gradients = torch.autograd.grad(binary_cross_entropy(logits, labels), outputs, retain_graph=True)
     readings = [
-        _read_stage(model, stages, text[0], number, gradient, labels, temperatures)
+        _read_stage(model, stages, text, number, gradient, labels, temperatures)
         for number, gradient in zip(wanted, gradients, strict=True)
     ]
-    agents = _read_agents(model, features[-1], text[0], labels) if model.config.predictor == "agent" else None
+    agents = _read_agents(model, features[-1], text, labels) if model.config.predictor == "agent" else None
     return readings, agents
 
 
@@ -150,7 +150,7 @@ def _read_agents(
 ) -> AgentReading:
     predictor = model.predictor
     pixels = map_to_tokens(predictor.bottleneck_norm(predictor.bottleneck(feature_map)).relu())
-    reliability = predictor.reliability(predictor.key(pixels), text)
+    reliability = predictor.reliability(predictor.key(pixels), text.words[0], text.mask[0])
     top = reliability.topk(min(predictor.num_agents, reliability.shape[1]), dim=1)
     height, width = feature_map.shape[-2:]
     target = target_coverage(labels, (height, width))

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import typer
 
+from ..errors import error_text, is_plain
+
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Show what went wrong in one sentence instead of a traceback, and end with exit code 1."""
+    """Tell what a user can mend in words instead of a traceback, and end with exit code 1."""
     try:
         yield
-    except (ValueError, TypeError, OSError, KeyError, ImportError, RuntimeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        typer.secho(f"rrsis: {message}", fg="red", err=True)
+    except Exception as error:
+        if not is_plain(error):
+            raise
+        typer.secho(f"rrsis: {error_text(error)}", fg="red", err=True)
         raise typer.Exit(1) from error
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .common import _plain_errors
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -31,13 +33,10 @@ def recipes(
     from ..training.recipes.files import recipe_yaml
     from ..training.recipes.shipped import get_recipe, recipe_names, recipe_text
 
-    try:
+    with _plain_errors():
         if as_yaml and (as_json or name is None):
             raise ValueError("--yaml: expected with the name of a recipe, and without --json")
         chosen = [get_recipe(one) for one in (recipe_names() if name is None else [name])]
-    except (ValueError, OSError) as error:
-        typer.secho(f"rrsis: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
     if as_json:
         plain = [recipe.to_dict() for recipe in chosen]
         typer.echo(json.dumps(plain if name is None else plain[0], indent=2, ensure_ascii=False))

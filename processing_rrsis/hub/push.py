@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RRSISError
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
@@ -22,7 +24,7 @@ _TOKEN = re.compile(r"hf_\w{8,}|(?<=Bearer )\S+")
 _WRITE_TOKEN = "a token of the role `write` ({endpoint}/settings/tokens); give it to `hf auth login`, or set HF_TOKEN"
 
 
-class PublishError(RuntimeError):
+class PublishError(RRSISError):
     """The Hub was not reached or refused; the message says why and what to do. Nothing is published by halves."""
 
 

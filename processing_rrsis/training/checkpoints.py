@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import RRSISError
+
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -24,7 +26,7 @@ _NAME = re.compile(r"step-(\d{8})")
 _PARTIAL = ".partial"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(RRSISError):
     """A checkpoint could not be written or read; the message says why and what to do."""
 
 

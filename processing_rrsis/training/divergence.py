@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import RRSISError
+
 NORM_WINDOW = 100
 MIN_NORMS = 20
 NORM_RATIO = 1000.0
@@ -17,7 +19,7 @@ NORM_RATIO = 1000.0
 moment does not forget it for a thousand updates."""
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(RRSISError):
     """The loss or the gradient is no longer of use; the message says what to do."""
 
 

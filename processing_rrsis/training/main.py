@@ -8,10 +8,8 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 
-from ..hub.push import PublishError
+from ..errors import error_text, is_plain
 from .arguments import parse_arguments
-from .checkpoints import CheckpointError
-from .divergence import DivergenceError
 from .loop import StoppedError, train
 from .outputs import report, save_weights
 from .run import Run, prepare_run
@@ -84,7 +82,9 @@ def run_command(description: str) -> int:
             "command and --resume latest."
         )
         return int(stopped.code or 0)
-    except (ValueError, OSError, CheckpointError, DivergenceError, PublishError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}")
+    except Exception as error:
+        if not is_plain(error):
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(error_text(error))}")
         return 1
     return 0

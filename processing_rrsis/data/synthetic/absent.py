@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ...errors import RRSISError
 from .draws import Draws
 from .layout import SceneObject
 from .queries import (
@@ -89,7 +90,7 @@ def make_absent_scene(key: Sequence[int], scene_index: int, count: int) -> Scene
         The scene; its references have no answers.
 
     Raises:
-        RuntimeError: If the scene allows fewer such expressions than asked for.
+        RRSISError: If the scene allows fewer such expressions than asked for.
     """
     scene = make_scene(key, scene_index=scene_index, count=count)
     objects = scene.layout.objects
@@ -101,7 +102,7 @@ def make_absent_scene(key: Sequence[int], scene_index: int, count: int) -> Scene
         if pool and len(chosen) < count:
             chosen.append(draws.pick(pool))
     if len(chosen) < count:
-        raise RuntimeError(
+        raise RRSISError(
             f"a scene of {len(objects)} objects allows {len(chosen)} expressions about absent objects, {count} were "
             "asked for; lower expressions_per_scene"
         )

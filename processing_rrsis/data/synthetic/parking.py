@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from ...errors import RRSISError
 from .draws import Draws
 from .layout import (
     FRAME_MARGIN,
@@ -242,7 +243,7 @@ def make_parking_scene(key: Sequence[int], scene_index: int, count: int, split: 
         The scene; it depends on the arguments alone.
 
     Raises:
-        RuntimeError: If no attempt allowed that many different expressions.
+        RRSISError: If no attempt allowed that many different expressions.
     """
     draws = Draws(*key, 0, scene_index)
     wanted = list(_wanted_set_kinds(scene_index, count=count, split=split))
@@ -269,6 +270,6 @@ def make_parking_scene(key: Sequence[int], scene_index: int, count: int, split: 
             texture_key=(*key, 2, scene_index),
         )
         return Scene(layout=layout, references=references)
-    raise RuntimeError(
+    raise RRSISError(
         f"no scene allowed {count} different expressions in {ATTEMPTS} attempts; lower expressions_per_scene"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...errors import RRSISError
 from .draws import Draws
 from .layout import Box, Placement, SceneLayout, SceneObject, footprint_of, place_object, sample_ground
 from .queries import (
@@ -281,7 +282,7 @@ def sample_objects(
         The objects and the (query, target) pairs. A kind that never fitted is replaced by another one.
 
     Raises:
-        RuntimeError: If no attempt gave enough queries, e.g. for more expressions than a scene can hold.
+        RRSISError: If no attempt gave enough queries, e.g. for more expressions than a scene can hold.
     """
     admits = uses_held_out_pair if held_out else admits_common
     for attempt in range(SCENE_ATTEMPTS):
@@ -295,7 +296,7 @@ def sample_objects(
         queries = _complete(queries, objects=objects, count=len(wanted), admits=admits, draws=draws)
         if len(queries) == len(wanted):
             return objects, queries
-    raise RuntimeError(
+    raise RRSISError(
         f"no scene allowed {len(wanted)} different expressions in {SCENE_ATTEMPTS} attempts; "
         "lower expressions_per_scene"
     )

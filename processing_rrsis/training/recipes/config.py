@@ -6,11 +6,13 @@ import difflib
 import inspect
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import BertConfig
 
 from modeling_rrsis import MODELS
 from modeling_rrsis.configuration_rrsis import LAVTConfig
 
+from ...errors import error_text
 from .recipe import Recipe
 
 LIBRARY_FIELDS = ("attn_implementation",)  # of transformers, that a recipe may set
@@ -39,8 +41,8 @@ def model_config(recipe: Recipe, **text_fields: Any) -> LAVTConfig:
         fields["text_config"] = {**fields.get("text_config", {}), **text_fields}
     try:
         return config_class(**fields)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"config: {error}") from error
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise ValueError(f"config: {error_text(error)}") from error
 
 
 def _own_fields(config_class: type) -> set[str]:

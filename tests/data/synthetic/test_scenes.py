@@ -22,6 +22,7 @@ from processing_rrsis.data.synthetic.queries import (
 )
 from processing_rrsis.data.synthetic.scenes import wanted_kinds
 from processing_rrsis.data.synthetic.splits import make_split_scene
+from processing_rrsis.errors import RRSISError
 
 NUM_LAYOUTS = 2_000
 SENTENCE = re.compile(
@@ -278,5 +279,5 @@ def test_unknown_split_is_named():
 
 
 def test_too_many_expressions_for_a_scene():
-    with pytest.raises(RuntimeError, match="lower expressions_per_scene"):
+    with pytest.raises(RRSISError, match="lower expressions_per_scene"):
         make_split_scene("rrsisd", seed=0, split="test_absent", scene_index=0, count=2_000)

@@ -1,0 +1,28 @@
+"""Errors that a user can mend, which commands tell in words; any other is a bug and shows its traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from huggingface_hub.errors import StrictDataclassError
+
+
+class RRSISError(RuntimeError):
+    """Something that the options, the files or the machine are the reason for, and its message says what to do."""
+
+
+PLAIN_ERRORS = (RRSISError, ValueError, OSError, ImportError, MemoryError, StrictDataclassError)
+
+
+def is_plain(error: BaseException) -> bool:
+    """Whether an error is told in words: never with the environment's `RRSIS_DEBUG=1`."""
+    if os.environ.get("RRSIS_DEBUG", "0") not in ("", "0"):
+        return False
+    torch = sys.modules.get("torch")  # a command that has not imported it can't have run out of a GPU's memory
+    return isinstance(error, PLAIN_ERRORS) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def error_text(error: BaseException) -> str:
+    """The message; that of a configuration, which huggingface_hub spreads over two lines, in one."""
+    return " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else str(error)
