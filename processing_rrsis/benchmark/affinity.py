@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
-from modeling_rrsis.affinity_rrsis import TILED, TRITON, compiled_kernels
 from torch import Tensor
 
 from modeling_rrsis.loss_rrsis import affinity_loss
@@ -15,7 +13,7 @@ from modeling_rrsis.loss_rrsis import affinity_loss
 from .spec import AFFINITY_CHANNELS
 from .timing import Work
 
-DENSE = "dense"
+TILED, DENSE = "tiled", "dense"
 TARGET_SHARE = 0.1
 """Share of pixels with the label 1."""
 
@@ -38,17 +36,7 @@ def dense_affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1
     return (affinity * wanted - wanted).square().sum((1, 2)).mean()  # eq. 3
 
 
-FORMS: dict[str, Callable[..., Tensor]] = {
-    TRITON: partial(affinity_loss, form=TRITON),
-    TILED: partial(affinity_loss, form=TILED),
-    DENSE: dense_affinity_loss,
-}
-
-
-def forms_on(device: str) -> list[str]:
-    """The forms that run on a device, the dense one last: Triton's kernels on GPUs that take them."""
-    has_kernels = device == "cuda" and compiled_kernels(torch.device(device)) is not None
-    return [form for form in FORMS if form != TRITON or has_kernels]
+FORMS: dict[str, Callable[..., Tensor]] = {TILED: affinity_loss, DENSE: dense_affinity_loss}
 
 
 def affinity_inputs(batch: int, pixels: int, device: str, seed: int = 0) -> tuple[Tensor, Tensor]:

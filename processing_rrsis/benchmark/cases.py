@@ -154,10 +154,10 @@ class _NoModules:
 def count_flops(work: Work) -> int:
     """Operations of matrix products, convolutions and fused attention in one run, a multiplication and addition as 2.
 
-    Element by element operations, normalisations and softmax are not counted, and neither are kernels that PyTorch
-    does not know. What gradient checkpointing computes twice counts twice.
+    Element by element operations, normalisations and softmax are not counted. What gradient
+    checkpointing computes twice counts twice.
     """
-    counter = FlopCounterMode(display=False, custom_mapping={**_cpu_attention(), **_affinity_loss()})
+    counter = FlopCounterMode(display=False, custom_mapping=_cpu_attention())
     counter.mod_tracker = cast(ModuleTracker, _NoModules())
     with counter:
         work.run()
@@ -179,18 +179,3 @@ def _cpu_attention() -> dict[Any, Any]:
         "_scaled_dot_product_flash_attention_for_cpu_backward": backward,
     }
     return {getattr(torch.ops.aten, name): count for name, count in names.items() if hasattr(torch.ops.aten, name)}
-
-
-def _affinity_loss() -> dict[Any, Any]:
-    """DANet's affinity loss, whose operators hide their products: half of a symmetric N×N matrix in each pass."""
-    from modeling_rrsis import affinity_rrsis
-
-    def row_sums(unit: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        batch, pixels, channels = unit
-        return batch * pixels * pixels * channels
-
-    def gradient(sums_gradient: Any, unit: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return 3 * row_sums(unit)
-
-    operators = getattr(torch.ops, affinity_rrsis.NAMESPACE)
-    return {operators.affinity_row_sums: row_sums, operators.affinity_gradient: gradient}

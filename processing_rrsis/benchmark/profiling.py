@@ -22,7 +22,6 @@ TOP_OPERATORS = 15
 PREFIX = "rrsis: "
 REST = "upsampling and all else"
 BACKWARD = "backward pass, all parts"
-STAGE_METHODS = {"embed": "patch embedding", "forward_stage": "Swin stage {}"}
 MODEL_METHODS = {"encode_text": "text encoder", "compute_loss": "loss"}
 MULTI_SCALE = ("tmem", "cim", "lgce")
 
@@ -63,11 +62,11 @@ class PartTimer:
 
     @contextmanager
     def watch(self, owner: Any, method: str, name: str) -> Iterator[None]:
-        """Count calls of a method; `{}` in the name becomes the number of the stage, its first argument, from 1."""
+        """Count calls of a method."""
         original = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name.format(args[0] + 1) if "{}" in name else name):
+            with self.part(name):
                 return original(*args, **kwargs)
 
         setattr(owner, method, timed)
@@ -100,9 +99,9 @@ class PartTimer:
 def watch_parts(model: Any, timer: PartTimer) -> Iterator[None]:
     """Time the parts of one of the three networks."""
     with ExitStack() as stack:
-        for method, name in STAGE_METHODS.items():
-            if hasattr(model.vision, method):
-                stack.enter_context(timer.watch(model.vision, method, name))
+        stack.enter_context(timer.watch_module(model.vision.patch_embed, "patch embedding"))
+        for number, stage in enumerate(model.vision.layers, start=1):
+            stack.enter_context(timer.watch_module(stage, f"Swin stage {number}"))
         for method, name in MODEL_METHODS.items():
             stack.enter_context(timer.watch(model, method, name))
         for number, fusion in enumerate(model.fusion, start=1):

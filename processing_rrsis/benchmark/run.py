@@ -171,7 +171,7 @@ def _result(case: Case, timings: dict[str, Timing], flops: int | None) -> CaseRe
 
 def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
     """The parts of the report beside the cases."""
-    from .affinity import forms_on
+    from .affinity import FORMS
     from .profiling import RUNS, profile_model
     from .studies import compare_expressions, measure_affinity, measure_scaling
 
@@ -189,6 +189,6 @@ def _run_studies(spec: BenchmarkSpec, bars: Progress) -> dict[str, Any]:
                 profile_model(spec, model, work_name=work, on_run=step) for model in models for work in spec.works
             ]
     if spec.affinity_batch:
-        with _bar(bars, "affinity loss", len(forms_on(spec.device)) * runs) as step:
+        with _bar(bars, "affinity loss", len(FORMS) * runs) as step:
             found["affinity"] = measure_affinity(spec, step)
     return found

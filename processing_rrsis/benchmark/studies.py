@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .affinity import DENSE, affinity_inputs, affinity_work, forms_on, value_and_gradient
+from .affinity import DENSE, FORMS, affinity_inputs, affinity_work, value_and_gradient
 from .cases import build_model, make_inputs, model_work, prepare_model
 from .memory import measure_affinity_memory
 from .results import Memory
@@ -108,7 +108,7 @@ def measure_affinity(spec: BenchmarkSpec, on_run: OnRun) -> AffinityResult:
     """Time the forms of the affinity loss in turns, compare their numbers and measure their memory."""
     batch, pixels, device = spec.affinity_batch, spec.affinity_pixels, spec.device
     features, labels = affinity_inputs(batch, pixels, device, spec.seed)
-    forms = forms_on(device)
+    forms = list(FORMS)
     works = {form: affinity_work(form, features, labels) for form in forms}
     timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=device, on_run=on_run)
     differences = _affinity_differences(timings, features, labels)

@@ -130,8 +130,7 @@ class AffinityResult:
     Attributes:
         shape: B, N and C.
         device: `"cpu"` or `"cuda"`.
-        seconds: By form, `"triton"` on a GPU that takes it, `"tiled"` and `"dense"`, of each round; empty where it did
-            not fit.
+        seconds: By form, `"tiled"` and `"dense"`, of each round; empty where it did not fit.
         memory: By form.
         differences: By form, from the dense one: |value − dense| / |dense|, and the largest difference of the
             gradients over the dense one's largest entry. Forms that did not fit are left out, all if it was the dense.

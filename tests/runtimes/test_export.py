@@ -102,7 +102,9 @@ def test_eight_bits_change_little_and_their_cost_is_a_number(
     fianet, openvino_folder, tmp_path, monkeypatch, made_already
 ):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda name, **given: {"test": rows, "train": rows})
+    monkeypatch.setattr(
+        "processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows, "train": rows}
+    )
     folder = tmp_path / "int8"
     export(fianet, folder, "--int8", "--data", "rrsisd", "--samples", 3, "--calibration-samples", 2)
     output, document = (tmp_path / "int8.txt").read_text(), json.loads((tmp_path / "int8.json").read_text())
@@ -303,7 +305,9 @@ def test_the_other_networks_agree(name, graph_format, tmp_path):
 @pytest.mark.slow
 def test_eight_bits_in_onnx(danet, tmp_path, monkeypatch):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda name, **given: {"test": rows, "train": rows})
+    monkeypatch.setattr(
+        "processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows, "train": rows}
+    )
     export(danet, tmp_path / "out", "--format", "onnx", "--int8", "--data", "rrsisd", "--calibration-samples", 2)
     assert read_manifest(tmp_path / "out").precision == "int8"
 

@@ -116,7 +116,7 @@ def test_segment_evaluate_and_demo_take_a_graph(openvino_folder, fianet, tmp_pat
 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr("processing_rrsis.data.load_benchmark", lambda name, **given: {"test": rows})
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows})
     scores = []
     for model, runtime in ((openvino_folder, "openvino"), (fianet, "torch")):
         options = ["--runtime", runtime, "--num-workers", 0, "--resamples", 100, "-o", tmp_path / f"{runtime}.json"]
