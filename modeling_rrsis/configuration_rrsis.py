@@ -43,7 +43,6 @@ class LAVTConfig(PreTrainedConfig):
 
     Example:
         >>> from modeling_rrsis import LAVTConfig
-
         >>> config = LAVTConfig(backbone_kwargs={"drop_path_rate": 0.2}, image_size=384)
         >>> config.backbone, config.text_config.hidden_size
         ('swin_base_patch4_window12_384', 768)
@@ -82,8 +81,9 @@ class LAVTConfig(PreTrainedConfig):
         check_range(self, 0, 1, "fusion_dropout")
         check_range(self, 0, math.inf, "initializer_range")
         check_range(self, 1e-9, math.inf, "class_weights")
-        check_length(self, NUM_STAGES, "fusion_num_heads")
-        check_length(self, 2, "class_weights")
+        for name, length in (("fusion_num_heads", NUM_STAGES), ("class_weights", 2)):
+            if len(value := getattr(self, name)) != length:
+                raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {value}.")
 
 
 @strict
@@ -266,12 +266,6 @@ def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> Non
             if number is not None and not (low <= number <= high and math.isfinite(number)):
                 wanted = f"at least {low}" if high == math.inf else f"between {low} and {high}"
                 raise ValueError(f"`{name}` must be {wanted}, got {value}.")
-
-
-def check_length(config: LAVTConfig, length: int, name: str) -> None:
-    """Raise a `ValueError` unless a list has so many numbers."""
-    if len(value := getattr(config, name)) != length:
-        raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {value}.")
 
 
 def check_different(config: LAVTConfig, name: str) -> None:

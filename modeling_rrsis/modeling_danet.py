@@ -41,17 +41,6 @@ def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, s
     return (activation - low) / (high - low).clamp(min=torch.finfo(activation.dtype).eps)
 
 
-class DANetKernelNorm(nn.LayerNorm):
-    """LayerNorm whose output is the kernel of equation 10.
-
-    Its bias starts as the base's fixed kernel does and its weight at `gain`, so that the sentence adds to that kernel.
-    """
-
-    def __init__(self, channels: int, gain: float) -> None:
-        super().__init__(channels)
-        self.gain = gain
-
-
 class DANetPredictorBlock(nn.Module):
     """What the transformer adds after equation 9: residual, self-attention and feed-forward layer with LayerNorm.
 
@@ -73,7 +62,8 @@ class DANetPredictorBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)
         self.reduce = nn.Linear(hidden, channels)
-        self.norm3 = DANetKernelNorm(channels, gain=gain)
+        self.gain = gain
+        self.norm3 = nn.LayerNorm(channels)  # its output is the kernel of equation 10
 
     def forward(self, sentence: Tensor, update: Tensor) -> Tensor:
         """Global semantics (B, C) and what was gathered for them (B, C) to the predictor (B, C)."""
@@ -217,13 +207,8 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     Example:
         >>> import torch
         >>> from modeling_rrsis import DANetConfig, DANetForReferringSegmentation
-
-        >>> config = DANetConfig(  # a small network; DANetConfig() is the published one
-        ...     backbone="swin_tiny_patch4_window7_224",
-        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
-        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        ... )
-        >>> model = DANetForReferringSegmentation(config).eval()
+        >>> small = {"backbone": "swin_tiny_patch4_window7_224", "text_config": {"num_hidden_layers": 1}}
+        >>> model = DANetForReferringSegmentation(DANetConfig(**small)).eval()  # DANetConfig() is the published size
         >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
         >>> outputs = model(pixel_values, input_ids, labels=torch.zeros(2, 96, 128, dtype=torch.long))
         >>> outputs.logits.shape, sorted(outputs.loss_dict)
@@ -245,10 +230,10 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     def _init_weights(self, module: nn.Module) -> None:
         """As the base; the last LayerNorm starts as a fixed kernel, to which the sentence adds `predictor_gain`."""
         super()._init_weights(module)
-        if isinstance(module, DANetKernelNorm):
-            bound = module.bias.numel() ** -0.5  # PyTorch's for a 1×1 convolution of this width
-            init.constant_(module.weight, module.gain)
-            init.uniform_(module.bias, -bound, bound)
+        if isinstance(module, DANetPredictorBlock):  # after its parts
+            bound = module.norm3.bias.numel() ** -0.5  # PyTorch's for a 1×1 convolution of this width
+            init.constant_(module.norm3.weight, module.gain)
+            init.uniform_(module.norm3.bias, -bound, bound)
 
     def predict(self, features: list[Tensor], text: TextFeatures) -> Tensor:
         """Equation 10 at a quarter of the size: the product commutes with the bilinear upsampling."""

@@ -241,10 +241,8 @@ class FIANetMultiScaleEnhancement(nn.Module):
 class FIANetCrossScaleInteraction(FIANetMultiScaleEnhancement):
     """Figure 9's cross-scale interaction module (CIM) of RMSIN: all four scales, no text, in the TMEM's frame.
 
-    In RMSIN the features of the stages are brought to one size and concatenated, interact by attention over several
-    receptive fields, and go back to their stages through scale-aware gates. Chosen here: the frame is the TMEM's, with
-    its number of layers, its bottleneck and the width of its feed-forward layers, so that figure 9 compares what
-    attends to what and nothing else.
+    Chosen here: the TMEM's number of layers, bottleneck and feed-forward width, so that figure 9 compares what attends
+    to what and nothing else.
     """
 
     layer_class = FIANetCrossScaleLayer
@@ -292,13 +290,8 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     Example:
         >>> import torch
         >>> from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation
-
-        >>> config = FIANetConfig(  # a small network; FIANetConfig() is the published one
-        ...     backbone="swin_tiny_patch4_window7_224",
-        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
-        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        ... )
-        >>> model = FIANetForReferringSegmentation(config).eval()
+        >>> small = {"backbone": "swin_tiny_patch4_window7_224", "text_config": {"num_hidden_layers": 1}}
+        >>> model = FIANetForReferringSegmentation(FIANetConfig(**small)).eval()  # FIANetConfig() is the published
         >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
         >>> words = torch.tensor([[0, 1, 0], [0, 1, 0]])  # the second token names the object
         >>> outputs = model(pixel_values, input_ids, ground_object_mask=words, spatial_position_mask=0 * words)

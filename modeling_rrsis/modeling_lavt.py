@@ -29,13 +29,7 @@ from .swin_rrsis import SwinVisionEncoder, load_swin_state
 
 MIN_IMAGE_SIZE = 32
 # How `transformers.pipeline` finds the task; "pt" names the Auto class that it loads the model with.
-PIPELINES = {
-    "referring-image-segmentation": {
-        "impl": "pipeline_rrsis.ReferringSegmentationPipeline",
-        "pt": ["AutoModel"],
-        "type": "multimodal",
-    }
-}
+PIPELINE = {"impl": "pipeline_rrsis.ReferringSegmentationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
 
 
 @dataclass
@@ -63,13 +57,7 @@ class ReferringSegmentationOutput(ModelOutput):
 
 
 class StageState(NamedTuple):
-    """A stage after its fusion.
-
-    Attributes:
-        output: What the decoder gets, float (B, N, C).
-        size: Height and width of the map; N is their product.
-        attention: Weights of the pixel–word attention, float (B, heads, N, L).
-    """
+    """A stage after its fusion: `output` (B, N, C) for the decoder, `size` its (height, width), pixel–word weights."""
 
     output: Tensor
     size: tuple[int, int]
@@ -204,20 +192,11 @@ class LAVTPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Save as transformers does; the configuration also names a second Auto class and the pipeline.
-
-        The pipeline's file comes with the processor: save that into the same folder, and `pipeline(...)` works.
-
-        Args:
-            save_directory: The folder.
-            kwargs: Arguments of `PreTrainedModel.save_pretrained`.
-        """
+        """Save as transformers does, with a second Auto class and the pipeline, whose file the processor brings."""
         reference = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
-        self.config.auto_map = {
-            **(getattr(self.config, "auto_map", None) or {}),
-            "AutoModelForImageSegmentation": reference,
-        }
-        self.config.custom_pipelines = PIPELINES
+        known = getattr(self.config, "auto_map", None) or {}
+        self.config.auto_map = {**known, "AutoModelForImageSegmentation": reference}
+        self.config.custom_pipelines = {"referring-image-segmentation": PIPELINE}
         super().save_pretrained(save_directory, **kwargs)
 
 
@@ -251,13 +230,8 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     Example:
         >>> import torch
         >>> from modeling_rrsis import LAVTConfig, LAVTForReferringSegmentation
-
-        >>> config = LAVTConfig(  # a small network; LAVTConfig() is the published one
-        ...     backbone="swin_tiny_patch4_window7_224",
-        ...     backbone_kwargs={"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
-        ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        ... )
-        >>> model = LAVTForReferringSegmentation(config).eval()
+        >>> small = {"backbone": "swin_tiny_patch4_window7_224", "text_config": {"num_hidden_layers": 1}}
+        >>> model = LAVTForReferringSegmentation(LAVTConfig(**small)).eval()  # LAVTConfig() is the published size
         >>> pixel_values, input_ids = torch.randn(2, 3, 96, 128), torch.tensor([[2, 8, 3], [2, 9, 3]])
         >>> outputs = model(pixel_values, input_ids, labels=torch.zeros(2, 96, 128, dtype=torch.long))
         >>> outputs.logits.shape, outputs.loss.shape
@@ -431,15 +405,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
 def check_inputs(
     pixel_values: Tensor, input_ids: Tensor, *, masks: Sequence[Tensor | None], labels: Tensor | None, limit: int
 ) -> None:
-    """Raise a `ValueError` that says what was expected, what came and where to get it.
-
-    Args:
-        pixel_values: Must be (B, 3, H, W) with H, W ≥ 32.
-        input_ids: Must be (B, L) with as many rows as there are images, or a single one of either.
-        masks: Of the text; must have the shape of `input_ids`.
-        labels: As of [`check_labels`].
-        limit: Most tokens that the text encoder reads.
-    """
+    """Raise a `ValueError` unless the inputs of `forward` fit each other; the text encoder reads `limit` tokens."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
         raise ValueError(
             f"`pixel_values` must be (batch, 3, height, width) with height and width of at least {MIN_IMAGE_SIZE}, "

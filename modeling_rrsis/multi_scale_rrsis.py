@@ -1,14 +1,10 @@
 """The scale-aware gate of the multi-scale modules, and what figure 9 of FIANet's paper puts in the TMEM's place.
 
-Figure 9 exchanges the TMEM for two modules of other papers while "the other designs remain the same": RMSIN's
-cross-scale interaction module (CIM; Liu et al., CVPR 2024, arXiv 2312.12470) and the language-guided cross-scale
-enhancement (LGCE; Yuan et al., TGRS 2024, arXiv 2306.08625). FIANet's section III-C and figure 4 tell them apart: all
-four scales without text, and two scales with text. "The same" is read here as: every module hands each stage a share,
-and the stages take it in through the same scale-aware gates; the CIM keeps the TMEM's frame of pooling, bottleneck and
-layers too.
-
-Both are written from descriptions, not from code: from the papers' abstracts and from what FIANet's paper says of
-them; the full papers were not read. Where those leave something open, the class says what was chosen.
+Figure 9 exchanges the TMEM for RMSIN's cross-scale interaction (CIM; Liu et al., CVPR 2024, arXiv 2312.12470), all
+four scales without text, and the language-guided cross-scale enhancement (LGCE; Yuan et al., TGRS 2024, arXiv
+2306.08625), two scales with text, while "the other designs remain the same": the gates, and for the CIM the frame.
+Both are written from descriptions (the papers' abstracts, FIANet's section III-C and figure 4), not from code or the
+full papers; the classes say what was chosen.
 """
 
 from __future__ import annotations
@@ -76,9 +72,7 @@ class CrossScaleAttention(nn.Module):
         self.num_heads = num_heads
         self.pool_ratios = pool_ratios
         self.query = PointwiseConv(channels, channels)
-        self.key = PointwiseConv(
-            channels, channels, bias=False
-        )  # a bias would shift a row's scores alike: dead weight
+        self.key = PointwiseConv(channels, channels, bias=False)  # a bias would shift all scores of a row alike
         self.value = PointwiseConv(channels, channels)
         self.local = nn.Conv2d(channels, channels, local_kernel, padding=local_kernel // 2, groups=channels)
         self.output = PointwiseConv(channels, channels)
@@ -86,15 +80,8 @@ class CrossScaleAttention(nn.Module):
     def pool(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """Tokens (B, N, C) of all receptive fields one after the other, (B, Σ_r ⌈h/r⌉·⌈w/r⌉, C)."""
         feature_map = tokens_to_map(tokens, size)
-        return torch.cat(
-            [
-                tokens
-                if ratio == 1
-                else map_to_tokens(average_pool(feature_map, (-(-size[0] // ratio), -(-size[1] // ratio))))
-                for ratio in self.pool_ratios
-            ],
-            dim=1,
-        )
+        sizes = [(-(-size[0] // ratio), -(-size[1] // ratio)) for ratio in self.pool_ratios]
+        return torch.cat([map_to_tokens(average_pool(feature_map, pooled)) for pooled in sizes], dim=1)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """Attend among the pixels of a map of `size`, (B, N, C) to (B, N, C)."""
@@ -159,12 +146,8 @@ class LanguageGuidedEnhancement(nn.Module):
         super().__init__()
         last = len(channels) - 1
         self.partners = [stage + 1 if stage < last else stage - 1 for stage in range(len(channels))]
-        self.pairs = nn.ModuleList(
-            [
-                LanguageGuidedPair(config, channels=width, other_channels=channels[partner])
-                for width, partner in zip(channels, self.partners, strict=True)
-            ]
-        )
+        widths = [(width, channels[partner]) for width, partner in zip(channels, self.partners, strict=True)]
+        self.pairs = nn.ModuleList([LanguageGuidedPair(config, width, other) for width, other in widths])
         self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
 
     def forward(self, features: list[Tensor], words: Tensor, mask: Tensor) -> list[Tensor]:

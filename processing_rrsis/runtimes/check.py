@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..benchmark.timing import Work, time_interleaved
 from ..data.inputs.collate import ReferringCollator
+from ..errors import RRSISError
 from ..metrics import evaluate_model
 from .result import SCORES, Agreement
 
@@ -28,7 +29,7 @@ def compare(network: Caller, exported: Caller, batches: Iterable[Mapping[str, Te
         inputs: What the batches are.
 
     Raises:
-        RuntimeError: If the export gives another shape, or numbers that are none.
+        RRSISError: If the export gives another shape, or numbers that are none.
     """
     images, pixels, differing = 0, 0, 0
     lows, highs, differences = [], [], []
@@ -36,7 +37,7 @@ def compare(network: Caller, exported: Caller, batches: Iterable[Mapping[str, Te
         expected, found = network(**batch).logits, exported(**batch).logits
         if found.shape != expected.shape or not found.isfinite().all():
             kind = "finite logits" if found.shape == expected.shape else f"logits of shape {tuple(expected.shape)}"
-            raise RuntimeError(
+            raise RRSISError(
                 f"expected {kind} from the exported graph, got {tuple(found.shape)} with "
                 f"{int((~found.isfinite()).sum())} that are none; nothing was written"
             )
@@ -49,9 +50,9 @@ def compare(network: Caller, exported: Caller, batches: Iterable[Mapping[str, Te
 
 
 def check_agreement(agreement: Agreement) -> None:
-    """Raise a `RuntimeError` where a float32 export is another function than the network."""
+    """Raise an `RRSISError` where a float32 export is another function than the network."""
     if agreement.largest_difference > agreement.tolerance:
-        raise RuntimeError(
+        raise RRSISError(
             f"the exported graph is not the network: its logits differ by up to {agreement.largest_difference:.2g}, "
             f"at most {agreement.tolerance:.2g} was expected of logits from {agreement.lowest:.3g} to "
             f"{agreement.highest:.3g} ({agreement.inputs}); nothing was written. Another version of torch or "

@@ -15,6 +15,7 @@ from modeling_rrsis import LAVTForReferringSegmentation
 
 from ..benchmark.machine import describe_machine
 from ..data.inputs.collate import ReferringCollator
+from ..errors import RRSISError
 from ..hub.model_folder import replaced_folder, write_config, write_processor
 from .check import COMPARED_ROWS, check_agreement, compare, row_batches, score, time_both
 from .folder import MANIFEST_FILE, RuntimeManifest, graph_sha256, package_versions, weights_sha256
@@ -98,7 +99,7 @@ def export_runtime(
         ValueError: For a model or options that can't be used, or a folder that holds other things.
         OSError: If the folder can't be written.
         ImportError: If a package is missing.
-        RuntimeError: If torch or the runtime fails, or a float32 graph is another function than the network.
+        RRSISError: If torch or the runtime fails, or a float32 graph is another function than the network.
     """
     options.check()
     subject = prepare(pipe, options.image_size_px)
@@ -241,4 +242,4 @@ def _explained(text: str) -> Iterator[None]:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = lines[0] if lines else type(error).__name__
-        raise RuntimeError(f"{text} (torch {torch.__version__}): {detail}") from error
+        raise RRSISError(f"{text} (torch {torch.__version__}): {detail}") from error

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
+from accelerate.state import AcceleratorState
 from rich.progress import Progress
 from torch.nn import functional as F
 
@@ -99,6 +100,7 @@ def test_two_processes_give_the_same_last_digit():
         "overall": single.overall,
         "by_kind": single.to_dict()["by_kind"],
     }
+    AcceleratorState._reset_state(reset_partial_state=True)  # the processes inherit it from an earlier test
     debug_launcher(evaluate_on_all_processes, args=(expected,), num_processes=2)
 
 

@@ -135,7 +135,7 @@ def test_segment_evaluate_and_demo_take_a_graph(openvino_folder, fianet, tmp_pat
 
     def build_app(pipe, name, examples):
         opened.append(pipe.model)
-        raise RuntimeError("seen")
+        raise ValueError("seen")
 
     monkeypatch.setattr("hub_cards.space.app.build_app", build_app)
     result = run("demo", "--model", openvino_folder, "--runtime", "openvino")
