@@ -103,6 +103,7 @@ def export_runtime(
     """
     options.check()
     subject = prepare(pipe, options.image_size_px)
+    graph_module(options.format)  # its library is imported by now: a signal amid an import comes out as an ImportError
     with replaced_folder(output, marker=MANIFEST_FILE) as aside:
         samples = [] if calibration is None else subject.row_batches(calibration.rows, calibration_samples)
         note = None if calibration is None else {"data": calibration.name, "samples": len(samples)}

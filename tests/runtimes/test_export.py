@@ -115,10 +115,9 @@ def test_eight_bits_change_little_and_their_cost_is_a_number(
     assert "Ranges of int8 from 2 samples of rrsisd, train." in output
     noise, data = document["agreements"]
     assert data["inputs"] == "rrsisd, test"
-    for agreement in (noise, data):
-        spread = agreement["highest"] - agreement["lowest"]
-        assert 0 < agreement["largest_difference"] < 0.3 * spread
-        assert agreement["differing_pixels"] < 0.1
+    assert noise["largest_difference"] > 0  # how large says nothing: noise lies outside the ranges of the data
+    assert 0 < data["largest_difference"] < 0.3 * (data["highest"] - data["lowest"])
+    assert max(noise["differing_pixels"], data["differing_pixels"]) < 0.1
     scores = [document[name]["scores"] for name in ("network", "exported")]
     assert 0 < scores[0]["mIoU"] < 100
     assert document["accuracy_cost"]["mIoU"] == pytest.approx(scores[0]["mIoU"] - scores[1]["mIoU"])

@@ -225,7 +225,7 @@ def test_own_files_build_on_a_shipped_recipe(tmp_path):
         ("based_on: lavt-rrsisd\nconfig: {num_agents: 3}", r"config\.num_agents: expected a field of the model's"),
         (
             "based_on: lavt-rrsisd\nconfig: {fusion_dropout: 2}",
-            r"config: `fusion_dropout` must be between 0 and 1, got 2",
+            r"config: .*`fusion_dropout` must be between 0 and 1, got 2",
         ),
         ("based_on: lavt-rrsisd\nconfig: {image_size: 96}", r"config\.image_size: expected as image_size_px"),
         ("based_on: lavt-rrsisd\nconfig: {text_config: {hidden: 3}}", r"config\.text_config\.hidden: "),
