@@ -98,7 +98,7 @@ def test_no_path_of_this_machine_in_a_folder(request, name):
             assert str(place).encode() not in content, file
 
 
-def test_eight_bits_change_little_and_their_cost_is_a_number(
+def test_eight_bits_are_smaller_and_their_cost_is_a_number(
     fianet, openvino_folder, tmp_path, monkeypatch, made_already
 ):
     rows = make_dataset(num_samples=3, native_size_px=12)
@@ -115,9 +115,8 @@ def test_eight_bits_change_little_and_their_cost_is_a_number(
     assert "Ranges of int8 from 2 samples of rrsisd, train." in output
     noise, data = document["agreements"]
     assert data["inputs"] == "rrsisd, test"
-    assert noise["largest_difference"] > 0  # how large says nothing: noise lies outside the ranges of the data
-    assert 0 < data["largest_difference"] < 0.3 * (data["highest"] - data["lowest"])
-    assert max(noise["differing_pixels"], data["differing_pixels"]) < 0.1
+    # How much says nothing of random weights and two samples; of a trained model it stands in docs/runtimes.md.
+    assert min(noise["largest_difference"], data["largest_difference"]) > 0
     scores = [document[name]["scores"] for name in ("network", "exported")]
     assert 0 < scores[0]["mIoU"] < 100
     assert document["accuracy_cost"]["mIoU"] == pytest.approx(scores[0]["mIoU"] - scores[1]["mIoU"])
