@@ -41,6 +41,14 @@ def text_to_visual_activation(attention: PixelWordAttention, features: Tensor, s
     return (activation - low) / (high - low).clamp(min=torch.finfo(activation.dtype).eps)
 
 
+class DANetKernelNorm(nn.LayerNorm):
+    """LayerNorm whose output is the kernel of equation 10: it starts as the fixed one, its weight at `gain`."""
+
+    def __init__(self, channels: int, gain: float) -> None:
+        super().__init__(channels)
+        self.gain = gain
+
+
 class DANetPredictorBlock(nn.Module):
     """What the transformer adds after equation 9: residual, self-attention and feed-forward layer with LayerNorm.
 
@@ -62,8 +70,7 @@ class DANetPredictorBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)
         self.reduce = nn.Linear(hidden, channels)
-        self.gain = gain
-        self.norm3 = nn.LayerNorm(channels)  # its output is the kernel of equation 10
+        self.norm3 = DANetKernelNorm(channels, gain=gain)
 
     def forward(self, sentence: Tensor, update: Tensor) -> Tensor:
         """Global semantics (B, C) and what was gathered for them (B, C) to the predictor (B, C)."""
@@ -230,10 +237,10 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
     def _init_weights(self, module: nn.Module) -> None:
         """As the base; the last LayerNorm starts as a fixed kernel, to which the sentence adds `predictor_gain`."""
         super()._init_weights(module)
-        if isinstance(module, DANetPredictorBlock):  # after its parts
-            bound = module.norm3.bias.numel() ** -0.5  # PyTorch's for a 1×1 convolution of this width
-            init.constant_(module.norm3.weight, module.gain)
-            init.uniform_(module.norm3.bias, -bound, bound)
+        if isinstance(module, DANetKernelNorm):
+            bound = module.bias.numel() ** -0.5  # PyTorch's for a 1×1 convolution of this width
+            init.constant_(module.weight, module.gain)
+            init.uniform_(module.bias, -bound, bound)
 
     def predict(self, features: list[Tensor], text: TextFeatures) -> Tensor:
         """Equation 10 at a quarter of the size: the product commutes with the bilinear upsampling."""
