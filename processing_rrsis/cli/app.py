@@ -18,6 +18,7 @@ from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
+from .scene import scene
 from .segment import segment
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.command()(export)
 app.command(name="parse-report")(parse_report)
 app.command()(prepare)
 app.command()(recipes)
+app.command()(scene)
 app.add_typer(publish)
 app.command()(segment)
 app.command()(parse)
@@ -46,7 +48,7 @@ app.command()(parse)
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """PyTorch's switch for huge memory pages, read when it makes its first tensor: large maps cost fewer page faults."""
-INFERENCE_COMMANDS = frozenset({"segment", "evaluate", "demo"})
+INFERENCE_COMMANDS = frozenset({"segment", "scene", "evaluate", "demo"})
 
 
 @app.callback()
