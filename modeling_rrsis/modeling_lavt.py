@@ -42,7 +42,7 @@ class ReferringSegmentationOutput(ModelOutput):
             `pixel_values`; the probability is their sigmoid.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): Outputs of the four stages, each of shape
             `(batch_size, channels, height / 2^(k + 1), width / 2^(k + 1))`, k = 1 … 4, as the multi-scale module or
-            the decoder receives them.
+            the decoder receives them; `None` in place of a stage that was not asked for.
         attentions (`tuple(torch.FloatTensor)`, *optional*): Weights of the pixel–word attention of the four stages, in
             [0, 1], each of shape `(batch_size, num_heads, pixels, words)`, the pixels row by row.
         loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned with `labels`): The parts of the loss,
@@ -51,7 +51,7 @@ class ReferringSegmentationOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor | None, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     loss_dict: dict[str, Tensor] | None = None
 
@@ -305,7 +305,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         spatial_position_mask: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | Sequence[int] | None = None,
         batch_part: BatchPart | None = None,
     ) -> ReferringSegmentationOutput:
         """Segment what the expressions refer to.
@@ -321,13 +321,14 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             spatial_position_mask: 1 for tokens of the spatial position, int (B, L); FIANet only, otherwise ignored.
             labels: int (B, H, W), 0 background, 1 target, 255 ignored.
             output_attentions: Return the weights of the pixel–word attention of the four stages.
-            output_hidden_states: Return the outputs of the four stages.
+            output_hidden_states: Return the outputs of the four stages, or of those with the given indices.
             batch_part: Which part of a larger batch this is, see [`BatchPart`]; by default the whole of one.
 
         `return_dict=False` gives a tuple instead of a [`ReferringSegmentationOutput`].
 
         Raises:
-            ValueError: If shapes do not fit each other, or labels hold other values than 0, 1 and 255.
+            ValueError: If shapes do not fit each other, there is no stage of a given index, or labels hold other
+                values than 0, 1 and 255.
         """
         if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
             limit = self.config.text_config.max_position_embeddings
@@ -351,11 +352,11 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+            output_hidden_states = self.config.output_hidden_states or False
         return ReferringSegmentationOutput(
             loss=losses.pop("loss", None),
             logits=logits,
-            hidden_states=tuple(features) if output_hidden_states else None,
+            hidden_states=select_states(features, output_hidden_states),
             attentions=tuple(stage.attention for stage in stages) if output_attentions else None,
             loss_dict={name: part.detach() for name, part in losses.items()} or None,
         )
@@ -426,3 +427,17 @@ def check_inputs(
             )
     if labels is not None:
         check_labels(labels, shape=(max(num_images, num_expressions), *pixel_values.shape[-2:]))
+
+
+def select_states(states: list[Tensor], wanted: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
+    """All states or none of them; with indices (negative from the end), `None` in place of each other state."""
+    if isinstance(wanted, bool):
+        return tuple(states) if wanted else None
+    outside = [index for index in wanted if not -len(states) <= index < len(states)]
+    if outside:
+        raise ValueError(
+            f"`output_hidden_states` must be a bool or indices of {len(states)} stages, from {-len(states)} to "
+            f"{len(states) - 1}, got {outside}."
+        )
+    chosen = {index % len(states) for index in wanted}
+    return tuple(state if index in chosen else None for index, state in enumerate(states))

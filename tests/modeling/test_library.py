@@ -195,7 +195,14 @@ def test_attention_weights_are_shares_of_the_real_words(name, model):
 
 @each
 @torch.no_grad()
-def test_hidden_states_by_the_configuration(name, model):
+def test_hidden_states_of_chosen_stages(name, model):
+    everything = model(**tiny_inputs(), output_hidden_states=True).hidden_states
+    chosen = model(**tiny_inputs(), output_hidden_states=[0, -2]).hidden_states
+    assert [state is not None for state in chosen] == [True, False, True, False]
+    assert torch.equal(chosen[0], everything[0])
+    assert torch.equal(chosen[2], everything[2])
     model.config.output_hidden_states = True
     assert len(model(**tiny_inputs()).hidden_states) == 4
     assert model(**tiny_inputs(), output_hidden_states=False).hidden_states is None
+    with pytest.raises(ValueError, match=r"from -4 to 3, got \[4\]"):
+        model(**tiny_inputs(), output_hidden_states=[4])
