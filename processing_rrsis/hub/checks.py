@@ -67,6 +67,14 @@ def _cut(line: str, match: re.Match[str]) -> str:
     return line[match.start() :].split('"')[0][:80]
 
 
+def refuse(source: object, problems: Sequence[str]) -> None:
+    """Raise a `ValueError` that lists the problems, if there are any."""
+    if problems:
+        found = "\n".join(f"  {problem}" for problem in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ValueError(f"{source}: not published, {count}:\n{found}")
+
+
 def check_model_folder(folder: Path) -> list[str]:
     """What a model folder lacks before others can load it.
 

@@ -182,10 +182,10 @@ def check_push(repo_id: str | None) -> None:
     """
     if repo_id is None:
         return
-    from ..hub.push import check_repo_id, check_token, stored_token
+    from ..hub.push import AS_USUAL, check_repo_id, check_token
 
     check_repo_id(repo_id)
-    token = stored_token()
+    token = AS_USUAL.used_token
     check_token(token)
     if token is None:
         raise ValueError("--push_to_hub: not logged in; run `hf auth login` or set HF_TOKEN before the training")
