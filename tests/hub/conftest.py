@@ -19,12 +19,14 @@ from PIL import Image
 
 from processing_rrsis.hub.model_card import ModelCardFacts, render_model_card
 from processing_rrsis.hub.model_folder import save_hub_folder
+from processing_rrsis.hub.push import PushOptions
 from tests.processing.conftest import build_tiny_model, build_tiny_processor
 
 from .loopback import WRITE_TOKEN, LoopbackHub
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+DRY_RUN = PushOptions(dry_run=True)
 SCORES = {"mIoU": 61.5, "oIoU": 59.25, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
 
 

@@ -18,8 +18,9 @@ from processing_rrsis.data.facts import FACTS
 from processing_rrsis.hub.dataset_card import DATASETS, render_dataset_card
 from processing_rrsis.hub.publish_dataset import _notes, publish_dataset
 from processing_rrsis.hub.publish_space import publish_metric
+from processing_rrsis.hub.push import PushOptions
 
-from .conftest import refusals, run_publish, run_stranger
+from .conftest import DRY_RUN, refusals, run_publish, run_stranger
 from .loopback import USER
 from .stranger_rows import fingerprint
 
@@ -88,9 +89,10 @@ def test_rrsisd_needs_the_right(online, demo):
     options = {"data_dir": demo / "rrsisd"}
     for dry_run in (True, False):
         with pytest.raises(ValueError, match=r"derives from DIOR.*non-commercial.*--i-have-the-right-to"):
-            publish_dataset("rrsisd", f"{USER}/rrsisd", dry_run=dry_run, **options)
+            publish_dataset("rrsisd", f"{USER}/rrsisd", PushOptions(dry_run=dry_run), **options)
     assert not online.requests
-    publish_dataset("rrsisd", f"{USER}/rrsisd", i_have_the_right_to=True, private=True, **options)
+    private = PushOptions(private=True)
+    publish_dataset("rrsisd", f"{USER}/rrsisd", private, i_have_the_right_to=True, **options)
     published = online.repository(f"{USER}/rrsisd", "dataset")
     assert published.private
     text = published.files()["README.md"].content.decode()
@@ -120,11 +122,11 @@ def test_no_room_for_the_files(demo, monkeypatch):
 
     monkeypatch.setattr("datasets.DatasetBuilder.download_and_prepare", fail)
     with pytest.raises(OSError, match=r"no room left for the Parquet files.*set TMPDIR"):
-        publish_dataset("refsegrs", f"{USER}/x", data_dir=demo / "refsegrs", dry_run=True)
+        publish_dataset("refsegrs", f"{USER}/x", DRY_RUN, data_dir=demo / "refsegrs")
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**30))
     monkeypatch.setattr("datasets.DatasetBuilder.download_and_prepare", lambda *arguments, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        publish_dataset("refsegrs", f"{USER}/x", data_dir=demo / "refsegrs", dry_run=True)
+        publish_dataset("refsegrs", f"{USER}/x", DRY_RUN, data_dir=demo / "refsegrs")
 
 
 def test_the_command_refuses_rrsisd_before_it_reads_anything(hub, tmp_path):

@@ -16,7 +16,7 @@ from processing_rrsis.hub.model_card import ARCHITECTURES, ModelCardFacts, rende
 from processing_rrsis.hub.publish_space import metric_files, publish_metric, publish_space, space_files
 from processing_rrsis.hub.push import PublishError
 
-from .conftest import make_results, refusals, run_publish
+from .conftest import DRY_RUN, make_results, refusals, run_publish
 from .loopback import USER
 from .repositories import Repository
 
@@ -57,7 +57,7 @@ def test_a_demo_of_a_model_that_is_not_there(online):
     with pytest.raises(PublishError, match=r"has no such model.*publish it first: rrsis publish model"):
         publish_space(f"{USER}/nowhere", f"{USER}/demo")
     assert ("spaces", f"{USER}/demo") not in online.repositories
-    publish_space(f"{USER}/nowhere", f"{USER}/demo", dry_run=True)
+    publish_space(f"{USER}/nowhere", f"{USER}/demo", DRY_RUN)
 
 
 @pytest.mark.parametrize("title", ["Find: it", "# 1", 'the "dam"', "yes"])
@@ -70,7 +70,7 @@ def test_titles_that_yaml_would_read_otherwise(title):
 @pytest.mark.parametrize("name", ["app", "my.metric"])
 def test_names_under_which_a_metric_does_not_load(name):
     with pytest.raises(ValueError, match="expected a name without a dot and other than `app`"):
-        publish_metric(f"{USER}/{name}", dry_run=True)
+        publish_metric(f"{USER}/{name}", DRY_RUN)
 
 
 def test_the_demos_older_examples_go_with_the_same_commit(online):
