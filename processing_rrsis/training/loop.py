@@ -162,6 +162,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
     learning_rate = float(run.schedule.get_last_lr()[0])
     if accelerator.optimizer_step_was_skipped:
         grad_norm = None
+        run.progress.skipped += 1
     else:
         run.schedule.step()
         if run.average is not None:
@@ -244,8 +245,8 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
 def save(run: Run) -> None:
     """Write a checkpoint of this update."""
     start = time.perf_counter()
-    state = checkpoint_state(run)
-    save_checkpoint(run.accelerator, run.output_dir, run.progress.step, state, keep=run.args.keep_checkpoints)
+    state, keep = checkpoint_state(run), run.args.keep_checkpoints
+    save_checkpoint(run.accelerator, run.output_dir, state, step=run.progress.step, keep=keep, average=run.average)
     run.progress.add_seconds("checkpoints", start)
 
 

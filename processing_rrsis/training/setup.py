@@ -190,7 +190,7 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
 def prepare_network(
     args: TrainingArguments, recipe: Recipe, accelerator: Accelerator, model: PreTrainedModel, num_updates: int
 ) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Optimizer, schedule and average of a network, all known to the accelerator's checkpoints."""
+    """Optimizer, schedule and average of a network."""
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if accelerator.num_processes > 1 and not args.freeze_batch_norm:
@@ -205,12 +205,10 @@ def prepare_network(
     optimizer = torch.optim.AdamW(groups, fused=True)
     schedule = poly_schedule(optimizer, num_updates, warmup_steps=recipe.warmup_steps, power=recipe.schedule_power)
     model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.register_for_checkpointing(schedule)
     average = None
     if args.ema_decay is not None:
         network = accelerator.unwrap_model(model, keep_torch_compile=False)
         average = AveragedModel(network, multi_avg_fn=average_floats(args.ema_decay), use_buffers=True)
-        accelerator.register_for_checkpointing(average)
     save_without_wrappers(accelerator)
     return model, average, optimizer, schedule
 
