@@ -204,14 +204,13 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
     The same split with shuffled expressions shows whether the text is read: a model that ignores it scores the same.
     """
     progress, start = run.progress, time.perf_counter()
+    rows = run.data["validation"]
     with request.immediately(), run.accelerator.autocast():
         results = evaluate_with_controls(
             run.model if run.average is None else run.network(),
-            run.data["validation"],
+            rows,
             run.collator(),
-            controls=[
-                name for name in ("expression", "shuffled") if name in possible_controls(run.data["validation"])
-            ],
+            controls=[name for name in possible_controls(rows) if name in ("expression", "shuffled")],
             seed=run.args.seed,
             accelerator=run.accelerator,
             batch_size=EVAL_BATCHES * run.micro_batch,

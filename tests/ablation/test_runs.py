@@ -309,7 +309,7 @@ def test_recipes_with_other_budgets_are_said(tmp_path):
         (["--ablation", "danet-fig4-k16"], "sets --ablation itself; give a PRESET"),
         (["--max_stepps", "3"], "unrecognized arguments: --max_stepps"),
         (["--max_steps", "many"], "invalid int value: 'many'"),
-        (["--max_steps", "0"], "--max_steps must be at least 1, got 0"),
+        (["--max_steps", "0"], "max_steps: expected an integer of at least 1, or null, got 0"),
         (["--recipe", "danet-synthetic"], "is one of danet, got --model lavt"),
     ],
 )
