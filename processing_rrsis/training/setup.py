@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from ..data import load_benchmark
 from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
+from ..hub.loading import _check_model_folder
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments
 from .batch_norm import synchronise_batch_norm
@@ -135,8 +136,7 @@ def load_start(args: TrainingArguments, recipe: Recipe) -> Finetuned | None:
             f"--init_from {args.init_from} lies in --output_dir {args.output_dir}, where the new run will write. "
             "Choose another --output_dir."
         )
-    if not folder.exists() and (args.init_from.count("/") != 1 or args.init_from[0] in "./~"):
-        raise ValueError(f"--init_from: expected a model folder or user/name on the Hub, got {args.init_from!r}.")
+    _check_model_folder(args.init_from, option="--init_from")
     model, processor = load_finetuned(args.init_from)
     if model.config.model_type != f"rrsis_{recipe.model}":
         raise ValueError(

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoProcessor,
     AutoTokenizer,
     BertModel,
@@ -27,6 +26,7 @@ from modeling_rrsis import MODELS
 from ..data.inputs.word_tokenizer import learn_expression_tokenizer
 from ..data.synthetic.tokenizer import build_synthetic_tokenizer
 from ..expression_rrsis import CATEGORY_SETS
+from ..hub.loading import load_network
 from ..image_processing_rrsis import RRSISImageProcessor
 from ..processor_rrsis import RRSISProcessor
 from .recipes.config import model_config
@@ -190,18 +190,11 @@ def load_finetuned(path_or_repo: str) -> tuple[PreTrainedModel, RRSISProcessor]:
         ValueError: If it is no model of this package, or weights are missing.
         OSError: If there is nothing of that name.
     """
-    model: Any
-    model, report = AutoModel.from_pretrained(path_or_repo, dtype=torch.float32, output_loading_info=True)
+    model = load_network(path_or_repo, "--init_from", dtype=torch.float32)
     if not isinstance(model, tuple(MODELS.values())):
         raise ValueError(
             f"--init_from: expected a model of this package ({', '.join(MODELS)}), {path_or_repo} holds a "
             f"{type(model).__name__}"
-        )
-    gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
-    if gaps:
-        raise ValueError(
-            f"--init_from: expected complete weights in {path_or_repo}, {len(gaps)} tensors are missing or of another "
-            f"size, such as {gaps[0]}"
         )
     processor = AutoProcessor.from_pretrained(path_or_repo)
     if not isinstance(processor, RRSISProcessor):
@@ -209,4 +202,4 @@ def load_finetuned(path_or_repo: str) -> tuple[PreTrainedModel, RRSISProcessor]:
             f"--init_from: expected an RRSISProcessor in {path_or_repo}, got a {type(processor).__name__}; save the "
             "processor there: processor.save_pretrained(folder)"
         )
-    return cast(PreTrainedModel, model).train(), processor
+    return model.train(), processor
