@@ -37,7 +37,7 @@ _ANY_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.+@%-]+/)+[\w.+@%-]*")
 _LOOSE = ("tokenizer.json", "vocab.txt")
 
 
-def find_leaks(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
+def find_secrets(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
     """Look for secrets and for paths of this machine in the text files.
 
     Args:
@@ -193,7 +193,7 @@ def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str
         if tensors is not None and there != tensors:
             differing = sorted(there ^ tensors)
             problems.append(f"{name}: {len(differing)} tensors differ from {WEIGHTS_INDEX}, such as {differing[0]}")
-        problems += find_leaks([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
+        problems += find_secrets([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
     return problems
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.facts import FACTS
-from .checks import CARD, check_card, find_leaks, refuse
+from .checks import CARD, check_card, find_secrets, refuse
 from .dataset_card import DATASETS, render_dataset_card
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
@@ -65,7 +65,7 @@ def publish_dataset(
         notes = _notes(dataset, data_dir, bool(builder_options.get("allow_missing")))
         card = _render_card(dataset, repo_id, builder, license_id, notes)
         files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
-        refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_leaks(files, options.used_token)])
+        refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_secrets(files, options.used_token)])
         message = f"Publish {FACTS[dataset].title} with rrsis"
         return push(
             files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))

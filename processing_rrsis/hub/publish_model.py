@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
-from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_leaks, refuse
+from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_secrets, refuse
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
 MAX_SHARD_SIZE = "5GB"
@@ -67,7 +67,7 @@ def publish_model(
     if not (source / CONFIG).is_file() and (source / "best" / CONFIG).is_file():
         raise ValueError(f"model: expected a model's folder, {source} is a run's; did you mean {source / 'best'}?")
     files, left_out = gather_files(source, repo_id, may_show_images)
-    refuse(source, [*check_model_folder(source), *find_leaks(files, options.used_token)])
+    refuse(source, [*check_model_folder(source), *find_secrets(files, options.used_token)])
     with ExitStack() as stack:
         if _too_large(source, max_shard_size):
             parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrsis-publish-")))

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from .checks import CARD, check_card, find_leaks, refuse
+from .checks import CARD, check_card, find_secrets, refuse
 from .push import (
     AS_USUAL,
     Publication,
@@ -158,7 +158,7 @@ def _push_space(files: list[RepoFile], repo_id: str, options: PushOptions, messa
     """Check and push; pictures of older examples go with the same commit."""
     (card,) = (file for file in files if file.path == CARD)
     problems = check_card(card.read().decode(), fields=("title", "sdk", "app_file", "license"))
-    refuse(repo_id, [*problems, *find_leaks(files, options.used_token)])
+    refuse(repo_id, [*problems, *find_secrets(files, options.used_token)])
     return push(
         sorted(files, key=lambda file: file.path),
         repo_id,

@@ -51,7 +51,7 @@ from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, start_trackers
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What the loop remembers between updates, and a checkpoint with it.
 
     Args:
@@ -77,7 +77,7 @@ class Progress:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @classmethod
-    def read(cls, values: dict[str, Any], checkpoint: Checkpoint) -> Progress:
+    def read(cls, values: dict[str, Any], checkpoint: Checkpoint) -> RunProgress:
         """What a checkpoint holds.
 
         Raises:
@@ -112,7 +112,7 @@ class Run:
     eval_every: int
     settings: dict[str, Any]
     lock: IO[str] | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: RunProgress = field(default_factory=RunProgress)
 
     @property
     def output_dir(self) -> Path:
@@ -200,7 +200,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     with accelerator.main_process_first():
         data = load_data(args, recipe)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
-    progress = Progress()
+    progress = RunProgress()
     progress.add_seconds("data", start)
     checkpoint = find_checkpoint(args, accelerator, watch.say)
     processor, network = build_network(args, recipe, data["train"], finetuned)
@@ -265,7 +265,7 @@ def go_on(run: Run, checkpoint: Checkpoint) -> None:
     """Weights, optimizer, schedule and what the loop remembers, from a checkpoint of the same run."""
     state = checkpoint.state()
     check_same_settings(state.get("settings"), run.settings, checkpoint)
-    run.progress = Progress.read(state["progress"], checkpoint)
+    run.progress = RunProgress.read(state["progress"], checkpoint)
     load_checkpoint(run.accelerator, checkpoint, run.average)
     move_schedule(run.schedule, run.progress.step - run.progress.skipped)
 

@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 WEIGHTS = "model.safetensors"
 VISION_FILES = (WEIGHTS, "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")  # either is enough
-DOWNLOADS: dict[str, tuple[str, tuple[str, ...]]] = {
+BY_HAND: dict[str, tuple[str, tuple[str, ...]]] = {
     "--vision_weights": ("weights/swin", (WEIGHTS, "config.json")),
     "--text_weights": ("weights/bert", ("config.json", WEIGHTS, *TOKENIZER_FILES, "tokenizer_config.json")),
 }
@@ -67,7 +67,7 @@ def how_to_get(wanted: dict[str, str], reason: Exception) -> Exception:
     """An error that says how to get what is missing; the reason itself where that is nothing of the Hub.
 
     Args:
-        wanted: Option of `DOWNLOADS` → path, timm's name, or name on the Hub.
+        wanted: Option of `BY_HAND` → path, timm's name, or name on the Hub.
         reason: Why it could not be had.
     """
     lacking = {}
@@ -79,11 +79,11 @@ def how_to_get(wanted: dict[str, str], reason: Exception) -> Exception:
     if not lacking:
         return reason
     commands = [
-        f"  hf download {repository} {' '.join(DOWNLOADS[option][1])} --local-dir {DOWNLOADS[option][0]}"
+        f"  hf download {repository} {' '.join(BY_HAND[option][1])} --local-dir {BY_HAND[option][0]}"
         for option, repository in lacking.items()
     ]
     names, (why, *_) = ", ".join(lacking.values()), (*str(reason).splitlines(), type(reason).__name__)
-    options = " ".join(f"{option} {DOWNLOADS[option][0]}" for option in lacking)
+    options = " ".join(f"{option} {BY_HAND[option][0]}" for option in lacking)
     return MissingWeightsError(
         "\n".join(
             (

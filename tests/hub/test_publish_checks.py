@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from processing_rrsis.hub.checks import find_leaks
+from processing_rrsis.hub.checks import find_secrets
 from processing_rrsis.hub.publish_model import publish_model
 from processing_rrsis.hub.push import PushOptions, RepoFile
 
@@ -145,7 +145,7 @@ def test_cut_weights_are_refused(online, best):
     ],
 )
 def test_what_is_no_secret_and_no_path(line):
-    assert find_leaks([RepoFile("README.md", line.encode())]) == []
+    assert find_secrets([RepoFile("README.md", line.encode())]) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_what_is_no_secret_and_no_path(line):
     ],
 )
 def test_what_is_one(line):
-    (finding,) = find_leaks([RepoFile("README.md", f"fine\n{line}".encode())])
+    (finding,) = find_secrets([RepoFile("README.md", f"fine\n{line}".encode())])
     assert finding.startswith("README.md:2: ")
 
 
