@@ -202,9 +202,12 @@ def _check_references(
 ) -> list[str]:
     """Every "file.Class" of auto_map and custom_pipelines is there; the files go to `code`."""
     auto_map, pipelines = settings.get("auto_map", {}), settings.get("custom_pipelines", {})
-    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines)):
+    part = settings.get("image_processor", {})  # of a processor, with an auto_map of its own
+    inner = part.get("auto_map", {}) if isinstance(part, dict) else part
+    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines), ("image_processor", inner)):
         if not isinstance(value, dict):
             return [f"{name}: expected an object as {field}, got {type(value).__name__}"]
+    auto_map = {**{cls: inner[cls] for cls in classes[1:] if cls in inner}, **auto_map}
     lacking = (cls for cls in classes if cls not in auto_map)
     problems = [f"{name}: auto_map lacks {cls}, so it does not load as remote code" for cls in lacking]
     references = [value for value in auto_map.values() if isinstance(value, str)]
