@@ -1,6 +1,6 @@
 """What DANet's two alignments do at a real training point.
 
-`python -m processing_rrsis.ablation.danet_readings MODEL…`
+`python benchmarks/danet_readings.py MODEL…`
 
 The paper leaves the scale of the affinity loss and of the agents' reliability open; this measures both on any trained
 DANet, so that `affinity_temperature`, `affinity_threshold` and `num_agents` can be chosen by figures:
@@ -29,8 +29,7 @@ from modeling_rrsis import DANetForReferringSegmentation
 from modeling_rrsis.alignment_rrsis import TextFeatures, map_to_tokens, tokens_to_map
 from modeling_rrsis.loss_rrsis import affinity_loss, weighted_cross_entropy
 from modeling_rrsis.modeling_lavt import StageState
-
-from ..reports.tables import ResultTable
+from processing_rrsis.reports.tables import ResultTable
 
 
 @dataclass(frozen=True)
