@@ -17,7 +17,7 @@ from ..training.recipes.recipe import MODEL_NAMES
 from .spread import PairedDifference, Spread
 
 METRICS_FILE = "metrics.json"
-BENCHMARKS = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
+BENCHMARK_NAMES = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
 """Names of those that ablations run on."""
 PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet"}
 BUDGET = ("num_updates", "batch_size", "train_samples", "image_size_px", "dataset", "data_seed", "max_samples")
@@ -31,7 +31,7 @@ class PaperRow:
     Args:
         paper: The paper's short name.
         table: Table or figure in words; `""` where the number was repeated without one.
-        benchmark: Key of `BENCHMARKS`.
+        benchmark: Key of `BENCHMARK_NAMES`.
         split: `"test"` or `"validation"`.
         scores: Score → percent.
     """
@@ -50,7 +50,7 @@ class PaperRow:
     @property
     def where(self) -> str:
         """Benchmark and split, such as `"RefSegRS test"`."""
-        return f"{BENCHMARKS[self.benchmark]} {self.split}"
+        return f"{BENCHMARK_NAMES[self.benchmark]} {self.split}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

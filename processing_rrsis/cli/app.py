@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from .ablate import AblateCommand, ablate
+from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
 from .data_throughput import data_throughput
@@ -30,7 +30,7 @@ app = typer.Typer(
     help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
 )
 
-app.command(cls=AblateCommand)(ablate)
+app.command()(ablate)
 app.command()(ablations)
 app.command()(benchmark)
 app.command(name="data-throughput")(data_throughput)

@@ -26,8 +26,6 @@ IMAGE_FOLDER = "images/rrsisd/JPEGImages"
 BOX_FOLDER = "images/rrsisd/ann_split"
 SPLIT_NAMES: dict[str, str] = {"train": "train", "val": "validation", "test": "test"}
 """Names of the splits in the file and in `datasets`."""
-PUBLISHED_COUNTS: dict[str, int] = {"train": 12_181, "validation": 1_740, "test": 3_481}
-"""References per split (RMSIN's paper, and the released files)."""
 
 
 @dataclass(frozen=True)

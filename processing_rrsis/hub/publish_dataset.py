@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.facts import FACTS
-from .checks import CARD, check_card, find_leaks
+from .checks import CARD, check_card, find_secrets, refuse
 from .dataset_card import DATASETS, render_dataset_card
-from .push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
+from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
 MAX_FILE_SIZE = "500MB"
 _NO_ROOM, _FULL_DISK_BYTES = (errno.ENOSPC, errno.EDQUOT), 2**24
@@ -26,15 +26,11 @@ _BUILT = re.compile(r".+?-(?P<split>[a-z_]+?)(?P<part>-\d{5}-of-\d{5})?\.parquet
 def publish_dataset(
     dataset: str,
     repo_id: str,
+    options: PushOptions = AS_USUAL,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     i_have_the_right_to: bool = False,
     license_id: str | None = None,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
     max_file_size: int | str = MAX_FILE_SIZE,
     num_proc: int | None = None,
     **builder_options: Any,
@@ -44,14 +40,10 @@ def publish_dataset(
     Args:
         dataset: `"rrsisd"`, `"refsegrs"`, `"synthetic"` or `"own"`.
         repo_id: `user/name`; created where it does not exist.
+        options: How to publish.
         data_dir: Folder or zip of the download; the table of own data; none for `"synthetic"`.
         i_have_the_right_to: RRSIS-D is refused without it.
         license_id: Licence of own data, as the Hub spells it.
-        private: Create the repository as a private one; an existing public one is refused.
-        revision: Branch to publish to; `main` by default.
-        create_pr: Open a pull request in place of a commit.
-        dry_run: Build, and list what would go up; the Hub is not asked.
-        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
         max_file_size: About the most bytes of a Parquet file.
         num_proc: Processes that build.
         **builder_options: Handed to `load_benchmark`'s builder: `config_name`, `allow_missing`, `seed`, …
@@ -67,15 +59,13 @@ def publish_dataset(
     """
     check_repo_id(repo_id)
     _check_right(dataset, i_have_the_right_to, license_id)
-    options = PushOptions(private, revision, create_pr, dry_run, token)
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         builder = _make_builder(dataset, data_dir, cache_dir=Path(folder) / "cache", **builder_options)
         files = build_parquet(builder, Path(folder) / "parquet", max_file_size, num_proc)
         notes = _notes(dataset, data_dir, bool(builder_options.get("allow_missing")))
         card = _render_card(dataset, repo_id, builder, license_id, notes)
         files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
-        if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token or stored_token())]:
-            raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
+        refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_secrets(files, options.used_token)])
         message = f"Publish {FACTS[dataset].title} with rrsis"
         return push(
             files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
@@ -88,13 +78,15 @@ def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc
     Raises:
         OSError: The disk has no room for them.
     """
-    size = size_in_bytes(max_file_size)
+    sizes = {"max_shard_size": max_file_size, "num_proc": num_proc}
     try:
-        builder.download_and_prepare(str(folder), file_format="parquet", max_shard_size=size, num_proc=num_proc)
+        builder.download_and_prepare(str(folder), file_format="parquet", **sizes)
     except Exception as error:
+        cause: BaseException | None = error
         # the writer that ran out of room is closed after it, and what that raises may hide the first error
-        no_room = any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes(error))
-        if no_room or shutil.disk_usage(folder.parent).free < _FULL_DISK_BYTES:
+        while cause is not None and getattr(cause, "errno", None) not in _NO_ROOM:
+            cause = cause.__context__
+        if cause is not None or shutil.disk_usage(folder.parent).free < _FULL_DISK_BYTES:
             raise OSError(
                 f"{folder.parent}: no room left for the Parquet files, which are as large as the images; set TMPDIR "
                 "to a folder on a larger disk"

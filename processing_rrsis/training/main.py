@@ -54,8 +54,10 @@ def push(run: Run) -> None:
     """Publish the selected weights where `--push_to_hub` says so."""
     if run.args.push_to_hub is not None and run.accelerator.is_main_process:
         from ..hub.publish_model import publish_model
+        from ..hub.push import PushOptions
 
-        published = publish_model(run.output_dir / "best", run.args.push_to_hub, private=run.args.hub_private)
+        options = PushOptions(private=run.args.hub_private)
+        published = publish_model(run.output_dir / "best", run.args.push_to_hub, options)
         run.watch.say(f"{'Unchanged' if published.is_unchanged else 'Published'}: {published.url}")
 
 

@@ -84,3 +84,9 @@ def poly_schedule(
         return max(0.0, 1 - progress) ** power
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def move_schedule(schedule: torch.optim.lr_scheduler.LambdaLR, num_steps: int) -> None:
+    """Set a schedule, and its optimizer's learning rates, to where it stands after a number of updates."""
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": num_steps - 1, "_step_count": num_steps + 2})
+    schedule.step()

@@ -99,8 +99,9 @@ def find_checkpoint(
     return found[0]
 
 
-def check_same_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Checkpoint) -> None:
+def check_same_settings(before: Any, now: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Raise a `CheckpointError` that names what differs between a checkpoint's run and this one."""
+    before = before if isinstance(before, dict) else {}
     different = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted({*before, *now})

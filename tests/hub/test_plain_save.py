@@ -53,7 +53,7 @@ def test_three_models_and_a_checkpoint_of_trainer(hub, image, tmp_path):
     )
     Trainer(model=trained, args=arguments, train_dataset=[row, row], processing_class=processor).train()
     models[tmp_path / "out" / "checkpoint-1"] = trained.eval()
-    report = run_stranger(hub, tmp_path, "stranger_plain.py", image, tmp_path, *models)
+    report = run_stranger(hub, tmp_path, "use_plain", image, tmp_path, *models)
     check(report, models)
     for folder, model in models.items():
         assert report[str(folder)]["score"] == pytest.approx(score(model, image), abs=1e-6)
@@ -64,7 +64,7 @@ def test_a_folder_may_have_a_name_in_any_script(hub, image, tmp_path):
     folders = [tmp_path / name for name in ("模型", "größe 1", "a.model-v2", "3 möbel")]
     for folder in folders:
         save(model, folder)
-    report = run_stranger(hub, tmp_path, "stranger_plain.py", image, tmp_path, *folders)
+    report = run_stranger(hub, tmp_path, "use_plain", image, tmp_path, *folders)
     check(report, dict.fromkeys(folders, model))
 
 
@@ -72,6 +72,6 @@ def test_push_to_hub(online, image, tmp_path):
     model, repository = build_tiny_model("fianet"), f"{USER}/plain"
     model.push_to_hub(repository)
     build_tiny_processor().push_to_hub(repository)
-    report = run_stranger(online, tmp_path, "stranger_plain.py", image, tmp_path, repository, token=WRITE_TOKEN)
+    report = run_stranger(online, tmp_path, "use_plain", image, tmp_path, repository, token=WRITE_TOKEN)
     check(report, {repository: model})
     assert report[repository]["score"] == pytest.approx(score(model, image), abs=1e-6)

@@ -45,7 +45,7 @@ def test_a_crash_leaves_the_older_folder(parts, tmp_path, monkeypatch, moment):
     def crash(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_folder, "copy_remote_code" if moment == "writing" else "_swap", crash)
+    monkeypatch.setattr(model_folder, "drop_local_keys" if moment == "writing" else "_swap", crash)
     with pytest.raises(OSError, match="No space left"):
         save_hub_folder(*parts, target, metrics={"step": 2})
     assert json.loads((target / "metrics.json").read_text()) == {"step": 1}

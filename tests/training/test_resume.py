@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -9,13 +10,24 @@ import sys
 import time
 
 import pytest
+import torch
 
-from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
+from processing_rrsis.training.checkpoints import _write_manifest, checkpoint_folders, find_damage
 from processing_rrsis.training.recipes.shipped import get_recipe
 from processing_rrsis.training.run_folder import lock_folder
 
 from . import killed_runs
 from .killed_runs import command, digests, environment, kill_after, run, signal_all, start
+
+
+class Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +158,43 @@ def test_an_error_ends_the_process_and_its_workers(whole):
 def test_a_checkpoint_of_another_run_is_refused(whole):
     error = fail(whole.parent / "elsewhere", "--resume", str(whole / "checkpoints" / "step-00000012"))
     assert "is of another run" in error
+
+
+def sign(checkpoint):
+    """A manifest that is right about files that were changed."""
+    (checkpoint / "manifest.json").unlink()
+    _write_manifest(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["custom_checkpoint_0.pkl", "optimizer.bin", "random_states_0.pkl"])
+def test_nothing_in_a_checkpoint_runs(whole, name):
+    """Files that run code when they are unpickled, listed in a manifest that is right."""
+    folder = whole.parent / f"hostile_{name}"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000009")
+    checkpoint = folder / "checkpoints" / "step-00000012"
+    torch.save(Touches(folder / "touched"), checkpoint / name)
+    sign(checkpoint)
+    if name == "random_states_0.pkl":  # of no use here: nothing random outlives a forward pass
+        run(folder, 1, "--resume", "latest")
+        assert digests(folder) == digests(whole)
+    else:
+        assert "step-00000012 can't be loaded" in fail(folder, "--resume", "latest")
+    assert not (folder / "touched").exists()
+
+
+def test_a_progress_of_other_kinds_is_refused(whole):
+    folder = whole.parent / "progress"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000009")
+    state = folder / "checkpoints" / "step-00000012" / "state.json"
+    values = json.loads(state.read_text())
+    values["progress"]["losses"] = "none"
+    state.write_text(json.dumps(values))
+    sign(state.parent)
+    assert "step-00000012 holds another progress than ['step'" in fail(folder, "--resume", "latest")
 
 
 def test_a_foreign_folder_is_left_alone(whole):

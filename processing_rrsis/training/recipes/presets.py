@@ -201,19 +201,3 @@ def get_ablation(name: str) -> Ablation:
     near = difflib.get_close_matches(name, ABLATIONS, n=4, cutoff=0.5)
     hint = f"Near it: {', '.join(near)}." if near else "A name reads like danet-table3-both or fianet-fig9-cim."
     raise ValueError(f"No ablation is named {name!r}. {hint} `rrsis ablations` lists all {len(ABLATIONS)}.")
-
-
-def ablations_of(table: str) -> list[Ablation]:
-    """The presets of a table or figure, in the paper's order.
-
-    Args:
-        table: As its paper numbers it: `"table 3"` is DANet's, `"table V"` FIANet's, `"figure 9"` FIANet's.
-
-    Raises:
-        ValueError: If no ablation is in it; the message lists the tables.
-    """
-    found = [ablation for ablation in ABLATIONS.values() if ablation.table == table]
-    if not found:
-        tables = ", ".join(dict.fromkeys(f"{ablation.table} ({ablation.model})" for ablation in ABLATIONS.values()))
-        raise ValueError(f"No ablation is in {table!r}. There is: {tables}.")
-    return found
