@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,16 @@ from .segment import check_expression
 
 if TYPE_CHECKING:
     from ..scenes.result import ExpressionResult, SceneResult
+
+
+class Frame(StrEnum):
+    """Where the places that a sentence tells are resolved."""
+
+    AUTO = "auto"
+    TILE = "tile"
+    SCENE = "scene"
+    HYBRID = "hybrid"
+
 
 _OUTPUT, _READING, _MODEL = "Results", "How the scene is read", "Who computes"
 
@@ -31,7 +42,9 @@ def scene(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=_OUTPUT
+        ),
     ] = Path("mask.tif"),
     vector: Annotated[
         Path | None,
@@ -42,22 +55,26 @@ def scene(
     ] = None,
     preview: Annotated[
         Path | None,
-        typer.Option(help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=_OUTPUT
+        ),
     ] = None,
     min_area_m2: Annotated[
         float, typer.Option("--min-area-m2", min=0.0, help="Drop smaller pieces.", rich_help_panel=_OUTPUT)
     ] = 0.0,
     simplify_m: Annotated[
         float,
-        typer.Option("--simplify-m", min=0.0, help="By how much the layer's outlines may move.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--simplify-m", min=0.0, help="By how much the layer's outlines may move.", rich_help_panel=_OUTPUT
+        ),
     ] = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=_OUTPUT)
     ] = False,
     frame: Annotated[
-        str,
-        typer.Option(help="auto, tile, scene or hybrid: where places are resolved, see above.", rich_help_panel=_READING),
-    ] = "auto",
+        Frame,
+        typer.Option(help="Where places are resolved, see above.", rich_help_panel=_READING),
+    ] = Frame.AUTO,
     tile_size: Annotated[
         int | None,
         typer.Option("--tile-size", help="Side of a tile in px. Default: the model's.", rich_help_panel=_READING),
@@ -117,7 +134,7 @@ def scene(
     Needs pip install "rrsis\[geo]".
 
     Example:
-        rrsis scene city.tif "the storage tanks north of the harbour" -m runs/fianet/best -o tanks.tif --vector tanks.gpkg
+        rrsis scene city.tif "the tanks north of the harbour" -m runs/fianet/best -o tanks.tif --vector tanks.gpkg
     """
     with _plain_errors():
         for expression in expressions:
@@ -135,7 +152,7 @@ def scene(
             expressions,
             files["--output"],
             model=open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code),
-            frame=frame,
+            frame=frame.value,
             tile_size_px=tile_size,
             resolution_m=resolution_m,
             bands=band_numbers,

@@ -90,9 +90,7 @@ def _list_bands(dataset: Any) -> str:
     return ", ".join(shown)
 
 
-def scene_stretch(
-    dataset: Any, choice: BandChoice, given: Sequence[float] | None = None
-) -> Stretch | None:
+def scene_stretch(dataset: Any, choice: BandChoice, given: Sequence[float] | None = None) -> Stretch | None:
     """Find the values that become 0 and 255.
 
     Args:
@@ -110,7 +108,9 @@ def scene_stretch(
     """
     dtypes = {np.dtype(dataset.dtypes[index - 1]) for index in choice.indexes}
     if any(dtype.kind == "c" for dtype in dtypes):
-        raise ValueError(f"bands: expected real numbers, got {', '.join(map(str, dtypes))}; write their magnitude first")
+        raise ValueError(
+            f"bands: expected real numbers, got {', '.join(map(str, dtypes))}; write their magnitude first"
+        )
     if given is not None:
         return _given_stretch(given, count=len(choice.indexes))
     if choice.palette is not None or dtypes == {np.dtype(np.uint8)}:

@@ -67,9 +67,7 @@ def _tile_strip(work: Pass, number: int, block: Block, row: int) -> None:
     """Blend one row of tiles in a block of columns, save the rows that are finished and what is left of the others."""
     tiling = work.tiling
     top, bottom = tiling.strip_rows(row)
-    sums = np.zeros(
-        (len(work.phrases), tiling.tile_height_px, block.stop_px - block.start_px), dtype=np.float32
-    )
+    sums = np.zeros((len(work.phrases), tiling.tile_height_px, block.stop_px - block.start_px), dtype=np.float32)
     before = work.scratch.carry(number, row - 1)
     if before is not None:
         sums[:, : before.shape[1]] = before

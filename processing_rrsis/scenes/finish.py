@@ -43,8 +43,7 @@ def finish(
     write_raster(asked, byte_profile, strip_pieces(work.scratch, work.tiling, "mask"), work.phrases)
     write_raster(scores, byte_profile, strip_pieces(work.scratch, work.tiling, "score"), work.phrases)
     found = [
-        find_objects(asked, scores, band, ground, settings.min_area_m2)
-        for band in range(1, len(work.phrases) + 1)
+        find_objects(asked, scores, band, ground, settings.min_area_m2) for band in range(1, len(work.phrases) + 1)
     ]
     results = resolved(plans, dict(zip(work.phrases, found, strict=True)), ground)
     bands = [work.phrases.index(plan.phrases[0]) + 1 for plan in plans]

@@ -89,7 +89,8 @@ class Ground:
     @property
     def _middle_pixel(self) -> NDArray[np.float64]:
         """A corner of the pixel in the middle, and the two next to it."""
-        return np.array([self.width_px / 2, self.height_px / 2]) + [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+        x, y = self.width_px / 2, self.height_px / 2
+        return np.array([[x, y], [x + 1, y], [x, y + 1]])
 
     @cached_property
     def _local(self) -> Transformer | None:

@@ -39,7 +39,7 @@ def find_objects(
     Returns:
         Objects from the raster's first row on, by their upper ends.
     """
-    found = []
+    found: list[SceneObject] = []
     with rasterio.open(masks) as mask, ExitStack() as opened:
         score = opened.enter_context(rasterio.open(scores)) if isinstance(scores, Path) else None
         for outline in sorted(_outlines(mask, band), key=lambda item: (item.bounds[1], item.bounds[0], item.wkb)):
@@ -53,11 +53,14 @@ def find_objects(
 
 
 def _outlines(mask: Any, band: int) -> Iterator[Any]:
-    """Polygons in pixels of all pieces whose value is 1."""
+    """Polygons in pixels of all pieces whose value is 1; GDAL gives them in coordinates of the raster's CRS."""
     source = rasterio.band(mask, band)
+    to_pixels = ~mask.transform
     for geometry, value in shapes(source, mask=source, connectivity=4):
         if value == 1:
-            yield shape(geometry)
+            yield shapely.transform(
+                shape(geometry), lambda points: np.rint(np.column_stack(to_pixels * (points[:, 0], points[:, 1])))
+            )
 
 
 def _look_inside(outline: Any, *, mask: Any, score: Any, band: int) -> tuple[float, bool]:

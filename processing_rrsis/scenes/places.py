@@ -1,7 +1,8 @@
 """What a sentence says of a place: the target's words, where in the scene, and next to what.
 
-A small grammar over words, without a tagger, in the manner of the `"wordpiece"` reading. Image words (upper, left) mean
-the image's frame, compass words (north, eastern) the ground's. What it can't resolve it leaves unread, and says so.
+A small grammar over words, without a tagger, in the manner of the `"wordpiece"` reading. Image words (upper, left)
+mean the image's frame, compass words (north, eastern) the ground's. What it can't resolve it leaves unread, and says
+so.
 """
 
 from __future__ import annotations
@@ -126,7 +127,26 @@ _LOOSE = re.compile(r"^(?:there\s)?(?:is|are|of)\s|(?:\s(?:that|which))?\s(?:is|
 _NUMBERS = {"two": 2, "both": 2, "three": 3, "four": 4, "five": 5, "six": 6, "pair": 2}
 _ALL = frozenset(("all", "every", "each", "any", "several", "some", "many", "multiple"))
 _SINGULAR_ENDINGS = ("ss", "us", "is")
-_LOCAL = frozenset("on in at with along around off across over through past than from toward towards into".split())
+_LOCAL = frozenset(
+    [
+        "on",
+        "in",
+        "at",
+        "with",
+        "along",
+        "around",
+        "off",
+        "across",
+        "over",
+        "through",
+        "past",
+        "than",
+        "from",
+        "toward",
+        "towards",
+        "into",
+    ]
+)
 """Prepositions that tell what is to be seen in a tile, too ("driving on the road"): left to the network."""
 _RELATION_PATTERNS = (_BETWEEN, _NEAREST, _NEAR, _SIDE_OF, _ABOVE, _INSIDE)
 

@@ -62,7 +62,7 @@ def describe(place: Place) -> str:
     for direction in place.positions:
         parts.append(f"{_direction_words(direction)} ({direction.frame})")
     for relation in place.relations:
-        words = relation.kind
+        words: str = relation.kind
         if relation.direction is not None:
             words = f"{_direction_words(relation.direction)} ({relation.direction.frame}) of"
         parts.append(f"{words} " + " and ".join(describe(anchor) for anchor in relation.anchors))

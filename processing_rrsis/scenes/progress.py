@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from .blending import OnWindows
 from .tiling import Tiling
@@ -18,10 +19,8 @@ class _SpeedColumn(TextColumn):
     def __init__(self) -> None:
         super().__init__("{task.speed}")
 
-    def render(self, task: Task):  # noqa: ANN201 - rich's Text
+    def render(self, task: Task) -> Text:
         """The speed in millions."""
-        from rich.text import Text
-
         return Text("" if not task.speed else f"{task.speed / 1e6:.2f} Mpx/s")
 
 
@@ -31,7 +30,13 @@ def shown_progress(tiling: Tiling, *, on: bool) -> Iterator[OnWindows]:
     if not on:
         yield lambda windows: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _SpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        _SpeedColumn(),
+        TimeRemainingColumn(),
+    )
     pixels = tiling.width_px * tiling.height_px / tiling.num_windows
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scene", total=tiling.width_px * tiling.height_px)

@@ -84,7 +84,7 @@ def checksum(path: Path) -> int:
     found = 0
     with rasterio.open(path) as raster:
         for window in read_windows(raster.width, raster.height):
-            found = zlib.crc32(np.ascontiguousarray(raster.read(window=window)), found)
+            found = zlib.crc32(raster.read(window=window).tobytes(), found)
     return found
 
 
@@ -114,7 +114,9 @@ def write_cog(plain: Path, target: Path) -> None:
         )
         same = checksum(plain) == checksum(target)
     except RasterioError as error:
-        raise RRSISError(f"{target}: expected to write the raster, got: {error}; make room and run it again") from error
+        raise RRSISError(
+            f"{target}: expected to write the raster, got: {error}; make room and run it again"
+        ) from error
     if not same:
         raise RRSISError(
             f"{target}: expected the values that were computed, found others on the disk; make room and run it again, "

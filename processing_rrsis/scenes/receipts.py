@@ -1,8 +1,8 @@
 """What lets a killed run go on: strips as small files of their own, and a receipt of what they belong to.
 
-Every file is written under another name, flushed to the disk and renamed: one that has its name is complete. Beside the
-strips lies what the next one needs of the one before, so that no window is looked at twice but those of the strip that
-was under way.
+Every file is written under another name, flushed to the disk and renamed: one that has its name is complete. Beside
+the strips lies what the next one needs of the one before, so that no window is looked at twice but those of the strip
+that was under way.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Which objects a place means: pure functions on objects with their geometry, of the whole scene.
 
-Each says how well an object fits, from 0 to 1: at least 0.5 is "there". Where one object is meant the best fit is taken,
-if it is not below 0.25; where several are meant, all that are there.
+Each says how well an object fits, from 0 to 1: at least 0.5 is "there". Where one object is meant the best fit is
+taken, if it is not below 0.25; where several are meant, all that are there.
 
-Positions count from the frame's middle: the left third is "left", its upper end "upper left". A direction from an anchor
-is the mean of two: from the anchor's middle, and from its nearest point, so that a long road and a small building both
-have a north; within 45° is there. "Next to" is a gap no larger than target and anchor are on average.
+Positions count from the frame's middle: the left third is "left", its upper end "upper left". A direction from an
+anchor is the mean of two: from the anchor's middle, and from its nearest point, so that a long road and a small
+building both have a north; within 45° is there. "Next to" is a gap no larger than target and anchor are on average.
 """
 
 from __future__ import annotations
@@ -219,7 +219,10 @@ def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDA
     """1 for the candidate with the smallest gap to an anchor, 0 for all others, (N,)."""
     gaps = np.array(
         [
-            min((item.ground.distance(anchor.ground) for anchor in anchors if not is_same(item, anchor)), default=np.inf)
+            min(
+                (item.ground.distance(anchor.ground) for anchor in anchors if not is_same(item, anchor)),
+                default=np.inf,
+            )
             for item in candidates
         ]
     )

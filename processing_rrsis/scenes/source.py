@@ -20,7 +20,7 @@ from ..errors import RRSISError
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
 from .stac import stac_asset
 
-GDAL_CACHE_MB = 64
+GDAL_CACHE_BYTES = 64 * 2**20
 OPEN_TRIES = 3
 OPEN_PAUSE_S = 1.0
 REMOTE_SETTINGS: dict[str, Any] = {
@@ -63,7 +63,9 @@ class SceneSource:
         """Rows."""
         return int(self.dataset.height)
 
-    def read(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def read(
+        self, window: Window, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a window.
 
         Args:
@@ -119,7 +121,7 @@ def open_scene(
     if not is_remote(address):
         address = str(Path(address).expanduser()) if not address.startswith("/vsi") else address
     settings = REMOTE_SETTINGS if is_remote(address) else {}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **settings), _open(address) as dataset:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), _open(address) as dataset:
         choice = choose_bands(dataset, bands)
         yield SceneSource(
             name=public_name(address),

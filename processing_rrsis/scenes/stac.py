@@ -16,8 +16,8 @@ def stac_asset(source: str) -> str:
     """Return the address of the raster that a source names.
 
     Args:
-        source: A raster, returned as it is; or a STAC item, `item.json` or `item.json#asset`. Without a name the item's
-            only asset of the role `visual`, or named so, or its only raster is taken.
+        source: A raster, returned as it is; or a STAC item, `item.json` or `item.json#asset`. Without a name the
+            item's only asset of the role `visual`, or named so, or its only raster is taken.
 
     Raises:
         OSError: If the item can't be read.
@@ -29,7 +29,9 @@ def stac_asset(source: str) -> str:
     assets = _read_item(item).get("assets")
     if not isinstance(assets, dict) or not assets:
         raise ValueError(f"{item}: expected a raster or a STAC item with assets, got JSON without any")
-    rasters = [key for key, asset in assets.items() if "tif" in asset.get("type", "") or "jp2" in asset.get("type", "")]
+    rasters = [
+        key for key, asset in assets.items() if "tif" in asset.get("type", "") or "jp2" in asset.get("type", "")
+    ]
     visual = [key for key in rasters if key == "visual" or "visual" in assets[key].get("roles", ())]
     chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
     if len(chosen) != 1 or chosen[0] not in assets:

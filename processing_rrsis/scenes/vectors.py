@@ -35,7 +35,7 @@ def check_vector(path: Path, *, georeferenced: bool) -> None:
         raise ValueError(f"vector: expected a name that ends in {', '.join(DRIVERS)}, got {path.name}")
     if driver == "GeoJSON" and not georeferenced:
         raise ValueError(
-            f"vector: GeoJSON holds longitude and latitude, which a scene without a CRS has not; write {path.stem}.gpkg"
+            f"vector: GeoJSON holds longitude and latitude, a scene without a CRS has none; write {path.stem}.gpkg"
         )
 
 
