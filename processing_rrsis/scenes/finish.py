@@ -12,6 +12,7 @@ from .blending import Pass
 from .ground import Ground
 from .objects import burner, find_objects
 from .plan import Plan
+from .preview import draw_preview
 from .rasters import edited_pieces, scratch_profile, strip_pieces, write_cog, write_raster
 from .receipts import RECEIPT_VERSION, write_receipt
 from .resolver import frames_of, placed_object, resolve
@@ -108,8 +109,6 @@ def _write_outputs(
     if "vector" in aside:
         write_vector(aside["vector"], results, ground, simplify_m=settings.simplify_m)
     if "preview" in aside:
-        from .preview import draw_preview
-
         draw_preview(aside["preview"], work.source, masks, results, ground)
 
 

@@ -47,8 +47,7 @@ class Ground:
 
     def to_scene(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) columns and rows to coordinates of the scene's CRS."""
-        x, y = self.transform * (points[:, 0], points[:, 1])
-        return np.column_stack([x, y])
+        return moved(points, self.transform)
 
     def to_metres(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) columns and rows to metres east and north of the scene's middle.
@@ -105,6 +104,12 @@ class Ground:
     @cached_property
     def _degrees(self) -> Transformer:
         return Transformer.from_crs(self.crs, LONGITUDE_LATITUDE, always_xy=True)
+
+
+def moved(points: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
+    """Apply an affine transform, as rasterio's, to points (N, 2)."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return points @ np.array([[a, d], [b, e]]) + [c, f]
 
 
 def _cross(corner: NDArray[np.float64]) -> float:

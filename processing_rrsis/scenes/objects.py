@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from shapely.geometry import shape
 
 from .blending import NOT_VALID, SCORE_STEPS
-from .ground import Ground
+from .ground import Ground, moved
 from .rasters import read_windows
 from .result import SceneObject
 
@@ -58,9 +58,7 @@ def _outlines(mask: Any, band: int) -> Iterator[Any]:
     to_pixels = ~mask.transform
     for geometry, value in shapes(source, mask=source, connectivity=4):
         if value == 1:
-            yield shapely.transform(
-                shape(geometry), lambda points: np.rint(np.column_stack(to_pixels * (points[:, 0], points[:, 1])))
-            )
+            yield shapely.transform(shape(geometry), lambda points: np.rint(moved(points, to_pixels)))
 
 
 def _look_inside(outline: Any, *, mask: Any, score: Any, band: int) -> tuple[float, bool]:

@@ -16,6 +16,7 @@ from .blending import Pass, run_tiles, run_whole
 from .finish import finish, finished_result
 from .ground import Ground
 from .plan import FRAMES, Plan, compass_warnings, plan_expression
+from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
 from .receipts import Scratch, differences, read_receipt
@@ -101,6 +102,8 @@ def segment_scene(
         ground = Ground.of(scene.dataset)
         if outputs.vector is not None:
             check_vector(outputs.vector, georeferenced=ground.crs is not None)
+        if outputs.preview is not None:
+            check_preview(outputs.preview)
         size = _tile_sizes(reader, ground, tile_size_px, overlap_px, resolution_m)
         settings = Settings(*size, _checked_threshold(threshold), float(min_area_m2), float(simplify_m))
         request = _request(scene, reader, plans, settings, outputs)

@@ -93,7 +93,7 @@ class SceneSource:
     def place_of(self, window: Window) -> str:
         """A window in words: pixels, and the coordinates of its centre."""
         column, row = window.col_off + window.width / 2, window.row_off + window.height / 2
-        x, y = self.dataset.transform * (column, row)
+        x, y = self.dataset.xy(row, column, offset="ul")
         crs = self.dataset.crs
         return (
             f"rows {window.row_off} to {window.row_off + window.height}, columns {window.col_off} to "
