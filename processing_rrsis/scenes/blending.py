@@ -19,8 +19,8 @@ from .tiling import Block, Tiling
 NOT_VALID = 255
 """In masks and scores."""
 SCORE_STEPS = 254
-WINDOWS_AT_ONCE = 8
-"""Windows that a reader is handed together; it makes its own batches of them."""
+ANSWERS_AT_ONCE = 8
+"""Windows × phrases that a reader is handed together, or one window; it makes its own batches of them."""
 
 OnWindows = Callable[[int], None]
 
@@ -77,8 +77,9 @@ def _tile_strip(work: Pass, number: int, block: Block, row: int) -> None:
     with told_where(work.source, window):
         picture, valid = work.source.read(window)
     asked = [x for x in block.tile_starts_px if valid[:, x - left : x - left + tiling.tile_width_px].any()]
-    for first in range(0, len(asked), WINDOWS_AT_ONCE):
-        starts = asked[first : first + WINDOWS_AT_ONCE]
+    together = max(1, ANSWERS_AT_ONCE // len(work.phrases))
+    for first in range(0, len(asked), together):
+        starts = asked[first : first + together]
         with told_where(work.source, Window(starts[0], top, tiling.tile_width_px, tiling.tile_height_px)):
             _add_tiles(work, block, starts, picture[:, starts[0] - left :], sums)
     count = bottom - top

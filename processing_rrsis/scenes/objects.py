@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, rasterize, shapes
+from rasterio.features import rasterize, shapes
 from rasterio.windows import Window
 from shapely.geometry import shape
 
@@ -20,6 +19,9 @@ from .blending import NOT_VALID, SCORE_STEPS
 from .ground import Ground, moved
 from .rasters import read_windows
 from .result import SceneObject
+
+LABEL_SIDE_PX = 1024
+"""Side of the windows in which objects are numbered pixel by pixel."""
 
 
 def find_objects(
@@ -39,17 +41,19 @@ def find_objects(
     Returns:
         Objects from the raster's first row on, by their upper ends.
     """
-    found: list[SceneObject] = []
-    with rasterio.open(masks) as mask, ExitStack() as opened:
-        score = opened.enter_context(rasterio.open(scores)) if isinstance(scores, Path) else None
-        for outline in sorted(_outlines(mask, band), key=lambda item: (item.bounds[1], item.bounds[0], item.wkb)):
-            geometry = shapely.transform(outline, ground.to_scene)
-            area = ground.area_m2(geometry)
-            if (outline.area if area is None else area) >= min_area_m2:
-                mean, cut = _look_inside(outline, mask=mask, score=score, band=band)
-                mean = mean if isinstance(scores, Path) else scores[len(found)]
-                found.append(SceneObject(geometry, outline_px=outline, score=mean, area_m2=area, touches_edge=cut))
-    return found
+    with rasterio.open(masks) as mask:
+        outlines = sorted(_outlines(mask, band), key=lambda item: (item.bounds[1], item.bounds[0], item.wkb))
+        shapes_found = [shapely.transform(outline, ground.to_scene) for outline in outlines]
+        areas = [ground.area_m2(geometry) for geometry in shapes_found]
+        sizes = [outline.area if area is None else area for outline, area in zip(outlines, areas, strict=True)]
+        kept = [index for index, size in enumerate(sizes) if size >= min_area_m2]
+        pieces = [outlines[index] for index in kept]
+        cut = _cut_off(pieces, mask, band)
+    means = _mean_scores(pieces, scores, band) if isinstance(scores, Path) else scores
+    return [
+        SceneObject(shapes_found[index], outlines[index], float(mean), areas[index], bool(touches))
+        for index, mean, touches in zip(kept, means, cut, strict=True)
+    ]
 
 
 def _outlines(mask: Any, band: int) -> Iterator[Any]:
@@ -61,27 +65,56 @@ def _outlines(mask: Any, band: int) -> Iterator[Any]:
             yield shapely.transform(shape(geometry), lambda points: np.rint(moved(points, to_pixels)))
 
 
-def _look_inside(outline: Any, *, mask: Any, score: Any, band: int) -> tuple[float, bool]:
-    """Mean score of an outline's pixels, 0 without scores, and whether one of their neighbours is not valid or out."""
-    left, top, right, bottom = (int(value) for value in outline.bounds)
-    cut = left == 0 or top == 0 or right == mask.width or bottom == mask.height
-    low, high = max(left - 1, 0), min(right + 1, mask.width)
-    first, last = max(top - 1, 0), min(bottom + 1, mask.height)
-    total, count = 0.0, 0
-    for part in read_windows(high - low, last - first):
-        window = Window(part.col_off + low, part.row_off + first, part.width, part.height)
-        inside = inside_window(outline, window)
-        if score is not None:
-            total += float(score.read(band, window=window)[inside].sum())
-        count += int(inside.sum())
-        cut = cut or bool((grown(inside) & (mask.read(band, window=window) == NOT_VALID)).any())
-    return total / (count * SCORE_STEPS), cut
+def _mean_scores(outlines: Sequence[Any], scores: Path, band: int) -> NDArray[np.float64]:
+    """Mean score of each outline's pixels, (N,) in [0, 1]."""
+    totals, counts = np.zeros(len(outlines) + 1), np.zeros(len(outlines) + 1)
+    tree = shapely.STRtree(outlines)
+    with rasterio.open(scores) as raster:
+        for window in read_windows(raster.width, raster.height, LABEL_SIDE_PX):
+            numbers = numbered_pixels(tree, window)
+            if numbers is not None:
+                values = raster.read(band, window=window)
+                totals += np.bincount(numbers.ravel(), weights=values.ravel(), minlength=len(totals))
+                counts += np.bincount(numbers.ravel(), minlength=len(counts))
+    return totals[1:] / (counts[1:] * SCORE_STEPS)
 
 
-def inside_window(outline: Any, window: Window) -> NDArray[np.bool_]:
-    """The pixels of a window that an outline in pixels holds, bool (H, W)."""
-    place = Affine.translation(window.col_off, window.row_off)
-    return geometry_mask([outline], out_shape=(window.height, window.width), transform=place, invert=True)
+def _cut_off(outlines: Sequence[Any], mask: Any, band: int) -> NDArray[np.bool_]:
+    """Which outlines touch the frame, or pixels that are not valid, (N,)."""
+    low_x, low_y, high_x, high_y = shapely.bounds(outlines).reshape(-1, 4).T
+    cut = (low_x == 0) | (low_y == 0) | (high_x == mask.width) | (high_y == mask.height)
+    tree = shapely.STRtree(outlines)
+    for window in read_windows(mask.width, mask.height, LABEL_SIDE_PX):
+        left, top = max(window.col_off - 1, 0), max(window.row_off - 1, 0)
+        right = min(window.col_off + window.width + 1, mask.width)
+        bottom = min(window.row_off + window.height + 1, mask.height)
+        wider = Window(left, top, right - left, bottom - top)
+        outside = mask.read(band, window=wider) == NOT_VALID
+        numbers = numbered_pixels(tree, wider) if outside.any() else None
+        if numbers is not None:
+            touching = np.unique(numbers[grown(outside)])
+            cut[touching[touching > 0] - 1] = True
+    return cut
+
+
+def numbered_pixels(tree: Any, window: Window) -> NDArray[np.int32] | None:
+    """Draw the outlines of a tree into a window, each with its number from 1; None where there are none.
+
+    Args:
+        tree: `shapely.STRtree` of outlines in pixels.
+        window: Part of the raster.
+
+    Returns:
+        int32 (H, W), 0 outside of all.
+    """
+    right, bottom = window.col_off + window.width, window.row_off + window.height
+    near = tree.query(shapely.box(window.col_off, window.row_off, right, bottom))
+    if not len(near):
+        return None
+    numbers = np.zeros((window.height, window.width), dtype=np.int32)
+    pairs = ((tree.geometries[index], int(index) + 1) for index in near)
+    rasterize(pairs, out=numbers, transform=Affine.translation(window.col_off, window.row_off))
+    return numbers
 
 
 def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -108,12 +141,8 @@ def burner(
         tree = trees[number]
         if tree is None:
             return values
-        right, bottom = window.col_off + window.width, window.row_off + window.height
-        near = tree.geometries.take(tree.query(shapely.box(window.col_off, window.row_off, right, bottom)))
-        kept = np.zeros(values.shape, dtype=np.uint8)
-        if len(near):
-            place = Affine.translation(window.col_off, window.row_off)
-            rasterize(((outline, 1) for outline in near), out=kept, transform=place)
+        numbers = numbered_pixels(tree, window)
+        kept = np.zeros(values.shape, dtype=np.uint8) if numbers is None else (numbers > 0).astype(np.uint8)
         return np.where(values == NOT_VALID, np.uint8(NOT_VALID), kept)
 
     return burn

@@ -71,7 +71,7 @@ def draw_preview(
     _draw_north(axes, width, height, north_in_pixels(ground))
     handles = [
         Patch(
-            color=[value / 255 for value in OVERLAY_COLOURS[number % len(OVERLAY_COLOURS)]],
+            color="#{:02x}{:02x}{:02x}".format(*OVERLAY_COLOURS[number % len(OVERLAY_COLOURS)]),
             label=f"{result.expression} ({len(result.objects)})",
         )
         for number, result in enumerate(results)
