@@ -20,7 +20,6 @@ from rasterio.enums import ColorInterp
 from rasterio.features import rasterize
 from rasterio.shutil import copy
 from rasterio.warp import Resampling, calculate_default_transform, reproject
-from rasterio.windows import bounds as window_bounds  # noqa: F401
 from rio_cogeo import cog_validate
 
 from processing_rrsis.errors import PLAIN_ERRORS
@@ -29,8 +28,16 @@ from processing_rrsis.scenes import segment_scene
 GEOD = Geod(ellps="WGS84")
 
 
+PATCH_PX = 16
+"""Of the tiles' 256: what the reader decides on together, so that there are hundreds of objects and not thousands."""
+
+
 def bright(windows, phrases):
-    return np.repeat((windows.mean(axis=3) > 127).astype(np.float32)[:, None], len(phrases), axis=1)
+    """Bright patches are the target."""
+    count, height, width, _ = windows.shape
+    patches = windows.mean(axis=3).reshape(count, height // PATCH_PX, PATCH_PX, width // PATCH_PX, PATCH_PX)
+    found = (patches.mean(axis=(2, 4)) > 127).astype(np.float32).repeat(PATCH_PX, 1).repeat(PATCH_PX, 2)
+    return np.repeat(found[:, None], len(phrases), axis=1)
 
 
 def variants(path, folder):

@@ -170,7 +170,8 @@ def told_where(source: SceneSource, window: Window) -> Iterator[None]:
         yield
     except OSError as error:
         raise RRSISError(
-            f"{source.name}: expected to read {source.place_of(window)}, got: {error}; nothing that is finished is "
+            f"{source.name}: expected to read {source.place_of(window)}, got: "
+            f"{error.__cause__ or error}; nothing that is finished is "
             "lost, the same command goes on from there"
         ) from error
     except Exception as error:

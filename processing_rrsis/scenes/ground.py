@@ -98,7 +98,7 @@ class Ground:
             return None
         middle = self.to_scene(np.array([[self.width_px / 2, self.height_px / 2]]))[0]
         longitude, latitude = self._degrees.transform(*middle)
-        local = CRS.from_proj4(f"+proj=aeqd +lat_0={latitude!r} +lon_0={longitude!r} +datum=WGS84 +units=m")
+        local = CRS.from_proj4(f"+proj=aeqd +lat_0={latitude:.12g} +lon_0={longitude:.12g} +datum=WGS84 +units=m")
         return Transformer.from_crs(self.crs, local, always_xy=True)
 
     @cached_property

@@ -119,7 +119,7 @@ _NEAR = re.compile(
 _BETWEEN = re.compile(rf"{_LEAD}\b(?:in\s)?between\s(?=\w)")
 _INSIDE = re.compile(rf"{_LEAD}\b(?:inside|within)\s(?:of\s)?(?=(?:the|a|an)\b)")
 _ADJECTIVE = re.compile(
-    rf"^(?P<before>(?:the|a|an|all|both|every|\w+\sof)?\s?(?:(?:the|most)\s)?){_DIRECTION}(?:\shand)?\s(?=\w)"
+    rf"^(?P<before>(?:(?:the|a|an|all|both|every|two|three|four|five|six|most)\s)*){_DIRECTION}(?:\shand)?\s(?=\w)"
 )
 _LARGEST = re.compile(r"\b(?P<word>largest|biggest|smallest|tiniest)\s")
 _LOOSE = re.compile(r"^(?:there\s)?(?:is|are|of)\s|(?:\s(?:that|which))?\s(?:is|are)$")

@@ -122,13 +122,14 @@ def open_scene(
         address = str(Path(address).expanduser()) if not address.startswith("/vsi") else address
     settings = REMOTE_SETTINGS if is_remote(address) else {}
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), _open(address) as dataset:
-        choice = choose_bands(dataset, bands)
-        yield SceneSource(
-            name=public_name(address),
-            dataset=dataset,
-            choice=choice,
-            stretch=scene_stretch(dataset, choice, stretch),
-        )
+        choice, name = choose_bands(dataset, bands), public_name(address)
+        try:
+            values = scene_stretch(dataset, choice, stretch)
+        except RasterioIOError as error:
+            raise RRSISError(
+                f"{name}: expected to read what its values range over, got: {error.__cause__ or error}; check the file"
+            ) from error
+        yield SceneSource(name=name, dataset=dataset, choice=choice, stretch=values)
 
 
 def is_remote(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""The blend by strips and blocks is the blend of the whole frame; its weights are above zero; its memory is bounded."""
+"""The blend by strips and by blocks of columns is the blend of the whole frame; its weights are above zero."""
 
 import numpy as np
 import pytest

@@ -94,10 +94,10 @@ def test_a_deleted_file_is_made_again(scene, tmp_path):
 def test_other_settings_are_refused_while_and_after_a_run(scene, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(scene, tmp_path / "out", EndsAfter(6))
-    with pytest.raises(RRSISError, match="threshold was 0.5 and is 0.6"):
+    with pytest.raises(RRSISError, match=r"threshold was 0\.5 and is 0\.6"):
         run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6)
     run(scene, tmp_path / "out", EndsAfter(10**6))
-    with pytest.raises(RRSISError, match="threshold was 0.5 and is 0.6"):
+    with pytest.raises(RRSISError, match=r"threshold was 0\.5 and is 0\.6"):
         run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6)
     run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6, overwrite=True)
     receipt = json.loads((tmp_path / "out" / "mask.tif.receipt.json").read_text())

@@ -1,8 +1,8 @@
 """What is asked about a large SyntheticRS scene, and the true answers: every kind of place, one object or several.
 
-Nothing here knows how a place is resolved elsewhere. As in `synthetic.queries`, every predicate has three values, and a
-query to which any object is `UNSURE` is never asked. Objects are records in shares of a frame, so that the same query
-can be put to a scene and to a tile of it.
+Nothing here knows how a place is resolved elsewhere. As in `synthetic.queries`, every predicate has three values, and
+a query to which any object is `UNSURE` is never asked. Objects are records in shares of a frame, so that the same
+query can be put to a scene and to a tile of it.
 """
 
 from __future__ import annotations
