@@ -2,9 +2,9 @@
 
     python benchmarks/scene_files.py FOLDER
 
-A reader that finds bright pixels stands in for a network. Checked: the mask lies on the input's ground (every corner in
-coordinates), 255 is exactly where the input is not valid, the layer's polygons drawn again are the mask, their areas are
-pyproj's, and GDAL's and rio-cogeo's readers take the files.
+A reader that finds bright patches stands in for a network. Checked: the mask lies on the input's ground (every corner
+in coordinates), 255 is exactly where the input is not valid, the layer's polygons drawn again are the mask, their
+areas are pyproj's, and rio-cogeo takes the mask for a valid COG.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def check(path, folder):
             off = abs(frame.area_m2.sum() / true - 1)
             if off > 1e-3:
                 wrong.append(f"area off by {100 * off:.2f} %")
-    good, errors, warnings = cog_validate(mask_file, quiet=True)
+    good, errors, _ = cog_validate(mask_file, quiet=True)
     if not good:
         wrong.append(f"no COG: {errors}")
     return f"{len(frame)} objects, {(mask == 255).mean():.0%} not valid" + (
@@ -161,7 +161,7 @@ def main():
                     said = check(variant, Path(folder))
                 except PLAIN_ERRORS as error:
                     said = f"refused: {str(error).replace(folder, '')[:160]}"
-                print(f"| {path.name} | {name} | {said} |", flush=True)  # noqa: T201
+                print(f"| {path.name} | {name} | {said} |", flush=True)
 
 
 if __name__ == "__main__":

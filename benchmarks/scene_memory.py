@@ -2,8 +2,8 @@
 
     python benchmarks/scene_memory.py --sizes 10000 20000
 
-Each size is run in a process of its own by a reader that costs little and finds a few hundred objects. Beyond the model:
-the process's peak (VmHWM) less what it held before the scene was opened. `--model` takes a network's folder instead.
+Each size is run in a process of its own by a reader that costs little and finds some objects. Beyond the model: the
+process's peak (VmHWM) less what it held before the scene was opened. `--model` takes a network's folder instead.
 """
 
 import argparse
@@ -82,9 +82,9 @@ def measure(path, output, model, phrases):
     started = time.perf_counter()
     result = segment_scene(path, phrases, output, model=reader, vector=Path(output).with_suffix(".gpkg"))
     seconds = time.perf_counter() - started
-    print(json.dumps({  # noqa: T201
+    print(json.dumps({
         "before_mb": round(before), "beyond_mb": round(memory_mb("VmHWM") - before), "seconds": round(seconds, 2),
-        "reader_seconds": round(reader.seconds, 2), "windows": reader.windows, "objects": sum(map(len, (entry.objects for entry in result))),
+        "reader_seconds": round(reader.seconds, 2), "windows": reader.windows, "objects": len(result[0].objects),
     }))  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def main():
             command = [sys.executable, __file__, "--one", str(path), str(Path(folder) / "mask.tif"), "--phrases"]
             command += [*options.phrases, *(["--model", options.model] if options.model else [])]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            print(f"{size} × {options.height or size}: {done.stdout.strip()}")  # noqa: T201
+            print(f"{size} × {options.height or size}: {done.stdout.strip()}")
 
 
 if __name__ == "__main__":

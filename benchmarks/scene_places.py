@@ -1,11 +1,11 @@
-"""Places in a demo scene: the share of queries answered exactly with perfect masks, or a model's mIoU, by frame and kind.
+"""Places in a demo scene: the share of queries answered exactly with perfect masks, or a model's mIoU, by frame.
 
     python benchmarks/scene_places.py                       # perfect masks
     python benchmarks/scene_places.py --model runs/lavt/best
 
-With perfect masks the reader sees the objects of a window, and nothing else, and understands every word: what is wrong
-then is the frame's fault. In the frames `tile` and `scene` it answers the whole sentence on the objects of its view, in
-`hybrid` it finds target and anchors and the resolver does the rest.
+With perfect masks the reader sees the objects of a window, and nothing else, and understands every word: what is
+wrong then is the frame's fault. In the frames `tile` and `scene` it answers the whole sentence on the objects of its
+view, in `hybrid` it finds target and anchors and the resolver does the rest.
 """
 
 import argparse
@@ -154,9 +154,8 @@ def run(spec, model, folder):
             if model is None:
                 score = found_numbers(mask, numbers, sizes) == {index + 1 for index in answers}
                 if not score and frame == "hybrid":
-                    print(
-                        f"wrong: {query.expression}: {sorted(found_numbers(mask, numbers, sizes))} for {[a + 1 for a in answers]}"
-                    )
+                    found = sorted(found_numbers(mask, numbers, sizes))
+                    print(f"wrong: {query.expression}: {found} for {[index + 1 for index in answers]}")
             else:
                 truth = np.isin(numbers, [index + 1 for index in answers])
                 score = (mask & truth).sum() / max((mask | truth).sum(), 1)

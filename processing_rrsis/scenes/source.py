@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,14 +22,13 @@ from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
 from .stac import stac_asset
 
 GDAL_CACHE_BYTES = 64 * 2**20
-OPEN_TRIES = 3
-OPEN_PAUSE_S = 1.0
+REMOTE_TRIES = 3
+REMOTE_PAUSE_S = 1.0
 REMOTE_SETTINGS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # with more, a failed range gives blank pixels without an error (GDAL issue 11552)
     "GDAL_HTTP_MULTIRANGE": "SERIAL",  # ranges read together are not tried again (GDAL issue 12933)
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_RETRY_CODES": "ALL",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     "GDAL_HTTP_LOW_SPEED_TIME": "30",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
@@ -80,7 +80,7 @@ class SceneSource:
         """
         indexes = list(self.choice.indexes)
         options = {} if shape is None else {"out_shape": (len(indexes), *shape), "resampling": self.choice.resampling}
-        values = self.dataset.read(indexes, window=window, **options)
+        values = tried(partial(self.dataset.read, indexes, window=window, **options), self.name)
         valid = self.read_valid(window, shape)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
@@ -88,7 +88,8 @@ class SceneSource:
 
     def read_valid(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Read which pixels are valid by nodata, alpha, internal and side-car masks; bool (H, W)."""
-        return self.dataset.dataset_mask(window=window, **({} if shape is None else {"out_shape": shape})) > 0
+        options = {} if shape is None else {"out_shape": shape}
+        return tried(partial(self.dataset.dataset_mask, window=window, **options), self.name) > 0
 
     def place_of(self, window: Window) -> str:
         """A window in words: pixels, and the coordinates of its centre."""
@@ -145,20 +146,29 @@ def public_name(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _open(address: str) -> Any:
-    """Open a raster; of a remote one, a failure is tried again: it may have been the network's."""
-    tries = OPEN_TRIES if is_remote(address) else 1
-    for number in range(1, tries + 1):
+def tried(read: Callable[[], Any], address: str) -> Any:
+    """Read something; of a remote raster, a failure is tried again: GDAL itself does not where an answer was cut off.
+
+    Raises:
+        RasterioIOError: If it fails in the end.
+    """
+    for number in range(1, REMOTE_TRIES if is_remote(address) else 1):
         try:
-            return rasterio.open(address)
-        except RasterioIOError as error:
-            if number == tries:
-                raise RRSISError(
-                    f"{public_name(address)}: expected a raster that GDAL opens, got: {_without_query(error)}; "
-                    + ("check address and connection" if is_remote(address) else "check path and file")
-                ) from None
-            time.sleep(OPEN_PAUSE_S * number)
-    raise AssertionError  # pragma: no cover - the loop returns or raises
+            return read()
+        except RasterioIOError:
+            time.sleep(REMOTE_PAUSE_S * number)
+    return read()
+
+
+def _open(address: str) -> Any:
+    """Open a raster."""
+    try:
+        return tried(partial(rasterio.open, address), address)
+    except RasterioIOError as error:
+        raise RRSISError(
+            f"{public_name(address)}: expected a raster that GDAL opens, got: {_without_query(error)}; "
+            + ("check address and connection" if is_remote(address) else "check path and file")
+        ) from None
 
 
 def _without_query(error: BaseException) -> str:

@@ -83,7 +83,7 @@ def test_relations(text, phrase, relations):
     assert (place.phrase, place.relations, place.positions) == (phrase, relations, ())
 
 
-@pytest.mark.parametrize("text", ["car driving on the road", "The storage tanks", "the ship opposite the pier", "north"])
+@pytest.mark.parametrize("text", ["car driving on the road", "The tanks", "the ship opposite the pier", "north"])
 def test_what_tells_no_place_stays_whole(text):
     place = read_place(text)
     assert place.phrase == text
@@ -193,7 +193,10 @@ def test_the_largest_of_those_in_the_north():
     [
         (Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000), 0),
         (Affine(0.5, 0, 500_000, 0, 0.5, 4_999_950), 1),  # south-up: the last row is the northernmost
-        (Affine(0, -0.5, 500_000, 0.5, 0, 5_000_000), 3),  # turned by a quarter: rows to the west, columns to the north
+        (
+            Affine(0, -0.5, 500_000, 0.5, 0, 5_000_000),
+            3,
+        ),  # turned by a quarter: rows to the west, columns to the north
     ],
 )
 def test_north_comes_from_the_transform_and_up_from_the_image(transform, northern):
@@ -205,7 +208,7 @@ def test_north_comes_from_the_transform_and_up_from_the_image(transform, norther
 
 
 def test_metres_and_areas_in_degrees():
-    """A square of 0.01° at 60° north is half as wide as high; the area is that of Snyder's authalic zone, 0.62 km²."""
+    """At 60° north a degree of longitude is 55.80 km on WGS 84 and one of latitude 111.41 km."""
     ground = Ground(100, 100, Affine(1e-4, 0, 25.0, 0, -1e-4, 60.005), CRS.from_epsg(4326))
     ends = ground.to_metres(np.array([[50.0, 50.0], [60.0, 50.0], [50.0, 40.0]]))
     assert ends[0] == pytest.approx([0, 0], abs=1e-6)
