@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import Trainer, TrainingArguments
 
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 from .conftest import run_stranger
 from .loopback import USER, WRITE_TOKEN

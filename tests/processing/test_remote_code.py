@@ -14,8 +14,7 @@ from PIL import Image
 from transformers import AutoModel
 
 from processing_rrsis.hub.model_folder import save_hub_folder
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 NAMES = ("lavt", "danet", "fianet")
 EXPRESSION = "the red ship on the upper left"
@@ -85,15 +84,6 @@ def folders(tmp_path_factory):
             metrics={"test": {"mIoU": 1.5}},
         )
     return root, models, processor
-
-
-@pytest.fixture
-def one_thread():
-    """As many threads as the stranger has: more of them add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")
