@@ -14,6 +14,7 @@ from .benchmark import benchmark
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .help import SETTINGS, HelpfulCommand, HelpfulGroup
 from .parse import parse
 from .parse_report import parse_report
 from .prepare import prepare
@@ -24,29 +25,35 @@ from .train import train
 
 app = typer.Typer(
     name="rrsis",
+    cls=HelpfulGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
 )
 
-app.command()(ablate)
-app.command()(ablations)
-app.add_typer(benchmark)
-app.command()(demo)
-app.command()(evaluate)
-app.command()(export)
-app.command(name="parse-report")(parse_report)
-app.command()(prepare)
-app.command()(recipes)
-app.add_typer(publish)
-app.command()(segment)
-app.command()(parse)
+# In the order in which a newcomer needs them.
+USE, TRAIN, DATA, SHARE = "Use a model", "Train and compare", "Data", "Move and measure"
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(segment)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
 app.command(
+    cls=HelpfulCommand,
+    rich_help_panel=TRAIN,
     add_help_option=False,  # training's parser has one
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(recipes)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablate)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablations)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA)(prepare)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA)(parse)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="parse-report")(parse_report)
+app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(export)
+app.add_typer(publish, rich_help_panel=SHARE)
+app.add_typer(benchmark, rich_help_panel=SHARE)
 
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"

@@ -23,13 +23,15 @@ from ..benchmark.spec import (
     one_of,
 )
 from .common import _plain_errors, check_result_files
+from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 benchmark = typer.Typer(
     name="benchmark",
-    rich_markup_mode="rich",
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
     help="Measure the networks on this machine: time, memory, operations, beside timm's Swin-B.",
 )
 
@@ -123,7 +125,7 @@ def models(
         print_cases(rows, REFERENCES[spec.model_size][0], _report(spec, "cases", rows, json_file))
 
 
-@benchmark.command()
+@benchmark.command(cls=HelpfulCommand)
 def profile(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
@@ -172,7 +174,7 @@ def profile(
             print_profile(row, console)
 
 
-@benchmark.command()
+@benchmark.command(cls=HelpfulCommand)
 def scaling(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
@@ -215,7 +217,7 @@ def scaling(
             print_scaling(row, console)
 
 
-@benchmark.command()
+@benchmark.command(cls=HelpfulCommand)
 def expressions(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
@@ -257,7 +259,7 @@ def expressions(
             console.print(expressions_line(row))
 
 
-@benchmark.command()
+@benchmark.command(cls=HelpfulCommand)
 def affinity(
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images of a batch.")] = 1,
     pixels: Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import _plain_errors
+from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
     from ..hub.push import Publication
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 publish = typer.Typer(
     name="publish",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
     help="Put a model, a data set, the metric or the demo on the Hugging Face Hub.",
 )
 
@@ -90,7 +92,7 @@ def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
     return run
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def model(
     folder: Annotated[Path, typer.Argument(help="Model folder, such as a run's best/.", show_default=False)],
@@ -117,7 +119,7 @@ def model(
     return publish_model(folder, repo, push, max_shard_size=max_shard_size, may_show_images=i_have_the_right_to)
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def dataset(
     repo: Repo,
@@ -169,7 +171,7 @@ def dataset(
     )
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def metric(repo: Repo, push: Any) -> Any:
     """Publish the metric as a Space: evaluate.load("you/name") reads it, visitors try it on two masks.
@@ -182,7 +184,7 @@ def metric(repo: Repo, push: Any) -> Any:
     return publish_metric(repo, push)
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def space(
     model_id: Annotated[str, typer.Argument(metavar="MODEL", help="The published model: user/name on the Hub.")],
