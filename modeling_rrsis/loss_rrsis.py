@@ -96,11 +96,6 @@ def weighted_cross_entropy(
     return (loss * weight).sum() / total.clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor, part: BatchPart = WHOLE_BATCH) -> Tensor:
-    """Mean binary cross-entropy over the pixels that are not ignored (DANet, equation 11)."""
-    return weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0), part=part)
-
-
 def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: BatchPart = WHOLE_BATCH) -> Tensor:
     """Dice loss of both classes, 1 − (2·Σ p·g + s) / (Σ p + Σ g + s) with s = 1e-6.
 

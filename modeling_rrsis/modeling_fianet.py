@@ -95,12 +95,7 @@ class FIANetStageFusion(GradientCheckpointingLayer):
         super().__init__()
         self.stage_output = config.stage_output
         self.modulation_source = config.channel_modulation_source
-        self.context = PixelWordFusion(
-            channels,
-            config.text_config.hidden_size,
-            num_heads=config.fusion_num_heads[stage],
-            dropout=config.fusion_dropout,
-        )
+        self.context = PixelWordFusion(config, channels, num_heads=config.fusion_num_heads[stage])
         self.norm = nn.LayerNorm(channels)
         self.gate = self.ground_object = self.spatial_position = self.modulation = None
         if config.stage_output == "context" and stage == 3:

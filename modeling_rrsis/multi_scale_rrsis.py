@@ -114,7 +114,7 @@ class LanguageGuidedPair(nn.Module):
         super().__init__()
         self.other = PointwiseConv(other_channels, channels)
         self.joint = PointwiseConv(2 * channels, channels)
-        self.guidance = PixelWordFusion(channels, config.text_config.hidden_size, dropout=config.fusion_dropout)
+        self.guidance = PixelWordFusion(config, channels)
         self.amount = PointwiseConv(channels, channels)
 
     def forward(self, stage: Tensor, other: Tensor, words: Tensor, mask: Tensor) -> Tensor:

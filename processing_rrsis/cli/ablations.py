@@ -50,19 +50,14 @@ def ablations(
 
 def ablation_table(ablations: list[Ablation]) -> Table:
     """The ablations of one paper as a table for 80 columns, a section for each table or figure of the paper."""
-    from rich import box
-    from rich.table import Table
+    from ..terminal import new_table
 
     paper = ablations[0].paper
-    table = Table(
+    table = new_table(
+        ("name", "configuration fields", "published"),
         title=f"Ablations of {PAPERS[paper]}",
         caption=f"Published: percent, {PUBLISHED_ON[paper]}; – where only a plot shows it.",
-        box=box.SIMPLE,
-        pad_edge=False,
     )
-    table.add_column("name", no_wrap=True)
-    table.add_column("configuration fields", no_wrap=True)
-    table.add_column("published", no_wrap=True)
     section = ""
     for ablation in ablations:
         if ablation.table != section:

@@ -205,12 +205,11 @@ def _report(done: Publication) -> None:
     """Every file with its size, what stays behind, and where it is."""
     from rich.console import Console
     from rich.filesize import decimal
-    from rich.table import Table
+
+    from ..terminal import new_table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = new_table(("",), ("",))
     for path, size in done.files:
         table.add_row(path, decimal(size))
     console.print(table)

@@ -25,11 +25,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..image_loading_rrsis import to_label_map
+from ..terminal import new_progress
 from .evaluation_result import COUNT_NAMES, EvaluationResult, score_counts
 
 IGNORED_LABEL = 255
@@ -330,9 +331,7 @@ def _bar(progress: Progress | bool, description: str, *, total: int, main: bool)
     if not progress or not main:
         yield lambda: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    in_terminal = get_console().is_terminal
-    shown = progress if isinstance(progress, Progress) else Progress(*columns, transient=True, disable=not in_terminal)
+    shown = progress if isinstance(progress, Progress) else new_progress(disable=not get_console().is_terminal)
     task = shown.add_task(description, total=total)
     if isinstance(progress, Progress):
         try:

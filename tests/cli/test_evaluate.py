@@ -179,7 +179,7 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         ([*given, "--confidence", "95"], "such as 0.95, got 95.0"),
         ([*given, "--resamples", "5"], "at least 100, got 5"),
         ([*given, "-o", tmp_path], "--output: expected a file name"),
-        ([*given, "-o", tmp_path / "no" / "r.json"], "--output: expected a file name"),
+        ([*given, "-o", tmp_path / "no" / "r.json"], "--output: expected a name in an existing folder"),
         ([*given, "--image-size", "64"], "expected with --dataset synthetic alone"),
         (["-m", model_folder, "-d", "synthetic", "-s", "dev"], "--split: expected one of train, validation, test"),
         (["-m", model_folder, "-d", "synthetic", "--allow-missing"], "no files to miss"),

@@ -163,14 +163,12 @@ def write_recipe(recipe: Recipe, path: str | Path) -> Path:
 
 def recipe_text(recipe: Recipe) -> Table:
     """The recipe as a table for the terminal: field, value, source."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Recipe {recipe.name}", caption=recipe.source, box=box.SIMPLE, pad_edge=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("source", overflow="fold", style="dim")
+    from ...terminal import new_table
+
+    table = new_table(("field", "value", "source"), title=f"Recipe {recipe.name}", caption=recipe.source)
+    table.columns[0].no_wrap, table.columns[2].style = True, "dim"
     for name in ("model", "dataset", "ablation"):
         if getattr(recipe, name) is not None:
             table.add_row(name, Text(getattr(recipe, name)), "")
