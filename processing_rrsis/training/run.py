@@ -106,7 +106,7 @@ class Run:
     model: torch.nn.Module
     average: AveragedModel | None
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    schedule: torch.optim.lr_scheduler.LambdaLR
     order: UpdateOrder
     num_updates: int
     eval_every: int

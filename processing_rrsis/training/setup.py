@@ -189,7 +189,7 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
 
 def prepare_network(
     args: TrainingArguments, recipe: Recipe, accelerator: Accelerator, model: PreTrainedModel, num_updates: int
-) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Optimizer, schedule and average of a network."""
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
