@@ -62,7 +62,6 @@ class Annotation:
         image_id: Number of its image.
         category: Name of the category as the files spell it; ``""`` where its number has no name.
         bbox_xyxy: Left, top, right and bottom in pixels, not COCO's left, top, width, height.
-        area: In pixels, as stored; it does not agree with the mask.
         segmentation: As stored; `decode_mask` reads it.
     """
 
@@ -70,7 +69,6 @@ class Annotation:
     image_id: int
     category: str
     bbox_xyxy: tuple[float, float, float, float]
-    area: float
     segmentation: Any
 
 
@@ -188,7 +186,6 @@ def read_annotations(archive: Archive, instances: Mapping[str, Any] | None = Non
             image_id=_field(entry, "image_id", int, source),
             category=categories.get(category_id, "") if isinstance(category_id, int) else "",
             bbox_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-            area=float(entry["area"]) if isinstance(entry.get("area"), int | float) else 0.0,
             segmentation=entry.get("segmentation"),
         )
     return annotations

@@ -96,7 +96,7 @@ def test_references_and_annotations_as_read(rrsisd_folder):
     assert annotations[501].category == "golffield"
     assert np.array_equal(decode_mask(annotations[501]), pixels_of(1)[1] * 255)
     assert decode_mask(annotations[501], size=(60, 80)).shape == (60, 80)
-    polygon = Annotation(7, 1, "ship", (0, 0, 1, 1), 1.0, [[1, 1, 3, 1, 3, 3, 1, 3]])
+    polygon = Annotation(7, 1, "ship", (0, 0, 1, 1), [[1, 1, 3, 1, 3, 3, 1, 3]])
     assert decode_mask(polygon, size=(4, 5)).sum() == 4 * 255
     with pytest.raises(ValueError, match="annotation 7"):
-        decode_mask(Annotation(7, 1, "ship", (0, 0, 1, 1), 1.0, None))
+        decode_mask(Annotation(7, 1, "ship", (0, 0, 1, 1), None))
