@@ -16,7 +16,7 @@ LAYERS = {"configuration_rrsis", "alignment_rrsis", "loss_rrsis"}
 MODELING_ARROWS: dict[str, set[str]] = {
     "configuration_rrsis": set(),
     "loss_rrsis": set(),
-    "alignment_rrsis": set(),
+    "alignment_rrsis": {"configuration_rrsis"},
     "swin_rrsis": {"configuration_rrsis"},
     "multi_scale_rrsis": {"configuration_rrsis", "alignment_rrsis"},
     "modeling_lavt": {*LAYERS, "swin_rrsis"},

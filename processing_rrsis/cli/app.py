@@ -9,7 +9,6 @@ import typer
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
-from .data_throughput import data_throughput
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -31,8 +30,7 @@ app = typer.Typer(
 
 app.command()(ablate)
 app.command()(ablations)
-app.command()(benchmark)
-app.command(name="data-throughput")(data_throughput)
+app.add_typer(benchmark)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(export)
