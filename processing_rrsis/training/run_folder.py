@@ -65,13 +65,13 @@ def starting_weights(args: TrainingArguments, recipe: Recipe) -> str:
 
 
 def find_checkpoint(
-    args: TrainingArguments, accelerator: Accelerator, say: Callable[[str], None]
+    resume: str, output_dir: Path, accelerator: Accelerator, say: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The checkpoint to go on from: found by the main process, known to all."""
+    """The checkpoint to go on from, see `resolve_resume`: found by the main process, known to all."""
     found: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            found = [resolve_resume(args.resume, args.run_dir, say)]
+            found = [resolve_resume(resume, output_dir, say)]
         except CheckpointError as error:
             found = [error]
     broadcast_object_list(found)

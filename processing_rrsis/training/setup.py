@@ -74,13 +74,12 @@ def make_repeatable() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
-def check_batch(args: TrainingArguments, recipe: Recipe, accelerator: Accelerator) -> None:
+def check_batch(batch_size: int, num_processes: int, accumulation_steps: int) -> None:
     """Raise a `ValueError` unless an update divides into the micro-batches."""
-    parts = accelerator.num_processes * args.gradient_accumulation_steps
-    if recipe.batch_size % parts:
+    if batch_size % (num_processes * accumulation_steps):
         raise ValueError(
-            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
-            f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+            f"--batch_size {batch_size} is the number of samples per update and must be a multiple of processes × "
+            f"accumulation steps, here {num_processes} × {accumulation_steps}."
         )
 
 
