@@ -75,12 +75,10 @@ def publish_dataset(
             settings=made_with,
             notes=notes,
         )
-        files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
+        files.append(RepoFile(CARD, card.encode()))
         refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_secrets(files, options.used_token)])
         message = f"Publish {FACTS[dataset].title} with rrsis"
-        return push(
-            files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
-        )
+        return push(files, repo_id, "dataset", options, message=message, ours=_OURS)
 
 
 def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc: int | None) -> list[RepoFile]:
