@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
@@ -18,6 +20,7 @@ from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
 from .segment import segment
+from .train import train
 
 app = typer.Typer(
     name="rrsis",
@@ -40,6 +43,10 @@ app.command()(recipes)
 app.add_typer(publish)
 app.command()(segment)
 app.command()(parse)
+app.command(
+    add_help_option=False,  # training's parser has one
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(train)
 
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
@@ -47,8 +54,23 @@ HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 INFERENCE_COMMANDS = frozenset({"segment", "evaluate", "demo"})
 
 
+def show_version(is_asked: bool) -> None:
+    """Print the version and end; a checkout that is not installed has none."""
+    if is_asked:
+        try:
+            typer.echo(f"rrsis {version('rrsis')}")
+        except PackageNotFoundError:
+            typer.echo("rrsis, a checkout that is not installed")
+        raise typer.Exit
+
+
 @app.callback()
-def main(context: typer.Context) -> None:
+def main(
+    context: typer.Context,
+    show: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Referring segmentation of aerial images: an image and an expression in, a mask out."""
     if context.invoked_subcommand in INFERENCE_COMMANDS:
         os.environ.setdefault(HUGE_PAGES, "1")

@@ -37,14 +37,7 @@ QUICK = BenchmarkSpec(
     warmup=0,
     has_memory=False,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class FakeClock:

@@ -13,19 +13,12 @@ from processing_rrsis.benchmark.results import OUT_OF_MEMORY, CaseResult, Memory
 from processing_rrsis.benchmark.spec import TRAIN_CHECKPOINTED, Case
 from processing_rrsis.cli.app import app
 from processing_rrsis.hub.model_folder import save_hub_folder
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 TINY = Case("fianet", image_size_px=64, model_size="tiny")
 SMALL = ["--model-size", "tiny", "--device", "cpu"]
 ONCE = ["--rounds", "1", "--warmup", "0"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(*options):

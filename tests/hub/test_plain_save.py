@@ -8,12 +8,13 @@ from transformers import AutoModel, Trainer, TrainingArguments
 
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 from .conftest import run_stranger
 from .loopback import USER, WRITE_TOKEN
 
 TEXT = "the red ship on the upper left"
+pytestmark = pytest.mark.usefixtures("one_thread")  # as the stranger has: more of them add in another order
 
 
 @pytest.fixture
@@ -21,15 +22,6 @@ def image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, size=(50, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     return tmp_path / "image.png"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As many threads as the stranger has: more of them add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def check(report, expected):

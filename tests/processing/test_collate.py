@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from processing_rrsis.data.inputs.collate import ReferringCollator
-
-from .conftest import TINY_SIZE
+from tests.tiny import TINY_SIZE
 
 
 def make_row(index, **changes):

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from processing_rrsis.hub.model_folder import save_hub_folder
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from processing_rrsis.data.inputs.augmentation import Augmentation, paint_boxes
 from processing_rrsis.data.inputs.collate import ReferringCollator
 from processing_rrsis.training.sampling import KeyedRows, SampleKey
 
-from ...processing.conftest import TINY_SIZE, build_tiny_processor
+from ...tiny import TINY_SIZE, build_tiny_processor
 
 
 def make_row(index=0, expression="the ship on the upper left", **changes):
