@@ -72,15 +72,8 @@ def publish_model(
         if _too_large(source, max_shard_size):
             parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrsis-publish-")))
             files = [file for file in files if file.path != WEIGHTS] + split_weights(source, parts, max_shard_size)
-        return push(
-            sorted(files, key=lambda file: file.path),
-            repo_id,
-            "model",
-            options,
-            message="Publish the model with rrsis",
-            is_ours=lambda path: bool(_OURS.fullmatch(path)),
-            left_out=left_out,
-        )
+        message = "Publish the model with rrsis"
+        return push(files, repo_id, "model", options, message=message, ours=_OURS, left_out=left_out)
 
 
 def gather_files(folder: Path, repo_id: str, may_show_images: bool = False) -> tuple[list[RepoFile], list[str]]:

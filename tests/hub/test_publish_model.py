@@ -16,7 +16,7 @@ from processing_rrsis.training.arguments import check_push
 from processing_rrsis.training.main import push
 
 from .conftest import DRY_RUN, run_publish, write_run
-from .loopback import READ_TOKEN, USER, WRITE_TOKEN
+from .loopback import READ_TOKEN, USER, WRITE_TOKEN, Handler
 
 REPO = f"{USER}/lavt"
 
@@ -245,6 +245,14 @@ def test_the_hub_is_down_or_we_are_offline(online, best, monkeypatch):
         publish_model(best, REPO)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PublishError, match=r"HF_HUB_OFFLINE is set.*unset it"):
+        publish_model(best, REPO)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"<html>maintenance</html>", b"", b"null"])
+def test_answers_that_are_no_hubs(online, best, monkeypatch, body):
+    answer = Handler.answer
+    monkeypatch.setattr(Handler, "answer", lambda self, *_, **__: answer(self, 200, raw=body))
+    with pytest.raises(PublishError, match=r"did not answer as expected \(.*run the same command again"):
         publish_model(best, REPO)
 
 

@@ -389,8 +389,8 @@ def test_too_many_pixels_are_told_from_damage(cause):
     """Rasterio's reader raises its error without a cause."""
     error = ValueError("cut it, or raise PIL.Image.MAX_IMAGE_PIXELS" if cause is None else "some text")
     error.__cause__ = cause
-    assert pictures._kind_of_failure(b"II*\x00", error) == "oversized-image"
-    assert pictures._kind_of_failure(b"II*\x00", ValueError("damaged")) == "truncated-image"
+    assert pictures._failure(b"II*\x00", error)[0] == "oversized-image"
+    assert pictures._failure(b"II*\x00", ValueError("damaged"))[0] == "truncated-image"
 
 
 def test_a_zip_in_a_zip_is_named(tmp_path):
