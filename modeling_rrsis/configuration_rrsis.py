@@ -99,11 +99,12 @@ class RMSINConfig(LAVTConfig):
         use_rotated_convolution: Adaptive rotated convolution (ARC) in the decoder.
         num_cim_layers: Blocks of the cross-scale interaction.
         grid_size: Side of the square grid that the cross-scale interaction works on, whose positions are weights of
-            it. `None` means the last stage's map at `image_size`: 15 for 480 px, 28 for 896 px. Images of any other
-            size are pooled to it.
+            it. `None` means the last stage's map at `image_size`, at least 4: 15 for 480 px, 28 for 896 px. Images of
+            any other size are pooled to it.
         max_rotation: Largest angle, in degrees, by which an image turns the decoder's kernels.
         routing_dropout: Dropout before the two layers that choose angle and strength.
-        dice_weight: w of the loss (1 − w)·CE + w·dice, dice summed over batch and both classes.
+        dice_weight: w of the loss (1 − w)·CE + w·dice.
+        dice_reduction: `"sum"` (released): over batch and both classes, so that it grows with the batch. `"mean"`.
         kwargs: Fields of [`LAVTConfig`].
 
     Raises:
@@ -125,6 +126,7 @@ class RMSINConfig(LAVTConfig):
     max_rotation: Number = 40.0
     routing_dropout: Number = 0.2
     dice_weight: Number = 0.1
+    dice_reduction: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -313,8 +315,11 @@ class FIANetConfig(LAVTConfig):
 
 
 def grid_of(config: LAVTConfig) -> int:
-    """Side of the last stage's map at `image_size`: the patches, halved three times and rounded up each time."""
-    return math.ceil(config.image_size / (8 * (config.backbone_kwargs or {}).get("patch_size", 4)))
+    """Side of the last stage's map at `image_size`: the patches, halved three times and rounded up each time.
+
+    At least 4, so that the coarsest view of the grid has more than one pixel, as a BatchNorm in training needs.
+    """
+    return max(4, math.ceil(config.image_size / (8 * (config.backbone_kwargs or {}).get("patch_size", 4))))
 
 
 def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> None:

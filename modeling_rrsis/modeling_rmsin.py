@@ -220,5 +220,10 @@ class RMSINForReferringSegmentation(LAVTForReferringSegmentation):
         """Cross-entropy and dice, as released."""
         config = self.config
         return cross_entropy_and_dice(
-            logits, labels, class_weights=config.class_weights, dice_weight=config.dice_weight, part=part
+            logits,
+            labels,
+            class_weights=config.class_weights,
+            dice_weight=config.dice_weight,
+            reduction=config.dice_reduction,
+            part=part,
         )

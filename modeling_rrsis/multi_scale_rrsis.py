@@ -200,7 +200,7 @@ class CrossScaleInteraction(MultiScaleFrame):
     def __init__(self, channels: list[int], num_layers: int, grid_size: int, bottleneck: int = 4) -> None:
         super().__init__(channels, bottleneck=bottleneck, grid_size=grid_size)
         widths = [width // bottleneck for width in channels]
-        if sum(widths) != self.width:
+        if any(width % bottleneck for width in channels):
             raise ValueError(
                 f"The cross-scale interaction narrows each stage by {bottleneck}, which must divide the stages' "
                 f"widths, got {channels}; choose another `embed_dim`."

@@ -111,7 +111,7 @@ def test_the_grid_is_the_last_stages_at_the_trained_size():
     assert RMSINConfig().grid_size == 15
     assert RMSINConfig(image_size=896).grid_size == 28
     assert RMSINConfig(image_size=97, backbone_kwargs={"patch_size": 2}).grid_size == 7
-    assert FIANetConfig(image_size=96).grid_size == 3
+    assert FIANetConfig(image_size=96).grid_size == 4
     assert RMSINConfig(image_size=480, grid_size=4).grid_size == 4
 
 
@@ -211,8 +211,8 @@ def test_config_names_the_wrong_field(field, value):
 
 
 def test_the_bottleneck_must_divide_the_stages():
-    with pytest.raises(ValueError, match=r"by 16, which must divide the stages' widths, got \[8, 16, 32, 64\]"):
-        tiny_model("fianet", multi_scale="cim", tmem_bottleneck=16)
+    with pytest.raises(ValueError, match=r"by 3, which must divide the stages' widths, got \[8, 16, 32, 64\]"):
+        tiny_model("fianet", multi_scale="cim", tmem_bottleneck=3)
 
 
 def test_files_of_the_former_cim_are_told_and_others_load():
