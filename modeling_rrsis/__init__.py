@@ -16,9 +16,9 @@ from .modeling_rmsin import RMSINForReferringSegmentation
 
 MODELS = {
     "lavt": LAVTForReferringSegmentation,
-    "rmsin": RMSINForReferringSegmentation,
     "danet": DANetForReferringSegmentation,
     "fianet": FIANetForReferringSegmentation,
+    "rmsin": RMSINForReferringSegmentation,
 }
 
 for _model in MODELS.values():

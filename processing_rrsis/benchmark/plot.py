@@ -15,7 +15,7 @@ from .results import CaseResult
 from .spec import FORWARD, TRAIN, TRAIN_CHECKPOINTED
 from .study_results import BenchmarkReport, ScalingResult
 
-COLOURS = {"lavt": "tab:blue", "danet": "tab:orange", "fianet": "tab:green"}
+COLOURS = {"lavt": "tab:blue", "danet": "tab:orange", "fianet": "tab:green", "rmsin": "tab:red"}
 OTHER_COLOUR, REFERENCE_COLOUR = "tab:red", "tab:gray"
 LINES = {FORWARD: "-", TRAIN: "--", TRAIN_CHECKPOINTED: ":"}
 MARKERS = "osD^vP"

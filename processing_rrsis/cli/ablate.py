@@ -35,7 +35,7 @@ def ablate(
         list[str],
         typer.Argument(
             metavar="PRESET",
-            help="lavt, danet or fianet, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
+            help="lavt, danet, fianet or rmsin, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
             "its rows. The others are compared with the first.",
             show_default=False,
         ),
@@ -81,14 +81,14 @@ def ablate(
     folder and PRESET/seed-N.log.
 
     Examples:
-        rrsis ablate lavt danet fianet
+        rrsis ablate lavt danet fianet rmsin
 
         rrsis ablate danet-table5 --seeds 5 -o runs/table5 -- --max_steps 500
 
         rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
             --launch "accelerate launch --config_file four_gpus.yaml"
 
-        rrsis ablate lavt danet fianet --report-only
+        rrsis ablate lavt danet fianet rmsin --report-only
     """
     options: list[str] = context.meta[TRAINING_OPTIONS]
     with _plain_errors():

@@ -186,7 +186,7 @@ def test_parts_count_only_what_no_inner_part_takes():
     assert timer.seconds == {"outer": 101, "inner": 10010}
 
 
-@pytest.mark.parametrize("name", ["lavt", "danet", "fianet"])
+@pytest.mark.parametrize("name", ["lavt", "danet", "fianet", "rmsin"])
 def test_every_part_of_a_model_is_seen_and_left_as_it_was(name):
     case = replace(TINY, model=name, work=TRAIN)
     model = build_model(case)
@@ -198,7 +198,8 @@ def test_every_part_of_a_model_is_seen_and_left_as_it_was(name):
     seen = set(timer.seconds)
     stages = {f"{part} {i}" for part in ("Swin stage", "fusion") for i in (1, 2, 3, 4)}
     assert seen >= {*stages, "text encoder", "patch embedding", "decoder", "head", "loss"}
-    assert ("multi-scale module (tmem)" in seen) == (name == "fianet")
+    module = {"fianet": {"multi-scale module (tmem)"}, "rmsin": {"multi-scale module (cim)"}}.get(name, set())
+    assert {part for part in seen if part.startswith("multi-scale")} == module
     assert {module: set(vars(module)) for module in model.modules()} == before
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 

@@ -42,7 +42,7 @@ def save(model, folder):
 
 
 def test_three_models_and_a_checkpoint_of_trainer(hub, image, tmp_path):
-    models = {tmp_path / name: build_tiny_model(name) for name in ("lavt", "danet", "fianet")}
+    models = {tmp_path / name: build_tiny_model(name) for name in ("lavt", "danet", "fianet", "rmsin")}
     for folder, model in models.items():
         save(model, folder)
     trained, processor = build_tiny_model("fianet"), build_tiny_processor()

@@ -17,7 +17,7 @@ from processing_rrsis.hub.model_folder import save_hub_folder
 
 from .conftest import build_tiny_model, build_tiny_processor
 
-NAMES = ("lavt", "danet", "fianet")
+NAMES = ("lavt", "danet", "fianet", "rmsin")
 EXPRESSION = "the red ship on the upper left"
 
 # -I: no PYTHONPATH, no working directory; -S: no .pth file, so no editable install; the finder stops a plain install.
