@@ -35,8 +35,8 @@ def ablate(
         list[str],
         typer.Argument(
             metavar="PRESET",
-            help="lavt, danet, fianet or rmsin, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
-            "its rows. The others are compared with the first.",
+            help="lavt, danet, fianet, rmsin, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for "
+            "all its rows. The others are compared with the first.",
             show_default=False,
         ),
     ],
