@@ -22,6 +22,7 @@ MODELING_ARROWS: dict[str, set[str]] = {
     "modeling_lavt": {*LAYERS, "swin_rrsis"},
     "modeling_danet": {*LAYERS, "modeling_lavt"},
     "modeling_fianet": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
+    "modeling_rmsin": {*LAYERS, "modeling_lavt", "multi_scale_rrsis"},
 }
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("",),
@@ -204,6 +205,8 @@ def test_the_base_never_mentions_a_child():
     words = {node.id for node in ast.walk(code) if isinstance(node, ast.Name)}
     words |= {node.attr for node in ast.walk(code) if isinstance(node, ast.Attribute)}
     words |= {node.name for node in ast.walk(code) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    assert not [word for word in words if re.search("danet|fianet", word, flags=re.IGNORECASE)]
+    assert not [word for word in words if re.search("danet|fianet|rmsin", word, flags=re.IGNORECASE)]
     strings = [node.value for node in ast.walk(code) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert not [text for text in strings if re.search(r"rrsis_(danet|fianet)|modeling_(danet|fianet)", text)]
+    assert not [
+        text for text in strings if re.search(r"rrsis_(danet|fianet|rmsin)|modeling_(danet|fianet|rmsin)", text)
+    ]

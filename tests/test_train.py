@@ -88,7 +88,7 @@ def test_folders_load_and_segment(run_dir, name):
 
 
 def test_unknown_model_lists_what_exists():
-    with pytest.raises(ValueError, match="lavt, danet, fianet, got 'unet'"):
+    with pytest.raises(ValueError, match="lavt, danet, fianet, rmsin, got 'unet'"):
         resolve_recipe(TrainingArguments(model="unet"))
 
 

@@ -20,7 +20,7 @@ from .spread import PairedDifference, Spread
 METRICS_FILE = "metrics.json"
 BENCHMARK_NAMES = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
 """Names of those that ablations run on."""
-PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet"}
+PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet", "rmsin": "RMSIN"}
 BUDGET = ("num_updates", "batch_size", "train_samples", "image_size_px", "dataset", "data_seed", "max_samples")
 """Settings of a run that must be equal for a fair comparison."""
 
@@ -226,7 +226,7 @@ def expand_presets(names: Sequence[str]) -> list[str]:
     """Networks and presets by name; a table's prefix becomes its presets, in the paper's order.
 
     Args:
-        names: `"lavt"`, `"danet"`, `"fianet"`, names of `ABLATIONS`, or what they begin with up to a dash.
+        names: `"lavt"`, `"danet"`, `"fianet"`, `"rmsin"`, names of `ABLATIONS`, or what they begin with up to a dash.
 
     Returns:
         Each once, in the order given.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-MODEL_NAMES: tuple[str, ...] = ("lavt", "danet", "fianet")
+MODEL_NAMES: tuple[str, ...] = ("lavt", "danet", "fianet", "rmsin")
 MODEL_SIZES: tuple[str, ...] = ("base", "tiny")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "autocast")
 """`bfloat16`: weights and activations; `autocast`: float32 weights under `torch.autocast` to bfloat16."""
@@ -25,7 +25,7 @@ class Case:
     """One thing to measure.
 
     Attributes:
-        model: `"lavt"`, `"danet"` or `"fianet"`; with a folder, the name that tables show.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`; with a folder, the name that tables show.
         image_size_px: Side of the square images.
         batch_size: Images of a batch, with an expression each.
         dtype: One of `DTYPES`.

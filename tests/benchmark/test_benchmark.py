@@ -160,7 +160,7 @@ def test_scaling_reports_the_spread_without_a_line():
     assert replace(result, sizes_px=[100], seconds=[[0.02]]).fit is None
 
 
-@pytest.mark.parametrize("name", ["lavt", "danet", "fianet"])
+@pytest.mark.parametrize("name", ["lavt", "danet", "fianet", "rmsin"])
 def test_every_part_of_a_model_is_seen_and_left_as_it_was(name):
     case = replace(TINY, model=name, work=TRAIN)
     model = build_model(case)
@@ -169,7 +169,7 @@ def test_every_part_of_a_model_is_seen_and_left_as_it_was(name):
         model(**make_inputs(case, model))
     stages = {f"{part}.{i}" for part in ("vision.layers", "fusion") for i in range(4)}
     labels = {f"fusion.{i}.context.attention.{part}" for i in (1, 2, 3) for part in ("query", "key")}  # equation 2
-    heads = {"lavt": {"head"}, "danet": {"predictor", *labels}, "fianet": {"head", "tmem"}}
+    heads = {"lavt": {"head"}, "danet": {"predictor", *labels}, "fianet": {"head", "tmem"}, "rmsin": {"head", "cim"}}
     assert set(parts) == {*stages, "vision.patch_embed", "text_encoder", "decoder", *heads[name]}
     with record_parts(parts):
         assert all(module._forward_hooks and module._forward_pre_hooks for module in parts.values())

@@ -67,7 +67,7 @@ def test_out_of_memory_is_shown():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-m", "lavt,unet"], "--model: expected one of lavt, danet, fianet, got 'unet'"),
+        (["-m", "lavt,unet"], "--model: expected one of lavt, danet, fianet, rmsin, got 'unet'"),
         (["--dtype", "float16"], "--dtype: expected one of float32, bfloat16, autocast, got 'float16'"),
         (["--work", "sleep"], "--work: expected one of forward, train, got 'sleep'"),
         (["--device", "tpu"], "--device: expected one of auto, cpu, cuda, got 'tpu'"),

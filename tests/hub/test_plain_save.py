@@ -46,7 +46,7 @@ def save(model, folder):
 
 
 def test_three_models_and_a_checkpoint_of_trainer(hub, image, tmp_path):
-    models = {tmp_path / name: build_tiny_model(name) for name in ("lavt", "danet", "fianet")}
+    models = {tmp_path / name: build_tiny_model(name) for name in ("lavt", "danet", "fianet", "rmsin")}
     for folder, model in models.items():
         save(model, folder)
     models[tmp_path / "best"] = build_tiny_model("danet")

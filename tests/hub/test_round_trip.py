@@ -61,4 +61,4 @@ def test_a_model_by_its_name_on_the_hub(hub, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_thread")
 def test_all_three_models_by_their_names_on_the_hub(hub, tmp_path):
-    round_trip(hub, tmp_path, ["lavt", "danet", "fianet"])
+    round_trip(hub, tmp_path, ["lavt", "danet", "fianet", "rmsin"])
