@@ -9,6 +9,7 @@ import typer
 from .ablate import AblateCommand, ablate
 from .ablations import ablations
 from .benchmark import benchmark
+from .convert import convert
 from .data_throughput import data_throughput
 from .demo import demo
 from .evaluate import evaluate
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command(cls=AblateCommand)(ablate)
 app.command()(ablations)
 app.command()(benchmark)
+app.command()(convert)
 app.command(name="data-throughput")(data_throughput)
 app.command()(demo)
 app.command()(evaluate)

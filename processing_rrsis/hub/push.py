@@ -282,7 +282,7 @@ def _explain(error: Exception, endpoint: str) -> str | None:
         response = getattr(cause, "response", None)
         if isinstance(cause, HfHubHTTPError) and response is not None:
             return _explain_answer(response.status_code, cause.server_message or str(cause), endpoint)
-        if _is_network_error(cause):
+        if is_network_error(cause):
             return (
                 f"{endpoint} was not reached or the connection broke ({type(cause).__name__}: {cause}); what is "
                 "published is as before, or complete. Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, then "
@@ -325,7 +325,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _is_network_error(error: Any) -> bool:
+def is_network_error(error: Any) -> bool:
     """Whether the HTTP library did not get an answer; it is httpx or httpx2, as huggingface_hub chooses."""
     names = {f"{cls.__module__.split('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
     return isinstance(error, ConnectionError) or bool(names & {"httpx.TransportError", "httpx2.TransportError"})
