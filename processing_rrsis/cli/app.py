@@ -11,6 +11,7 @@ import typer
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -53,6 +54,7 @@ app.command(cls=HelpfulCommand, rich_help_panel=DATA)(prepare)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="write-demo")(write_demo)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA)(parse)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="parse-report")(parse_report)
+app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(convert)
 app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(export)
 app.add_typer(publish, rich_help_panel=SHARE)
 app.add_typer(benchmark, rich_help_panel=SHARE)
