@@ -57,7 +57,8 @@ def segment(
     sure the model is: its mean probability inside the mask.
 
     Example:
-        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
+        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best
+            -o mask.png --overlay overlay.png
     """
     from ..runtimes.loading import open_pipeline
 
