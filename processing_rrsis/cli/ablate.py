@@ -74,7 +74,8 @@ def ablate(
     Examples:
         rrsis ablate lavt danet fianet rmsin
 
-        rrsis ablate danet-table5 --seeds 5 -o runs/table5 --train "--max_steps 500"
+        rrsis ablate danet-table5 --seeds 5 -o runs/table5
+            --train "--max_steps 500"
 
         rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
             --launch "accelerate launch --config_file four_gpus.yaml"

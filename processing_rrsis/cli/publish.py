@@ -159,9 +159,11 @@ def dataset(
     RRSIS-D has no licence and derives from DIOR, which is for non-commercial use: it needs --i-have-the-right-to.
 
     Examples:
-        rrsis publish dataset you/refsegrs --dataset refsegrs --data-dir RefSegRS.zip --private
+        rrsis publish dataset you/refsegrs --dataset refsegrs --private
+            --data-dir RefSegRS.zip
 
-        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
+        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv
+            --license cc-by-4.0
     """
     from ..hub.publish_dataset import publish_dataset
 

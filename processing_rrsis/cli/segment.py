@@ -65,9 +65,10 @@ def segment(
     sure the model is: its mean probability inside the mask.
 
     Examples:
-        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
+        rrsis segment harbor.jpg "the ship on the left" -m runs/fianet/best
+            -o mask.png --overlay overlay.png
 
-        rrsis segment town.jpg --categories vehicle,building --model remotesam --overlay overlay.png
+        rrsis segment town.jpg --categories vehicle,building -m remotesam
     """
     from ..runtimes.loading import open_pipeline
 
@@ -78,13 +79,13 @@ def segment(
         for expression in expressions:
             check_expression(expression)
         files = {"--output": output, "--overlay": overlay, "--polygons": polygons, "--probability": probability}
-        output, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
+        mask, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
         if polygons is not None:
             from processing_rrsis.mask_output_rrsis import check_polygons_available
 
             check_polygons_available()
         shared = [path for path in (overlay, polygons) if path is not None]
-        own = [path for path in (output, probability) if path is not None]
+        own = [path for path in (mask, probability) if path is not None]
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
         picture = to_rgb8(load_image(image))
