@@ -22,6 +22,7 @@ from .publish import publish
 from .recipes import recipes
 from .segment import segment
 from .train import train
+from .write_demo import write_demo
 
 app = typer.Typer(
     name="rrsis",
@@ -49,6 +50,7 @@ app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(recipes)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablate)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablations)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA)(prepare)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="write-demo")(write_demo)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA)(parse)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="parse-report")(parse_report)
 app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(export)

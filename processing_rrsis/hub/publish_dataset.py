@@ -113,7 +113,7 @@ def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing:
     if dataset in ("rrsisd", "refsegrs") and data_dir is not None and read_marker(open_archive(data_dir)) is not None:
         notes.append(
             "**This is not the benchmark: it is a stand-in of rendered scenes (SyntheticRS, Apache-2.0) in its "
-            "layout, written by `rrsis prepare --demo` to try programs on.** What is said below of content, source "
+            "layout, written by `rrsis write-demo` to try programs on.** What is said below of content, source "
             "and licence is that of the benchmark."
         )
     if allow_missing:
