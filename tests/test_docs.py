@@ -1,10 +1,11 @@
 """Every command and snippet of README and docs runs, or says above itself why it can't: `<!-- not run: REASON -->`.
 
-A page's fences run in its own folder, which holds a run of four updates, two pictures and what the page itself says to
-write (`<!-- file: NAME -->`): first its commands, in order, then its Python, in one process. Training is cut short. What
-is not run is parsed all the same, inline code included.
+A page's fences run in its own folder, which holds a run of four updates, pictures, and what the page itself says to write
+(`<!-- file: NAME -->`): first its commands, in order, then its Python, in one process. Training is cut short. What is not
+run is parsed all the same, inline code included.
 """
 
+import importlib
 import importlib.util
 import os
 import re
@@ -23,17 +24,23 @@ from PIL import Image
 from transformers import HfArgumentParser
 from typer.testing import CliRunner
 
+import modeling_rrsis
+import processing_rrsis
 from processing_rrsis.cli.app import app
 from processing_rrsis.training.arguments import TrainingArguments, build_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
-FENCE = re.compile(r"(?:^<!-- (?P<note>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 NOT_RUN = "not run: "
 FILE = "file: "
 BY_OTHERS = ("main-job", "tests")  # the README's, which .ci/run and a newcomer run
 TRAINS = ("docs/own-data.md", "docs/training.md", "docs/ablations.md", "docs/runtimes.md")
-SHORT = "--max_steps 2 --warmup_steps 1 --eval_every 2 --max_samples 4 --batch_size 2 --num_workers 0 --panel_samples 0"
+SHORT = (
+    "--max_steps 2 --warmup_steps 1 --eval_every 2 --max_samples 4 --batch_size 2 --num_workers 0 --panel_samples 0"
+)
 
 
 @dataclass
@@ -75,6 +82,8 @@ def parse(words):
         context = typer.main.get_command(app).make_context("rrsis", words[1:])
         while hasattr(context.command, "resolve_command"):
             words = [*getattr(context, "_protected_args", []), *context.args]
+            if not words:  # `rrsis benchmark` is a command beside its sub-commands
+                break
             name, command, rest = context.command.resolve_command(context, words)
             context = command.make_context(name, rest, parent=context)
     elif words[:2] == ["pip", "install"]:
@@ -126,7 +135,9 @@ def test_links_lead_somewhere(page):
         assert file.exists(), f"{page} links to {target}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+            }
 
 
 @pytest.fixture
@@ -171,9 +182,7 @@ def run_python(codes, folder):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in TRAINS)) for page in PAGES]
-)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in TRAINS)) for page in PAGES])
 def test_a_page_runs_as_printed(page, folder):
     for fence in fences(page):
         if fence.note.startswith(FILE):
@@ -186,6 +195,13 @@ def test_a_page_runs_as_printed(page, folder):
         codes = [code for code in codes if "torchao" not in code]
     if codes and page != "README.md":  # test_readme.py runs the README's
         run_python(codes, folder)
+
+
+def test_the_api_page_names_all_that_can_be_imported():
+    targets = re.findall(r"^::: (\S+)\.(\w+)$", text_of("docs/api.md"), re.MULTILINE)
+    assert all(hasattr(importlib.import_module(module), name) for module, name in targets)
+    public = {*modeling_rrsis.__all__, *processing_rrsis.__all__} - {"MODELS", "CATEGORY_SETS"}  # tables of names
+    assert public <= {name for _, name in targets}
 
 
 def test_every_option_of_training_that_the_pages_name_exists():
