@@ -182,7 +182,7 @@ def test_names_that_lead_outside_are_refused(tmp_path):
     report = check(tmp_path / "demo", expected="none")
     assert found(report) == {"unsafe-name": ("output_phrase_val.txt: line 4",)}
     make_demo(tmp_path / "other")
-    references = tmp_path / "demo" / REFERENCES
+    references = tmp_path / "other" / REFERENCES
     entries = pickle.loads(references.read_bytes())
     entries[3]["file_name"] = "../secret.jpg"
     references.write_bytes(pickle.dumps(entries, protocol=2))
