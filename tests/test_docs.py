@@ -1,8 +1,8 @@
 """Every command and snippet of README and docs runs, or says above itself why it can't: `<!-- not run: REASON -->`.
 
-A page's fences run in its own folder, which holds a run of four updates, pictures, and what the page itself says to write
-(`<!-- file: NAME -->`): first its commands, in order, then its Python, in one process. Training is cut short. What is not
-run is parsed all the same, inline code included.
+A page's fences run in its own folder, which holds a run of four updates, pictures, and what the page itself says to
+write (`<!-- file: NAME -->`): first its commands, in order, then its Python, in one process. Training is cut short.
+What is not run is parsed all the same, inline code included.
 """
 
 import importlib
@@ -148,7 +148,7 @@ def folder(run_dir, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("*.ipynb", "*.md"))
     for kind, colour in (("images", (90, 120, 70)), ("masks", 255)):
         (tmp_path / kind).mkdir()
-        for number in range(1, 4):
+        for number in range(1, 5):
             Image.new("RGB" if kind == "images" else "L", (90, 60), colour).save(tmp_path / kind / f"{number}.png")
     shutil.copy(ROOT / "docs" / "sample.png", tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
