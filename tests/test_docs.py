@@ -37,7 +37,8 @@ FENCE = re.compile(
 NOT_RUN = "not run: "
 FILE = "file: "
 BY_OTHERS = ("main-job", "tests")  # the README's, which .ci/run and a newcomer run
-TRAINS = ("docs/own-data.md", "docs/training.md", "docs/ablations.md", "docs/runtimes.md")
+LONG = [pytest.mark.slow, pytest.mark.timeout(1200)]
+LONG_PAGES = ("docs/own-data.md", "docs/training.md", "docs/ablations.md", "docs/runtimes.md")
 SHORT = (
     "--max_steps 2 --warmup_steps 1 --eval_every 2 --max_samples 4 --batch_size 2 --num_workers 0 --panel_samples 0"
 )
@@ -182,7 +183,7 @@ def run_python(codes, folder):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in TRAINS)) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, marks=LONG if page in LONG_PAGES else []) for page in PAGES])
 def test_a_page_runs_as_printed(page, folder):
     for fence in fences(page):
         if fence.note.startswith(FILE):
