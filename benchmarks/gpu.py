@@ -1,4 +1,4 @@
-"""Run the tests that need a GPU, then measure the networks on it and print the table of docs/performance.md.
+"""Run the tests that need a GPU, then measure the networks on it and print the table of docs/design/performance.md.
 
     python benchmarks/gpu.py --json gpu.json            # tests and all measurements, about eight minutes on an H200
     python benchmarks/gpu.py --no-tests --models fianet
