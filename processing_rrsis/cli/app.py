@@ -21,6 +21,7 @@ from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
+from .scene import scene
 from .segment import segment
 from .train import train
 from .write_demo import write_demo
@@ -39,6 +40,7 @@ app = typer.Typer(
 # In the order in which a newcomer needs them.
 USE, TRAIN, DATA, SHARE = "Use a model", "Train and compare", "Data", "Move and measure"
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(segment)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(scene)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
 app.command(
@@ -62,7 +64,7 @@ app.add_typer(benchmark, rich_help_panel=SHARE)
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """PyTorch's switch for huge memory pages, read when it makes its first tensor: large maps cost fewer page faults."""
-INFERENCE_COMMANDS = frozenset({"segment", "evaluate", "demo"})
+INFERENCE_COMMANDS = frozenset({"segment", "scene", "evaluate", "demo"})
 
 
 def show_version(is_asked: bool) -> None:
