@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..terminal import new_progress
 from ..training.stopping import StopNow, StopRequest
 from ..training.watching import METRICS
 from .plan import PlannedRun
@@ -88,11 +88,7 @@ class RunQueue:
         goes_on = any((run.folder / "checkpoints").glob("step-*"))
         self.console.print(escape(f"{label}: {'going on' if goes_on else 'training'}"))
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-        with (
-            run.log.open("a+b") as log,
-            Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar,
-        ):
+        with run.log.open("a+b") as log, new_progress(self.console, disable=not self.console.is_terminal) as bar:
             begin = log.tell()
             task = bar.add_task(escape(label), total=run.recipe.max_steps)
             command = [*self.launch, "-m", MODULE, *run.options]

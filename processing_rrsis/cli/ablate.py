@@ -19,8 +19,8 @@ def ablate(
         list[str],
         typer.Argument(
             metavar="PRESET",
-            help="lavt, danet or fianet, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
-            "its rows. The others are compared with the first.",
+            help="lavt, danet, fianet, rmsin, a name of `rrsis ablations`, or a table such as danet-table5 for "
+            "all its rows. The others are compared with the first.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,7 @@ def ablate(
         str,
         typer.Option(
             help="Options of training in quotes, the same for every run: '--max_steps 500 --batch_size 16'. "
-            "[bold]python -m processing_rrsis.training --help[/] lists them.",
+            "`rrsis train --help` lists them.",
             show_default=False,
         ),
     ] = "",
@@ -72,14 +72,15 @@ def ablate(
     folder and PRESET/seed-N.log.
 
     Examples:
-        rrsis ablate lavt danet fianet
+        rrsis ablate lavt danet fianet rmsin
 
-        rrsis ablate danet-table5 --seeds 5 -o runs/table5 --train "--max_steps 500"
+        rrsis ablate danet-table5 --seeds 5 -o runs/table5
+            --train "--max_steps 500"
 
         rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
             --launch "accelerate launch --config_file four_gpus.yaml"
 
-        rrsis ablate lavt danet fianet --report-only
+        rrsis ablate lavt danet fianet rmsin --report-only
     """
     with _plain_errors():
         options = shlex.split(train)

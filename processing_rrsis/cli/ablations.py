@@ -1,4 +1,4 @@
-"""`rrsis ablations`: the presets of both papers' ablation tables."""
+"""`rrsis ablations`: the presets of the papers' ablation tables."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Paper(StrEnum):
 
     DANET = "danet"
     FIANET = "fianet"
+    RMSIN = "rmsin"
 
 
 def ablations(
     paper: Annotated[Paper | None, typer.Option(help="Only those of one paper.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
 ) -> None:
-    """List the ablations of both papers: name, configuration fields, published percentages.
+    """List the ablations of the papers: name, configuration fields, published percentages.
 
     Train one with: accelerate launch train_accelerate.py --ablation danet-table3-agents
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import _plain_errors
+from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
     from ..hub.push import Publication
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 publish = typer.Typer(
     name="publish",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
     help="Put a model, a data set, the metric or the demo on the Hugging Face Hub.",
 )
 
@@ -90,7 +92,7 @@ def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
     return run
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def model(
     folder: Annotated[Path, typer.Argument(help="Model folder, such as a run's best/.", show_default=False)],
@@ -99,7 +101,10 @@ def model(
     max_shard_size: Annotated[str, typer.Option(help="Larger weights are cut into files of this size.")] = "5GB",
     i_have_the_right_to: Annotated[
         bool,
-        typer.Option("--i-have-the-right-to", help="Show the contact sheet of RRSIS-D or own data too."),
+        typer.Option(
+            "--i-have-the-right-to",
+            help="Show the contact sheet of RRSIS-D or own data too; publish weights that rrsis convert converted.",
+        ),
     ] = False,
 ) -> Any:
     """Publish a model: weights, configuration, processor, code, card, scores, contact sheet.
@@ -114,10 +119,17 @@ def model(
     """
     from ..hub.publish_model import publish_model
 
-    return publish_model(folder, repo, push, max_shard_size=max_shard_size, may_show_images=i_have_the_right_to)
+    return publish_model(
+        folder,
+        repo,
+        push,
+        max_shard_size=max_shard_size,
+        may_show_images=i_have_the_right_to,
+        may_publish_weights=i_have_the_right_to,
+    )
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def dataset(
     repo: Repo,
@@ -147,9 +159,11 @@ def dataset(
     RRSIS-D has no licence and derives from DIOR, which is for non-commercial use: it needs --i-have-the-right-to.
 
     Examples:
-        rrsis publish dataset you/refsegrs --dataset refsegrs --data-dir RefSegRS.zip --private
+        rrsis publish dataset you/refsegrs --dataset refsegrs --private
+            --data-dir RefSegRS.zip
 
-        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
+        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv
+            --license cc-by-4.0
     """
     from ..hub.publish_dataset import publish_dataset
 
@@ -169,7 +183,7 @@ def dataset(
     )
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def metric(repo: Repo, push: Any) -> Any:
     """Publish the metric as a Space: evaluate.load("you/name") reads it, visitors try it on two masks.
@@ -182,7 +196,7 @@ def metric(repo: Repo, push: Any) -> Any:
     return publish_metric(repo, push)
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
 @_publishes
 def space(
     model_id: Annotated[str, typer.Argument(metavar="MODEL", help="The published model: user/name on the Hub.")],

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +62,23 @@ def publish_dataset(
         builder = _make_builder(dataset, data_dir, cache_dir=Path(folder) / "cache", **builder_options)
         files = build_parquet(builder, Path(folder) / "parquet", max_file_size, num_proc)
         notes = _notes(dataset, data_dir, bool(builder_options.get("allow_missing")))
-        card = _render_card(dataset, repo_id, builder, license_id, notes)
-        files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
+        made_with: dict[str, Any] = {}
+        if dataset == "synthetic":  # other data has no settings that others need
+            config = builder.config
+            made_with = {"Wording": config.name, "Side in px": config.image_size_px, "Seed": config.seed}
+        card = render_dataset_card(
+            dataset,
+            repo_id,
+            {str(name): int(info.num_examples) for name, info in builder.info.splits.items()},
+            tuple(builder.info.features),
+            license_id=license_id,
+            settings=made_with,
+            notes=notes,
+        )
+        files.append(RepoFile(CARD, card.encode()))
         refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_secrets(files, options.used_token)])
         message = f"Publish {FACTS[dataset].title} with rrsis"
-        return push(
-            files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
-        )
+        return push(files, repo_id, "dataset", options, message=message, ours=_OURS)
 
 
 def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc: int | None) -> list[RepoFile]:
@@ -104,7 +113,7 @@ def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing:
     if dataset in ("rrsisd", "refsegrs") and data_dir is not None and read_marker(open_archive(data_dir)) is not None:
         notes.append(
             "**This is not the benchmark: it is a stand-in of rendered scenes (SyntheticRS, Apache-2.0) in its "
-            "layout, written by `rrsis prepare --demo` to try programs on.** What is said below of content, source "
+            "layout, written by `rrsis write-demo` to try programs on.** What is said below of content, source "
             "and licence is that of the benchmark."
         )
     if allow_missing:
@@ -112,18 +121,6 @@ def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing:
             "Published with `--allow-missing`: samples whose image or mask was missing in the download are not here."
         )
     return notes
-
-
-def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | None, notes: Sequence[str]) -> str:
-    return render_dataset_card(
-        dataset,
-        repo_id,
-        {str(name): int(info.num_examples) for name, info in builder.info.splits.items()},
-        tuple(builder.info.features),
-        license_id=license_id,
-        settings=_settings(dataset, builder.config),
-        notes=notes,
-    )
 
 
 def _check_right(dataset: str, i_have_the_right_to: bool, license_id: str | None) -> None:
@@ -149,13 +146,6 @@ def _make_builder(dataset: str, data_dir: str | os.PathLike[str] | None, **optio
     if data_dir is not None:
         raise ValueError(f"--data-dir: SyntheticRS is rendered and reads no files, got {data_dir}; leave it out")
     return BENCHMARKS[dataset](**options)
-
-
-def _settings(dataset: str, config: Any) -> dict[str, Any]:
-    """What SyntheticRS was rendered with; other data has no settings that others need."""
-    if dataset != "synthetic":
-        return {}
-    return {"Wording": config.name, "Side in px": config.image_size_px, "Seed": config.seed}
 
 
 def name_parquet_files(folder: Path) -> list[RepoFile]:

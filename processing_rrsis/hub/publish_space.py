@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 import tempfile
 from pathlib import Path
 from string import Template
@@ -26,6 +27,7 @@ GRADIO_VERSION = "6.31.0"
 """The version that both pages were tried with."""
 MODEL_VARIABLE = 'os.environ.get("MODEL_ID")'
 """What the demo's app.py asks for its model."""
+_OURS = re.compile(r"examples/.*|[^/]+\.py")
 _METRIC_PATH = "processing_rrsis/metrics/rrsis_iou"
 
 
@@ -159,14 +161,7 @@ def _push_space(files: list[RepoFile], repo_id: str, options: PushOptions, messa
     (card,) = (file for file in files if file.path == CARD)
     problems = check_card(card.read().decode(), fields=("title", "sdk", "app_file", "license"))
     refuse(repo_id, [*problems, *find_secrets(files, options.used_token)])
-    return push(
-        sorted(files, key=lambda file: file.path),
-        repo_id,
-        "space",
-        options,
-        message=message,
-        is_ours=lambda path: path.startswith("examples/") or ("/" not in path and path.endswith(".py")),
-    )
+    return push(files, repo_id, "space", options, message=message, ours=_OURS)
 
 
 def _render(template: str, **values: str) -> str:

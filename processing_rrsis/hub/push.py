@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +122,7 @@ def push(
     options: PushOptions,
     *,
     message: str,
-    is_ours: Callable[[str], bool] = lambda path: False,
+    ours: re.Pattern[str],
     left_out: Sequence[str] = (),
 ) -> Publication:
     """Publish files in one commit: until it is made, the published revision stays as it was.
@@ -135,8 +135,8 @@ def push(
         repo_kind: `"model"`, `"dataset"` or `"space"`.
         options: How.
         message: Title of the commit.
-        is_ours: Whether a path is one that an earlier push wrote: such files are removed by the same commit where they
-            are not among `files`. Others stay.
+        ours: Paths that an earlier push may have written: such files are removed by the same commit where they are not
+            among `files`. Others stay.
         left_out: Files that stay behind, for the report.
 
     Returns:
@@ -145,6 +145,7 @@ def push(
     Raises:
         PublishError: The Hub is not reached or refuses; nothing is published by halves.
     """
+    files = sorted(files, key=lambda file: file.path)
     listed = tuple((file.path, file.size) for file in files)
     if options.dry_run:
         return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out))
@@ -153,7 +154,7 @@ def push(
         api = HfApi(token=options.token)
         _check_login(api, repo_id)
         head, there = _open_repository(api, repo_id, repo_kind, options)
-        removed = sorted(path for path in there - {file.path for file in files} if is_ours(path))
+        removed = sorted(path for path in there - {file.path for file in files} if ours.fullmatch(path))
         done = api.create_commit(
             repo_id=repo_id,
             repo_type=repo_kind,

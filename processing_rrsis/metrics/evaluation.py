@@ -88,7 +88,7 @@ def evaluate_model(
     rank, num_processes = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     device = torch.device(accelerator.device if accelerator is not None else device or _device_of(model))
     loader = DataLoader(
-        _Rows(dataset, expressions=expressions, key=getattr(collator, "expression_key", "expression")),
+        _Rows(dataset, expressions=expressions, key="expression"),
         batch_sampler=_deal_batches(len(dataset), batch_size=batch_size, rank=rank, num_processes=num_processes),
         collate_fn=_WithNativeLabels(_accepting(collator, expressions)),
         num_workers=num_workers,
@@ -287,8 +287,6 @@ def _accepting(collator: Any, expressions: Sequence[str] | None) -> Any:
     """The collator, allowed to take blank texts where there are some."""
     if expressions is None:
         return collator
-    if getattr(collator, "text_control", None) is not None:
-        raise ValueError("Expected a collator without `text_control` beside `expressions`; use one of the two.")
     if getattr(collator, "allow_empty_text", True) or all(text.strip() for text in expressions):
         return collator
     accepting = copy.copy(collator)

@@ -133,7 +133,7 @@ def prepare(pipe: Any, image_size_px: tuple[int, int] | None) -> Subject:
     """
     network, processor = pipe.model, pipe.processor
     if not isinstance(network, LAVTForReferringSegmentation):
-        raise ValueError(f"expected LAVT, DANet or FIANet of this project, got a {type(network).__name__}")
+        raise ValueError(f"expected a network of this project, got a {type(network).__name__}")
     if image_size_px is not None:
         height, width = image_size_px
         processor.image_processor.size = {"height": height, "width": width}

@@ -130,10 +130,24 @@ class TrainingArguments:
         return Path(self.output_dir)
 
 
+def build_parser(description: str, prog: str | None = None) -> HfArgumentParser:
+    """The parser of the command line; `prog` is the command's name, that of the script if `None`.
+
+    Abbreviated options are none: `--cpu` is one of `accelerate launch`, not a short `--cpu_threads`.
+    """
+    return HfArgumentParser(
+        cast(Any, TrainingArguments),
+        prog=prog,
+        usage="%(prog)s [OPTIONS]",
+        description=description,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 def parse_arguments(argv: list[str] | None, description: str) -> TrainingArguments:
     """The command line's options."""
-    parser = HfArgumentParser(cast(Any, TrainingArguments), description=description, formatter_class=HelpFormatter)
-    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    (arguments,) = build_parser(description).parse_args_into_dataclasses(argv)
     return arguments
 
 

@@ -61,11 +61,12 @@ def push(run: Run) -> None:
         run.watch.say(f"{'Unchanged' if published.is_unchanged else 'Published'}: {published.url}")
 
 
-def run_command(description: str) -> int:
+def run_command(description: str, argv: list[str] | None = None) -> int:
     """`main` as a command: what stops or fails is told in one line instead of a traceback.
 
     Args:
         description: What `--help` says before the options.
+        argv: Options; those of the process if `None`.
 
     Returns:
         The exit code: 0, also where a scheduler asked to stop; 130 after Ctrl-C; 1 for an error.
@@ -74,7 +75,7 @@ def run_command(description: str) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        main(description=description)
+        main(argv, description=description)
     except StoppedError as stopped:
         Console().print(f"[bold yellow]stopped:[/] {escape(str(stopped))}")
         return stopped.exit_code

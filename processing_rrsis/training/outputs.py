@@ -130,7 +130,7 @@ def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str
     if run.recipe.dataset == "synthetic" and "test" in results:
         readers = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
         ceilings = {reader: scores["overall"] for reader, scores in readers.items()}
-    record = {  # nothing that depends on the machine's speed
+    record: dict[str, Any] = {  # nothing that depends on the machine's speed
         "recipe": run.recipe.to_dict(),
         "settings": run.settings,
         "seed": run.args.seed,

@@ -106,7 +106,7 @@ class Run:
     model: torch.nn.Module
     average: AveragedModel | None
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    schedule: torch.optim.lr_scheduler.LambdaLR
     order: UpdateOrder
     num_updates: int
     eval_every: int
@@ -190,7 +190,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     recipe = resolve_recipe(args)
     accelerator = build_accelerator(args, recipe)
     watch = Watch(accelerator, args.run_dir, Console(highlight=False))
-    check_batch(args, recipe, accelerator)
+    check_batch(recipe.batch_size, accelerator.num_processes, args.gradient_accumulation_steps)
     set_seed(args.seed)
     lock = lock_folder(args.run_dir) if accelerator.is_main_process else None
     start = time.perf_counter()
@@ -202,7 +202,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = RunProgress()
     progress.add_seconds("data", start)
-    checkpoint = find_checkpoint(args, accelerator, watch.say)
+    checkpoint = find_checkpoint(args.resume, args.run_dir, accelerator, watch.say)
     processor, network = build_network(args, recipe, data["train"], finetuned)
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:

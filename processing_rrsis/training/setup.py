@@ -67,20 +67,19 @@ def make_repeatable() -> None:
     """Have a GPU add up in a fixed order, so that a run that was killed ends with the same bytes as one that was not.
 
     Without it the gradients of upsampling and of some convolutions and matrix products differ from run to run. What
-    it costs stands in docs/performance.md.
+    it costs stands in docs/design/performance.md.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product of matrices starts
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def check_batch(args: TrainingArguments, recipe: Recipe, accelerator: Accelerator) -> None:
+def check_batch(batch_size: int, num_processes: int, accumulation_steps: int) -> None:
     """Raise a `ValueError` unless an update divides into the micro-batches."""
-    parts = accelerator.num_processes * args.gradient_accumulation_steps
-    if recipe.batch_size % parts:
+    if batch_size % (num_processes * accumulation_steps):
         raise ValueError(
-            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
-            f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+            f"--batch_size {batch_size} is the number of samples per update and must be a multiple of processes × "
+            f"accumulation steps, here {num_processes} × {accumulation_steps}."
         )
 
 
@@ -189,7 +188,7 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
 
 def prepare_network(
     args: TrainingArguments, recipe: Recipe, accelerator: Accelerator, model: PreTrainedModel, num_updates: int
-) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Optimizer, schedule and average of a network."""
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -202,4 +202,4 @@ def load_finetuned(path_or_repo: str) -> tuple[PreTrainedModel, RRSISProcessor]:
             f"--init_from: expected an RRSISProcessor in {path_or_repo}, got a {type(processor).__name__}; save the "
             "processor there: processor.save_pretrained(folder)"
         )
-    return model.train(), processor
+    return cast(PreTrainedModel, model).train(), processor

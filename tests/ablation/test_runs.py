@@ -264,7 +264,7 @@ def test_prefixes_become_the_rows_of_their_table():
     ]
     assert len(expand_presets(sorted({"-".join(name.split("-")[:2]) for name in ABLATIONS}))) == len(ABLATIONS)
     with pytest.raises(
-        ValueError, match=r"network \(lavt, danet, fianet\).*got 'danet-tabel5'\. Near it: danet-table5"
+        ValueError, match=r"network \(lavt, danet, fianet, rmsin\).*got 'danet-tabel5'\. Near it: danet-table5"
     ):
         expand_presets(["danet-tabel5"])
     with pytest.raises(ValueError, match="got 'danet-table'"):

@@ -18,7 +18,7 @@ from PIL import Image
 from processing_rrsis.hub.model_card import ModelCardFacts, render_model_card
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.hub.push import PushOptions
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 from .loopback import WRITE_TOKEN, LoopbackHub
 

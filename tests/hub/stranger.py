@@ -121,17 +121,25 @@ def train_and_publish(pipe, repository, old, inputs, before):
 
 def use_plain(image, folder, *references):
     """What plain `save_pretrained` left gives a pipeline; and again after all was saved once more, part by part."""
-    from transformers import AutoModelForImageSegmentation, pipeline
+    import numpy as np
+    import torch
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModelForImageSegmentation, AutoTokenizer, pipeline
 
     report = {}
     for reference in references:
         pipe = pipeline(TASK, model=reference, **TRUST)
+        inputs = pipe.processor(images=Image.open(image), text=TEXT, return_tensors="pt")
+        pixels = AutoImageProcessor.from_pretrained(reference, **TRUST)(Image.open(image), return_tensors="pt")
+        np.save(Path(folder) / f"{Path(reference).name}.npy", logits_of(pipe.model, inputs))
         again = Path(folder) / "again" / Path(reference).name
         pipe.model.save_pretrained(again)
         pipe.processor.save_pretrained(again)
         report[reference] = {
             "model": type(AutoModelForImageSegmentation.from_pretrained(reference, **TRUST)).__name__,
             "module": type(pipe.model).__module__.split(".")[0],
+            "same_pixels": torch.equal(pixels["pixel_values"], inputs["pixel_values"]),
+            "tokens": AutoTokenizer.from_pretrained(reference, **TRUST).tokenize("the dam"),
             "score": pipe(image, text=TEXT)["score"],
             "score_again": pipeline(model=str(again), **TRUST)(image, text=TEXT)["score"],
         }

@@ -125,7 +125,7 @@ def test_the_usage_example_compiles():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="`architecture` to be one of lavt, danet, fianet, got 'unet'"):
+    with pytest.raises(ValueError, match="`architecture` to be one of lavt, danet, fianet, rmsin, got 'unet'"):
         ModelCardFacts(architecture="unet", dataset="synthetic", repo_id="a/b")
     with pytest.raises(ValueError, match="`dataset` to be one of"):
         ModelCardFacts(architecture="lavt", dataset="coco", repo_id="a/b")

@@ -16,7 +16,7 @@ from processing_rrsis.training.arguments import check_push
 from processing_rrsis.training.main import push
 
 from .conftest import DRY_RUN, run_publish, write_run
-from .loopback import READ_TOKEN, USER, WRITE_TOKEN
+from .loopback import READ_TOKEN, USER, WRITE_TOKEN, Handler
 
 REPO = f"{USER}/lavt"
 
@@ -25,7 +25,7 @@ def test_a_dry_run_lists_every_file_and_asks_nobody(hub, best, tmp_path):
     (best / "notes.txt").write_text("mine")
     done = run_publish(hub, tmp_path, "model", best, REPO, "--dry-run", token=None, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
-    listed = dict(re.findall(r"^(\S+) +([\d.]+ (?:bytes|[kM]B))$", done.stdout, flags=re.MULTILINE))
+    listed = dict(re.findall(r"^ *(\S+) +([\d.]+ (?:bytes|[kM]B)) *$", done.stdout, flags=re.MULTILINE))
     assert set(listed) == {path.name for path in best.iterdir()} - {"notes.txt"} | {"contact_sheet.png"}
     assert listed["contact_sheet.png"] == f"{(best.parent / 'contact_sheet.png').stat().st_size} bytes"
     assert "left out: notes.txt" in done.stdout
@@ -245,6 +245,14 @@ def test_the_hub_is_down_or_we_are_offline(online, best, monkeypatch):
         publish_model(best, REPO)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PublishError, match=r"HF_HUB_OFFLINE is set.*unset it"):
+        publish_model(best, REPO)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"<html>maintenance</html>", b"", b"null"])
+def test_answers_that_are_no_hubs(online, best, monkeypatch, body):
+    answer = Handler.answer
+    monkeypatch.setattr(Handler, "answer", lambda self, *_, **__: answer(self, 200, raw=body))
+    with pytest.raises(PublishError, match=r"did not answer as expected \(.*run the same command again"):
         publish_model(best, REPO)
 
 

@@ -12,15 +12,6 @@ from .loopback import USER, WRITE_TOKEN
 TEXT = "the red ship on the upper left"
 
 
-@pytest.fixture
-def one_thread():
-    """As many threads as the stranger has: more of them add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def round_trip(hub, tmp_path, names):
     repositories = [f"{USER}/{name}" for name in names]
     for name, repository in zip(names, repositories, strict=True):
@@ -70,4 +61,4 @@ def test_a_model_by_its_name_on_the_hub(hub, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_thread")
 def test_all_three_models_by_their_names_on_the_hub(hub, tmp_path):
-    round_trip(hub, tmp_path, ["lavt", "danet", "fianet"])
+    round_trip(hub, tmp_path, ["lavt", "danet", "fianet", "rmsin"])

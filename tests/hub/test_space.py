@@ -14,7 +14,7 @@ from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.hub.space_examples import write_examples
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
-from ..processing.conftest import build_tiny_model, build_tiny_processor
+from ..tiny import build_tiny_model, build_tiny_processor
 from .conftest import run_stranger
 from .stranger import TEXT
 

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from processing_rrsis.cli.app import HUGE_PAGES, app
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.reports.overlay import paint_overlay
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 run = CliRunner().invoke
 

@@ -8,8 +8,7 @@ from transformers import AutoModel
 
 from processing_rrsis.hub import model_folder
 from processing_rrsis.hub.model_folder import save_hub_folder
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 
 @pytest.fixture(scope="module")

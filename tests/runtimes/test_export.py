@@ -291,7 +291,15 @@ def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "graph_format"), [("lavt", "openvino"), ("danet", "openvino"), ("lavt", "onnx"), ("fianet", "onnx")]
+    ("name", "graph_format"),
+    [
+        ("lavt", "openvino"),
+        ("danet", "openvino"),
+        ("lavt", "onnx"),
+        ("fianet", "onnx"),
+        ("rmsin", "openvino"),
+        ("rmsin", "onnx"),
+    ],
 )
 def test_the_other_networks_agree(name, graph_format, tmp_path):
     model = save_model(name, tmp_path)

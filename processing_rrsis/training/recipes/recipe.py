@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MODEL_NAMES = ("lavt", "danet", "fianet")
+MODEL_NAMES = ("lavt", "danet", "fianet", "rmsin")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 Rule = tuple[str, Callable[[Any], bool]]
 
@@ -19,7 +19,7 @@ class Recipe:
 
     Args:
         name: Name of the recipe.
-        model: `"lavt"`, `"danet"` or `"fianet"`.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
         dataset: Name of the benchmark, or `"own"`.
         source: Where the numbers come from, in one line.
         config: Fields of the model's configuration that differ from its defaults.

@@ -131,7 +131,7 @@ def default_recipe(model: str, dataset: str) -> Recipe:
     """The shipped recipe for a model on a benchmark, in the released form.
 
     Args:
-        model: `"lavt"`, `"danet"` or `"fianet"`.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
         dataset: A benchmark. What no paper trains on, `"risbench"`, `"own"` or the path of a .csv or .jsonl file, gets
             the model's numbers for RRSIS-D, and its sources say so.
 
