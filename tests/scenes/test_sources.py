@@ -50,12 +50,12 @@ def test_nan_and_nodata_are_not_valid_and_do_not_stretch(tmp_path):
 def test_alpha_and_a_mask_of_its_own(tmp_path):
     values = np.concatenate([noise(30, 30), np.full((1, 30, 30), 255, np.uint8)])
     values[3, :, :10] = 0
-    path = write_raster(tmp_path / "alpha.tif", values, alpha="yes")
+    path = write_raster(tmp_path / "alpha.tif", values, photometric="RGB", ALPHA="YES")
     with rasterio.open(path) as raster:
         assert raster.colorinterp[3] is ColorInterp.alpha
     assert read_all(path)[0][1].sum() == 20 * 30
     path = write_raster(tmp_path / "mask.tif", noise(30, 30))
-    with rasterio.open(path, "r+") as raster:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as raster:
         raster.write_mask(values[3])
     assert (tmp_path / "mask.tif.msk").exists()
     assert read_all(path)[0][1].sum() == 20 * 30
