@@ -103,7 +103,7 @@ class SceneSource:
 
         def read_anew() -> NDArray[Any]:
             self.dataset.close()
-            self.dataset = _open(self.address)
+            self.dataset = rasterio.open(self.address)
             return read(self.dataset)
 
         return tried(read_anew, self.address)
@@ -187,12 +187,13 @@ def _open(address: str) -> Any:
         return tried(partial(rasterio.open, address), address)
     except RasterioIOError as error:
         raise RRSISError(
-            f"{public_name(address)}: expected a raster that GDAL opens, got: {_without_query(error)}; "
+            f"{public_name(address)}: expected a raster that GDAL opens, got: {without_query(error)}; "
             + ("check address and connection" if is_remote(address) else "check path and file")
         ) from None
 
 
-def _without_query(error: BaseException) -> str:
+def without_query(error: BaseException) -> str:
+    """An error's text, addresses in it without what a signature adds."""
     return " ".join(word.partition("?")[0] if "://" in word else word for word in str(error).split())
 
 
