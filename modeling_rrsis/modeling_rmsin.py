@@ -87,7 +87,7 @@ class RMSINStageFusion(nn.Module):
         return fused, output, weights
 
 
-class RMSINRotatedConv(nn.Conv2d):
+class RMSINRotatedConv(GradientCheckpointingLayer, nn.Conv2d):
     """3×3 convolution whose kernel is turned by an angle θ of the image's own and scaled by a strength λ (ARC).
 
     Pu et al., "Adaptive Rotated Convolution for Rotated Object Detection", ICCV 2023, with one kernel. No bias.
