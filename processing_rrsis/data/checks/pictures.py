@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...image_loading_rrsis import ImageSizeError
 from ..files.archives import Archive
 from ..files.masks import decode_segmentation, tight_box
 from ..files.pictures import Picture, fit_mask, read_gray, read_picture
@@ -113,20 +114,15 @@ def _examine_image(archive: Archive, task: ImageTask, facts: ImageFacts) -> Pict
 
 def _kind_of_failure(content: bytes, error: ValueError) -> str:
     """Tell a damaged image from one of too many pixels, a web page or another mix-up."""
-    if _has_too_many_pixels(error):
+    if isinstance(error, ImageSizeError):
         return "oversized-image"
     return "truncated-image" if content.startswith(_IMAGE_SIGNATURES) else "unreadable-image"
 
 
-def _has_too_many_pixels(error: ValueError) -> bool:
-    """Tell by the cause, or by the words where rasterio, which has no error of its own for it, read the header."""
-    return isinstance(error.__cause__, Image.DecompressionBombError) or "MAX_IMAGE_PIXELS" in str(error)
-
-
 def _describe_failure(content: bytes, error: ValueError) -> str:
     """Say in a few words why a file can't be decoded; the same words on every machine."""
-    if _has_too_many_pixels(error):
-        return str(error.__cause__ or "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows")
+    if isinstance(error, ImageSizeError):
+        return "more pixels than are decoded at once"
     if content.startswith(_IMAGE_SIGNATURES):
         return f"{len(content)} bytes, which can't be decoded to the end"
     return f"{len(content)} bytes, beginning with {content[:14]!r}"
