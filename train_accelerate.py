@@ -1,4 +1,4 @@
-"""Train LAVT, DANet or FIANet with Accelerate, on one CPU or on many GPUs.
+"""Train LAVT, DANet, FIANet or RMSIN with Accelerate, on one CPU or on many GPUs.
 
     accelerate launch train_accelerate.py                       # small FIANet on the embedded benchmark
     accelerate launch train_accelerate.py --model danet --seed 1 --output_dir runs/danet

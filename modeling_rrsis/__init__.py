@@ -1,6 +1,6 @@
 """The networks: tensors in, log-odds and loss out.
 
-Importing this package registers the three models, their processor and the pipeline with transformers, so that the Auto
+Importing this package registers the models, their processor and the pipeline with transformers, so that the Auto
 classes find them without `trust_remote_code`.
 """
 
@@ -8,15 +8,17 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageSegmentation
 
 from processing_rrsis.registration import register_auto_classes
 
-from .configuration_rrsis import DANetConfig, FIANetConfig, LAVTConfig
+from .configuration_rrsis import DANetConfig, FIANetConfig, LAVTConfig, RMSINConfig
 from .modeling_danet import DANetForReferringSegmentation
 from .modeling_fianet import FIANetForReferringSegmentation
 from .modeling_lavt import LAVTForReferringSegmentation, ReferringSegmentationOutput
+from .modeling_rmsin import RMSINForReferringSegmentation
 
 MODELS = {
     "lavt": LAVTForReferringSegmentation,
     "danet": DANetForReferringSegmentation,
     "fianet": FIANetForReferringSegmentation,
+    "rmsin": RMSINForReferringSegmentation,
 }
 
 for _model in MODELS.values():
@@ -35,5 +37,7 @@ __all__ = [
     "FIANetForReferringSegmentation",
     "LAVTConfig",
     "LAVTForReferringSegmentation",
+    "RMSINConfig",
+    "RMSINForReferringSegmentation",
     "ReferringSegmentationOutput",
 ]

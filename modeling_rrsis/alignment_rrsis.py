@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .configuration_rrsis import LAVTConfig
+
 MASKED = -1e4  # added to the logits of padding words; as published, and within float16
 
 
@@ -138,12 +140,12 @@ class PixelWordAttention(nn.Module):
 class PixelWordFusion(nn.Module):
     """LAVT's pixel–word attention module (PWAM): GELU(1×1(GELU(1×1(V)) ⊙ attention(V, words)))."""
 
-    def __init__(self, channels: int, text_channels: int, num_heads: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, config: LAVTConfig, channels: int, num_heads: int = 1) -> None:
         super().__init__()
-        self.attention = PixelWordAttention(channels, text_channels, num_heads=num_heads)
+        self.attention = PixelWordAttention(channels, config.text_config.hidden_size, num_heads=num_heads)
         self.visual = PointwiseConv(channels, channels)
         self.output = PointwiseConv(channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.fusion_dropout)
 
     def forward(self, pixels: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse pixels (B, N, C) with the words; shapes as of [`PixelWordAttention`]."""

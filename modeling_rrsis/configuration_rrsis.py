@@ -1,4 +1,4 @@
-"""Configurations of LAVT, DANet and FIANet.
+"""Configurations of LAVT, RMSIN, DANet and FIANet.
 
 Every architectural number of the networks is a field here. Where a paper is silent or the authors' released code does
 something else than their paper, the field says which of the two its default follows.
@@ -16,11 +16,12 @@ Numbers = list[int | float] | tuple[int | float, ...]
 Integers = list[int] | tuple[int, ...]
 
 NUM_STAGES = 4
+FORMER_CIM_FIELDS = ("cim_num_heads", "cim_pool_ratios", "cim_local_kernel")
 
 
 @strict
 class LAVTConfig(PreTrainedConfig):
-    """Configuration of [`LAVTForReferringSegmentation`], the base of DANet and FIANet.
+    """Configuration of [`LAVTForReferringSegmentation`], the base of the others.
 
     The defaults are the published Base network: Swin-B with window 12, BERT-base, 480×480 pixels.
 
@@ -84,6 +85,59 @@ class LAVTConfig(PreTrainedConfig):
         for name, length in (("fusion_num_heads", NUM_STAGES), ("class_weights", 2)):
             if len(value := getattr(self, name)) != length:
                 raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {value}.")
+
+
+@strict
+class RMSINConfig(LAVTConfig):
+    """Configuration of [`RMSINForReferringSegmentation`]; RemoteSAM is RMSIN with `image_size=896`.
+
+    The defaults are what the published code computes.
+
+    Args:
+        use_intra_scale: Intra-scale branch (IIM) of the first three stages.
+        use_cross_scale: Cross-scale interaction (CIM) between the stages and the decoder.
+        use_rotated_convolution: Adaptive rotated convolution (ARC) in the decoder.
+        num_cim_layers: Blocks of the cross-scale interaction.
+        grid_size: Side of the square grid that the cross-scale interaction works on, whose positions are weights of
+            it. `None` means the last stage's map at `image_size`, at least 4: 15 for 480 px, 28 for 896 px. Images of
+            any other size are pooled to it.
+        max_rotation: Largest angle, in degrees, by which an image turns the decoder's kernels.
+        routing_dropout: Dropout before the two layers that choose angle and strength.
+        dice_weight: w of the loss (1 − w)·CE + w·dice.
+        dice_reduction: `"sum"` (released): over batch and both classes, so that it grows with the batch. `"mean"`.
+        kwargs: Fields of [`LAVTConfig`].
+
+    Raises:
+        StrictDataclassError: If a field is of another type or outside its range; the message names it.
+
+    Example:
+        >>> from modeling_rrsis import RMSINConfig
+        >>> RMSINConfig().grid_size, RMSINConfig(image_size=896).grid_size
+        (15, 28)
+    """
+
+    model_type = "rrsis_rmsin"
+
+    use_intra_scale: bool = True
+    use_cross_scale: bool = True
+    use_rotated_convolution: bool = True
+    num_cim_layers: int = 1
+    grid_size: int | None = None
+    max_rotation: Number = 40.0
+    routing_dropout: Number = 0.2
+    dice_weight: Number = 0.1
+    dice_reduction: Literal["sum", "mean"] = "sum"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.grid_size is None:
+            self.grid_size = grid_of(self)
+
+    def validate_rmsin(self) -> None:
+        """Ranges of the fields; run by `@strict`."""
+        check_range(self, 1, math.inf, "num_cim_layers", "grid_size")
+        check_range(self, 0, 45, "max_rotation")
+        check_range(self, 0, 1, "routing_dropout", "dice_weight")
 
 
 @strict
@@ -191,10 +245,8 @@ class FIANetConfig(LAVTConfig):
         use_channel_modulation: Channel modulation, equations 9 and 10 (table VI).
         multi_scale: Multi-scale module: `"tmem"` or `"none"` (table V); `"cim"`, RMSIN's cross-scale interaction
             without text, or `"lgce"`, language-guided pairs of scales (figure 9). The CIM stands in the frame of the
-            TMEM, so that the three fields named after it hold for both; LGCE has no numbers of its own.
-        cim_num_heads: Heads of the CIM's attention; they divide the module's width.
-        cim_pool_ratios: Factors by which the CIM pools its keys and values, its receptive fields; 1 pools nothing.
-        cim_local_kernel: Side of the CIM's depthwise convolution on the values, odd.
+            TMEM, whose `num_tmem_layers` and `tmem_bottleneck` hold for both; LGCE has no numbers of its own.
+        grid_size: Side of the CIM's grid, as of [`RMSINConfig`].
         dice_weight: w, the weight of the dice loss.
         dice_mix: `"convex"` (released): (1 − w)·CE + w·dice. `"sum"` (paper): CE + w·dice.
         dice_reduction: `"sum"` (released): over batch and both classes, so that it grows with the batch. `"mean"`.
@@ -223,24 +275,28 @@ class FIANetConfig(LAVTConfig):
     use_spatial_position_branch: bool = True
     use_channel_modulation: bool = True
     multi_scale: Literal["tmem", "cim", "lgce", "none"] = "tmem"
-    cim_num_heads: int = 1
-    cim_pool_ratios: Integers = (1, 2, 4)
-    cim_local_kernel: Literal[1, 3, 5, 7] = 3
+    grid_size: int | None = None
     dice_weight: Number = 0.1
     dice_mix: Literal["convex", "sum"] = "convex"
     dice_reduction: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.cim_pool_ratios = list(self.cim_pool_ratios)
+        former = [name for name in FORMER_CIM_FIELDS if kwargs.pop(name, None) is not None]
+        if former and self.multi_scale == "cim":
+            raise ValueError(
+                f"`multi_scale='cim'` is RMSIN's module as published, without {', '.join(former)}; these belong to a "
+                "guess that stood here before, whose weights fit no longer: train anew."
+            )
         super().__post_init__(**kwargs)
+        if self.grid_size is None:
+            self.grid_size = grid_of(self)
 
     def validate_fianet(self) -> None:
         """Ranges of the fields; run by `@strict`."""
         check_range(self, 0, 1, "dice_weight")
         check_range(self, 1e-9, math.inf, "tmem_mlp_ratio")
         check_range(self, 1, math.inf, "num_tmem_layers", "tmem_bottleneck", "channel_modulation_reduction")
-        check_range(self, 1, math.inf, "cim_num_heads", "cim_pool_ratios")
-        check_different(self, "cim_pool_ratios")
+        check_range(self, 1, math.inf, "grid_size")
 
     @classmethod
     def paper(cls, **kwargs: Any) -> Self:
@@ -256,6 +312,14 @@ class FIANetConfig(LAVTConfig):
             "class_weights": (1.0, 1.0),
         }
         return cls(**{**literal, **kwargs})
+
+
+def grid_of(config: LAVTConfig) -> int:
+    """Side of the last stage's map at `image_size`: the patches, halved three times and rounded up each time.
+
+    At least 4, so that the coarsest view of the grid has more than one pixel, as a BatchNorm in training needs.
+    """
+    return max(4, math.ceil(config.image_size / (8 * (config.backbone_kwargs or {}).get("patch_size", 4))))
 
 
 def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""Losses of the three networks, as pure functions on log-odds.
+"""Losses of the networks, as pure functions on log-odds.
 
 All take `logits` float (B, H, W), the log-odds of the target, and `labels` int (B, H, W) with 0 background, 1 target
 and 255 ignored. A published two-channel head [background, target] is the same function of target − background.
@@ -96,11 +96,6 @@ def weighted_cross_entropy(
     return (loss * weight).sum() / total.clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor, part: BatchPart = WHOLE_BATCH) -> Tensor:
-    """Mean binary cross-entropy over the pixels that are not ignored (DANet, equation 11)."""
-    return weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0), part=part)
-
-
 def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: BatchPart = WHOLE_BATCH) -> Tensor:
     """Dice loss of both classes, 1 − (2·Σ p·g + s) / (Σ p + Σ g + s) with s = 1e-6.
 
@@ -122,6 +117,22 @@ def dice_loss(logits: Tensor, labels: Tensor, reduction: str = "sum", part: Batc
     total = probability.sum(-1) + target.sum(-1)
     loss = 1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
     return loss.sum() * part.num_parts if reduction == "sum" else loss.mean()
+
+
+def cross_entropy_and_dice(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Sequence[float],
+    dice_weight: float,
+    mix: str = "convex",
+    reduction: str = "sum",
+    part: BatchPart = WHOLE_BATCH,
+) -> dict[str, Tensor]:
+    """`"loss"` and its two parts: (1 − w)·CE + w·dice, or with `mix="sum"` CE + w·dice; w is `dice_weight`."""
+    cross_entropy = weighted_cross_entropy(logits, labels, class_weights=class_weights, part=part)
+    dice = dice_loss(logits, labels, reduction=reduction, part=part)
+    share = 1 - dice_weight if mix == "convex" else 1.0
+    return {"loss": share * cross_entropy + dice_weight * dice, "cross_entropy": cross_entropy, "dice": dice}
 
 
 def affinity_loss(features: Tensor, labels: Tensor, temperature: float = 1.0, tile_rows: int | None = None) -> Tensor:

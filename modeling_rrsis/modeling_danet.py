@@ -15,7 +15,7 @@ from transformers import initialization as init
 
 from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
-from .loss_rrsis import BatchPart, affinity_loss, binary_cross_entropy
+from .loss_rrsis import BatchPart, affinity_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, LAVTStageFusion, StageState
 
 
@@ -254,7 +254,7 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
         self, logits: Tensor, labels: Tensor, stages: list[StageState], text: TextFeatures, part: BatchPart
     ) -> dict[str, Tensor]:
         """Equation 11: binary cross-entropy + λ_af · affinity loss; the latter in training only."""
-        losses = {"binary_cross_entropy": binary_cross_entropy(logits, labels, part=part)}
+        losses = {"binary_cross_entropy": weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0), part=part)}
         losses["loss"] = losses["binary_cross_entropy"]
         if self.training and self.config.affinity_weight > 0:
             losses["affinity"] = self.affinity_alignment(stages, text).to(logits.device)
@@ -263,15 +263,12 @@ class DANetForReferringSegmentation(LAVTForReferringSegmentation):
 
     def affinity_alignment(self, stages: list[StageState], text: TextFeatures) -> Tensor:
         """Sum of equation 3 over `affinity_stages`, a scalar in float32 at least."""
-        losses = [
-            affinity_loss(
-                stages[number - 1].output,
-                self.affinity_labels(stages, text, number),
-                temperature=self.config.affinity_temperature,
-            ).to(text.words.device)
-            for number in self.config.affinity_stages
-        ]
-        return torch.stack(losses).sum()
+        total = torch.zeros((), device=text.words.device)
+        for number in self.config.affinity_stages:
+            labels = self.affinity_labels(stages, text, number)
+            cost = affinity_loss(stages[number - 1].output, labels, temperature=self.config.affinity_temperature)
+            total = total + cost.to(total.device)
+        return total
 
     @torch.no_grad()
     def affinity_labels(self, stages: list[StageState], text: TextFeatures, stage: int) -> Tensor:

@@ -16,16 +16,12 @@ from .alignment_rrsis import (
     LanguageGate,
     PixelWordAttention,
     PixelWordFusion,
-    PointwiseConv,
     TextFeatures,
-    average_pool,
-    map_to_tokens,
-    tokens_to_map,
 )
 from .configuration_rrsis import FIANetConfig
-from .loss_rrsis import BatchPart, dice_loss, weighted_cross_entropy
+from .loss_rrsis import BatchPart, cross_entropy_and_dice
 from .modeling_lavt import LAVTForReferringSegmentation, StageState
-from .multi_scale_rrsis import CrossScaleAttention, LanguageGuidedEnhancement, ScaleAwareGate
+from .multi_scale_rrsis import CrossScaleInteraction, LanguageGuidedEnhancement, MultiScaleFrame
 
 
 class FIANetGroundObjectBranch(nn.Module):
@@ -95,12 +91,7 @@ class FIANetStageFusion(GradientCheckpointingLayer):
         super().__init__()
         self.stage_output = config.stage_output
         self.modulation_source = config.channel_modulation_source
-        self.context = PixelWordFusion(
-            channels,
-            config.text_config.hidden_size,
-            num_heads=config.fusion_num_heads[stage],
-            dropout=config.fusion_dropout,
-        )
+        self.context = PixelWordFusion(config, channels, num_heads=config.fusion_num_heads[stage])
         self.norm = nn.LayerNorm(channels)
         self.gate = self.ground_object = self.spatial_position = self.modulation = None
         if config.stage_output == "context" and stage == 3:
@@ -157,95 +148,49 @@ class FIANetMultiScaleLayer(nn.Module):
         super().__init__()
         hidden = int(channels * config.tmem_mlp_ratio)
         self.norm1 = nn.LayerNorm(channels)
-        self.attention = self.build_attention(config, channels)
+        self.attention = PixelWordAttention(
+            channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
+        )
         self.norm2 = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)
         self.reduce = nn.Linear(hidden, channels)
 
-    def build_attention(self, config: FIANetConfig, channels: int) -> nn.Module:
-        """What attends to the words."""
-        return PixelWordAttention(
-            channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
-        )
-
-    def attend(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
-        """Equation 13 from tokens (B, N, C), a map of `size`, to words (B, L, D) with their mask (B, L)."""
-        return self.attention(tokens, words, mask)[0]
-
     def forward(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
-        tokens = tokens + self.attend(self.norm1(tokens), words, mask, size)
+        """Tokens (B, N, C), a map of `size`, and words (B, L, D) with their mask (B, L) to (B, N, C)."""
+        tokens = tokens + self.attention(self.norm1(tokens), words, mask)[0]  # eq. 13
         return tokens + self.reduce(F.gelu(self.expand(self.norm2(tokens))))
 
 
-class FIANetCrossScaleLayer(FIANetMultiScaleLayer):
-    """Figure 9's layer with RMSIN's attention among the pixels in the place of that to the words."""
-
-    def build_attention(self, config: FIANetConfig, channels: int) -> nn.Module:
-        """What attends among the pixels."""
-        return CrossScaleAttention(
-            channels,
-            num_heads=config.cim_num_heads,
-            pool_ratios=config.cim_pool_ratios,
-            local_kernel=config.cim_local_kernel,
-        )
-
-    def attend(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
-        """Among the pixels of tokens (B, N, C); the words are not read."""
-        return self.attention(tokens, size)
-
-
-class FIANetMultiScaleEnhancement(nn.Module):
-    """Text-aware multi-scale enhancement module (TMEM): equation 11, layers of equation 12, scale-aware gates.
-
-    ```text
-    F_1 … F_4 ── average pooling to h_4 × w_4 ── concat (B, N, ΣC_i) ─┬─ 1×1 down ── layers ── BN ── 1×1 up ─┬─ split
-      │                                                               └─ without bottleneck: layers ─────────┘    │
-      └──────────────────────────────────────────────────────────────────────────────── scale-aware gates ────────┘
-    ```
+class FIANetMultiScaleEnhancement(MultiScaleFrame):
+    """Text-aware multi-scale enhancement module (TMEM): equation 11 in its frame, layers of equation 12.
 
     Args:
         config: The model's configuration; `num_tmem_layers` and `tmem_bottleneck` are its numbers.
         channels: Widths C_i of the stages.
     """
 
-    layer_class: type[FIANetMultiScaleLayer] = FIANetMultiScaleLayer
-
     def __init__(self, config: FIANetConfig, channels: list[int]) -> None:
-        super().__init__()
-        total = sum(channels)
-        width = max(1, total // config.tmem_bottleneck)
-        self.channels = channels
-        self.has_bottleneck = config.tmem_bottleneck > 1
-        if self.has_bottleneck:
-            self.down = PointwiseConv(total, width)
-            self.norm = nn.BatchNorm2d(width)
-            self.up = PointwiseConv(width, total)
-        self.layers = nn.ModuleList([self.layer_class(config, width) for _ in range(config.num_tmem_layers)])
-        self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
-
-    def forward(self, features: list[Tensor], words: Tensor, mask: Tensor) -> list[Tensor]:
-        """Stage maps (B, C_i, h_i, w_i), finest first, and F_C (B, L, D), mask (B, L), to maps of the same shapes."""
-        size = (features[-1].shape[-2], features[-1].shape[-1])
-        tokens = map_to_tokens(torch.cat([average_pool(stage, size) for stage in features], dim=1))  # eq. 11
-        if self.has_bottleneck:
-            tokens = self.down(tokens)
-        for layer in self.layers:
-            tokens = layer(tokens, words, mask, size)  # eq. 12
-        if self.has_bottleneck:
-            tokens = self.up(map_to_tokens(self.norm(tokens_to_map(tokens, size))))
-        shares = tokens_to_map(tokens, size).split(self.channels, dim=1)
-        return [gate(stage, share) for gate, stage, share in zip(self.gates, features, shares, strict=True)]
+        super().__init__(channels, bottleneck=config.tmem_bottleneck)
+        self.layers.extend([FIANetMultiScaleLayer(config, self.width) for _ in range(config.num_tmem_layers)])
 
 
-class FIANetCrossScaleInteraction(FIANetMultiScaleEnhancement):
+class FIANetCrossScaleInteraction(CrossScaleInteraction):
     """Figure 9's cross-scale interaction module (CIM) of RMSIN: all four scales, no text, in the TMEM's frame.
 
-    Chosen here: the TMEM's number of layers, bottleneck and feed-forward width, so that figure 9 compares what attends
-    to what and nothing else.
+    Chosen here: the TMEM's number of layers and bottleneck, so that figure 9 compares what attends to what.
+
+    Args:
+        config: The model's configuration.
+        channels: Widths C_i of the stages.
     """
 
-    layer_class = FIANetCrossScaleLayer
+    def __init__(self, config: FIANetConfig, channels: list[int]) -> None:
+        super().__init__(
+            channels,
+            num_layers=config.num_tmem_layers,
+            grid_size=config.grid_size,  # type: ignore[arg-type]  # the configuration has made it a number
+            bottleneck=config.tmem_bottleneck,
+        )
 
 
 MULTI_SCALE_MODULES: dict[str, type[nn.Module]] = {
@@ -343,11 +288,12 @@ class FIANetForReferringSegmentation(LAVTForReferringSegmentation):
     ) -> dict[str, Tensor]:
         """Cross-entropy and dice."""
         config = self.config
-        cross_entropy = weighted_cross_entropy(logits, labels, class_weights=config.class_weights, part=part)
-        dice = dice_loss(logits, labels, reduction=config.dice_reduction, part=part)
-        share = 1 - config.dice_weight if config.dice_mix == "convex" else 1.0
-        return {
-            "loss": share * cross_entropy + config.dice_weight * dice,
-            "cross_entropy": cross_entropy,
-            "dice": dice,
-        }
+        return cross_entropy_and_dice(
+            logits,
+            labels,
+            class_weights=config.class_weights,
+            dice_weight=config.dice_weight,
+            mix=config.dice_mix,
+            reduction=config.dice_reduction,
+            part=part,
+        )

@@ -75,12 +75,7 @@ class LAVTStageFusion(GradientCheckpointingLayer):
 
     def __init__(self, config: LAVTConfig, stage: int, channels: int) -> None:
         super().__init__()
-        self.context = PixelWordFusion(
-            channels,
-            config.text_config.hidden_size,
-            num_heads=config.fusion_num_heads[stage],
-            dropout=config.fusion_dropout,
-        )
+        self.context = PixelWordFusion(config, channels, num_heads=config.fusion_num_heads[stage])
         self.gate = LanguageGate(channels) if stage < 3 else None
         self.norm = nn.LayerNorm(channels)
 

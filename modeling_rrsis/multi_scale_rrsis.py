@@ -1,10 +1,9 @@
-"""The scale-aware gate of the multi-scale modules, and what figure 9 of FIANet's paper puts in the TMEM's place.
+"""Modules over all four scales: their frame with its scale-aware gates, RMSIN's cross-scale interaction, and LGCE.
 
-Figure 9 exchanges the TMEM for RMSIN's cross-scale interaction (CIM; Liu et al., CVPR 2024, arXiv 2312.12470), all
-four scales without text, and the language-guided cross-scale enhancement (LGCE; Yuan et al., TGRS 2024, arXiv
-2306.08625), two scales with text, while "the other designs remain the same": the gates, and for the CIM the frame.
-Both are written from descriptions (the papers' abstracts, FIANet's section III-C and figure 4), not from code or the
-full papers; the classes say what was chosen.
+The cross-scale interaction (CIM; Liu et al., CVPR 2024, arXiv 2312.12470) joins all four scales without text: RMSIN's
+own, and in figure 9 of FIANet's paper in the TMEM's place. The language-guided cross-scale enhancement (LGCE; Yuan et
+al., TGRS 2024, arXiv 2306.08625), figure 9's other module, joins two scales with text; it is written from its abstract
+and FIANet's section III-C, and the class says what was chosen.
 """
 
 from __future__ import annotations
@@ -39,59 +38,174 @@ class ScaleAwareGate(nn.Module):
         return self.local_norm(self.local(stage)) * activation + shared
 
 
-class CrossScaleAttention(nn.Module):
-    """Self-attention of RMSIN's CIM: keys and values of several receptive fields, and a local compensation.
+class MultiScaleFrame(nn.Module):
+    """What surrounds the layers of the TMEM and of the CIM.
 
     ```text
-    x (B, N, C) ─┬─ W_q ────────────────────────── Q (B, N, C) ──────────────┐
-                 ├─ W_k ── average pooling by r_1, r_2, … ── K (B, ΣN_r, C) ─┼─ softmax(QKᵀ/√d) V ─ + ── W_o
-                 └─ W_v ─┬─ average pooling by r_1, r_2, … ── V (B, ΣN_r, C)─┘                      │
-                         └─ depthwise convolution on the map ── local relations (B, N, C) ──────────┘
+    F_1 … F_4 ── average pooling to one size ── concat (B, N, ΣC_i) ─┬─ 1×1 down ── layers ── BN ── 1×1 up ─┬─ split
+      │                                                              └─ without bottleneck: layers ─────────┘    │
+      └─────────────────────────────────────────────────────────────────────────────── scale-aware gates ────────┘
     ```
 
-    Chosen here: the pooling (average, after the projections, with which it commutes; a map of ⌈h/r⌉×⌈w/r⌉, so that any
-    size works, where the published module needs 15×15), its factors, the number of heads, and the 3×3 kernel.
+    Subclasses append to `layers` what maps tokens (B, N, width), words, their mask and the map's size to tokens.
 
     Args:
-        channels: Width C of the tokens.
-        num_heads: Heads; they must divide the width.
-        pool_ratios: Factors r by which keys and values are pooled; 1 is the map itself.
-        local_kernel: Side of the depthwise convolution's kernel, odd.
-
-    Raises:
-        ValueError: If the heads don't divide the width.
+        channels: Widths C_i of the stages.
+        bottleneck: Factor by which the layers are narrower than the concatenated stages; with 1 nothing narrows.
+        grid_size: Side of the pooled map; `None` is the last stage's size.
     """
 
-    def __init__(self, channels: int, num_heads: int, pool_ratios: list[int], local_kernel: int) -> None:
+    def __init__(self, channels: list[int], bottleneck: int, grid_size: int | None = None) -> None:
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(
-                f"`cim_num_heads` must divide the width of the multi-scale module, got {num_heads} heads for "
-                f"{channels} channels (all stages' widths, divided by `tmem_bottleneck`)."
-            )
-        self.num_heads = num_heads
-        self.pool_ratios = pool_ratios
-        self.query = PointwiseConv(channels, channels)
-        self.key = PointwiseConv(channels, channels, bias=False)  # a bias would shift all scores of a row alike
-        self.value = PointwiseConv(channels, channels)
-        self.local = nn.Conv2d(channels, channels, local_kernel, padding=local_kernel // 2, groups=channels)
-        self.output = PointwiseConv(channels, channels)
+        total = sum(channels)
+        self.channels = channels
+        self.grid_size = grid_size
+        self.width = max(1, total // bottleneck)
+        self.has_bottleneck = bottleneck > 1
+        if self.has_bottleneck:
+            self.down = PointwiseConv(total, self.width)
+            self.norm = nn.BatchNorm2d(self.width)
+            self.up = PointwiseConv(self.width, total)
+        self.layers = nn.ModuleList()
+        self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
 
-    def pool(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Tokens (B, N, C) of all receptive fields one after the other, (B, Σ_r ⌈h/r⌉·⌈w/r⌉, C)."""
-        feature_map = tokens_to_map(tokens, size)
-        sizes = [(-(-size[0] // ratio), -(-size[1] // ratio)) for ratio in self.pool_ratios]
-        return torch.cat([map_to_tokens(average_pool(feature_map, pooled)) for pooled in sizes], dim=1)
+    def forward(self, features: list[Tensor], words: Tensor, mask: Tensor) -> list[Tensor]:
+        """Stage maps (B, C_i, h_i, w_i), finest first, and F_C (B, L, D), mask (B, L), to maps of the same shapes."""
+        last = (features[-1].shape[-2], features[-1].shape[-1])
+        size = last if self.grid_size is None else (self.grid_size, self.grid_size)
+        tokens = map_to_tokens(torch.cat([average_pool(stage, size) for stage in features], dim=1))
+        if self.has_bottleneck:
+            tokens = self.down(tokens)
+        for layer in self.layers:
+            tokens = layer(tokens, words, mask, size)
+        if self.has_bottleneck:
+            tokens = self.up(map_to_tokens(self.norm(tokens_to_map(tokens, size))))
+        shares = tokens_to_map(tokens, size).split(self.channels, dim=1)
+        return [gate(stage, share) for gate, stage, share in zip(self.gates, features, shares, strict=True)]
 
-    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Attend among the pixels of a map of `size`, (B, N, C) to (B, N, C)."""
-        value = self.value(tokens)
-        query, keys, values = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for part in (self.query(tokens), self.pool(self.key(tokens), size), self.pool(value, size))
+
+class CrossScaleAttention(nn.Module):
+    """Self-attention of the CIM over a grid and two coarser views of it, and a convolution of the values beside it.
+
+    ```text
+    x (B, C, g, g) ── BN ─┬───────────────────── g² ─┐                  ┌─ q, k, v ─ attention ─ T → g² ─┐
+                          ├─ depthwise 3×3, ½, BN ───┼─ tokens (B, T, C)┤                                + ─ out
+                          └─ depthwise 5×5, ⅓, BN ───┘                  └─ first g² of v ── depthwise ───┘
+    ```
+
+    T = g² + ⌈g/2⌉² + ⌈g/3⌉². Two reshapes do not transpose, as published: trained weights rely on both.
+
+    Args:
+        channels: Width C.
+        grid_size: Side g of the grid.
+        num_heads: Heads.
+        key_channels: Width of a head's queries and keys; its values are twice as wide.
+    """
+
+    def __init__(self, channels: int, grid_size: int, num_heads: int = 8, key_channels: int = 32) -> None:
+        super().__init__()
+        num_tokens = sum((-(-grid_size // ratio)) ** 2 for ratio in (1, 2, 3))
+        self.parts = [key_channels, key_channels, 2 * key_channels]
+        values = num_heads * self.parts[2]
+        self.norm = nn.BatchNorm2d(channels)
+        self.by_two = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, groups=channels),
+            nn.BatchNorm2d(channels),
         )
-        attended = F.scaled_dot_product_attention(query, keys, values).transpose(1, 2).flatten(2)
-        return self.output(attended + map_to_tokens(self.local(tokens_to_map(value, size))))
+        self.by_three = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel_size=5, stride=3, padding=2, groups=channels),
+            nn.BatchNorm2d(channels),
+        )
+        self.project = nn.Linear(channels, num_heads * sum(self.parts), bias=False)
+        self.project_norm = nn.BatchNorm1d(num_heads * sum(self.parts))
+        self.to_grid = nn.Linear(num_tokens, grid_size**2)
+        self.local = nn.Conv2d(values, values, kernel_size=3, padding=1, groups=values)
+        self.gather = nn.Linear(values, channels)
+        self.output_norm = nn.BatchNorm2d(channels)
+        self.output = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, g, g) to (B, C, g, g)."""
+        size = (x.shape[-2], x.shape[-1])
+        x = self.norm(x)
+        tokens = torch.cat([map_to_tokens(view) for view in (x, self.by_two(x), self.by_three(x))], dim=1)
+        projected = self.project(tokens)
+        projected = self.project_norm(projected.flatten(0, 1)).view_as(projected)
+        heads = projected.unflatten(-1, (-1, sum(self.parts))).transpose(1, 2)  # (B, heads, T, 4 · key_channels)
+        query, key, value = heads.split(self.parts, dim=-1)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)  # (B, T, heads, channels)
+        # (B, T, heads · channels) is read as (B, heads · channels, T) and (B, heads, g², channels) as
+        # (B, heads · channels, g, g), both without a transposition.
+        joined = self.to_grid(attended.flatten(1).unflatten(1, (-1, tokens.shape[1])))
+        near = value[:, :, : size[0] * size[1]].flatten(1).unflatten(1, (-1, *size))
+        joined = joined + self.local(F.hardswish(near)).flatten(2)
+        gathered = tokens_to_map(self.gather(joined.transpose(1, 2)), size)
+        return self.output(F.hardswish(self.output_norm(gathered)))
+
+
+class CrossScaleFeedForward(nn.Sequential):
+    """Feed-forward layer of the CIM on maps (B, C, h, w), twice as wide inside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, 2 * channels, kernel_size=1),
+            nn.BatchNorm2d(2 * channels),
+            nn.Conv2d(2 * channels, 2 * channels, kernel_size=3, padding=1, groups=channels),
+            nn.ReLU6(),
+            nn.Conv2d(2 * channels, channels, kernel_size=1),
+        )
+
+
+class CrossScaleLayer(nn.Module):
+    """A block of the CIM: attention, a feed-forward layer within each scale, attention, one over all; all residual.
+
+    Args:
+        widths: Shares of the stages in the width.
+        grid_size: Side g of the grid.
+    """
+
+    def __init__(self, widths: list[int], grid_size: int) -> None:
+        super().__init__()
+        self.widths = widths
+        self.attention1 = CrossScaleAttention(sum(widths), grid_size)
+        self.within = nn.ModuleList([CrossScaleFeedForward(width) for width in widths])
+        self.attention2 = CrossScaleAttention(sum(widths), grid_size)
+        self.across = CrossScaleFeedForward(sum(widths))
+
+    def forward(self, tokens: Tensor, words: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, g², C) to (B, g², C); the words are not read."""
+        x = tokens_to_map(tokens, size)
+        x = x + self.attention1(x)
+        shares = x.split(self.widths, dim=1)
+        within = [share + layer(share) for share, layer in zip(shares, self.within, strict=True)]
+        x = x + torch.cat(within, dim=1)  # a residual inside and one outside, as published
+        x = x + self.attention2(x)
+        return map_to_tokens(x + self.across(x))
+
+
+class CrossScaleInteraction(MultiScaleFrame):
+    """RMSIN's cross-scale interaction module (CIM) on a grid of fixed side, to which any map is pooled.
+
+    Args:
+        channels: Widths C_i of the stages.
+        num_layers: Blocks.
+        grid_size: Side g of the grid.
+        bottleneck: As of [`MultiScaleFrame`]; it must divide the widths.
+
+    Raises:
+        ValueError: If it doesn't.
+    """
+
+    def __init__(self, channels: list[int], num_layers: int, grid_size: int, bottleneck: int = 4) -> None:
+        super().__init__(channels, bottleneck=bottleneck, grid_size=grid_size)
+        widths = [width // bottleneck for width in channels]
+        if any(width % bottleneck for width in channels):
+            raise ValueError(
+                f"The cross-scale interaction narrows each stage by {bottleneck}, which must divide the stages' "
+                f"widths, got {channels}; choose another `embed_dim`."
+            )
+        self.layers.extend([CrossScaleLayer(widths, grid_size) for _ in range(num_layers)])
 
 
 class LanguageGuidedPair(nn.Module):
@@ -114,7 +228,7 @@ class LanguageGuidedPair(nn.Module):
         super().__init__()
         self.other = PointwiseConv(other_channels, channels)
         self.joint = PointwiseConv(2 * channels, channels)
-        self.guidance = PixelWordFusion(channels, config.text_config.hidden_size, dropout=config.fusion_dropout)
+        self.guidance = PixelWordFusion(config, channels)
         self.amount = PointwiseConv(channels, channels)
 
     def forward(self, stage: Tensor, other: Tensor, words: Tensor, mask: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ _HOMES = {
     "SyntheticRS": ".data",
     "TrainerMetrics": ".metrics",
     "load_benchmark": ".data",
-    "load_own_data": ".data",
     "compute_referring_iou": ".metrics.referring_iou",
 }
 

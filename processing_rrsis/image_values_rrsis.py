@@ -281,7 +281,7 @@ def _window(known: np.ndarray) -> tuple[float, float]:
     lower, upper = (float(value) for value in np.percentile(known, _STRETCH_PERCENTILES))
     low, high = float(known.min()), float(known.max())
     full = 1.0 if known.dtype.kind == "f" and upper < _UNIT_BELOW else 255.0
-    beyond = min(max(-low, high - full, 0.0) / full, 1.0) if known.dtype != np.uint16 else 1.0
+    beyond = min(max(-low, high - full, 0.0) / full, 1.0) if known.dtype.newbyteorder("=") != np.uint16 else 1.0
     if beyond < 1.0:
         return beyond * lower, full + beyond * (upper - full)
     return (lower, upper) if lower < upper else (low, high)

@@ -27,7 +27,7 @@ class _SharedImage:
     def prepare(self, processor: Any) -> tuple[torch.Tensor, tuple[int, int]]:
         """Return `pixel_values` (1, 3, h, w) and the image's own (height, width), EXIF rotation applied."""
         if self._prepared is None:
-            picture = _open(self.source)
+            picture = ReferringSegmentationPipeline.open_image(self.source)
             pixel_values = processor(images=picture, return_tensors="pt")["pixel_values"]
             self._prepared = pixel_values, (picture.height, picture.width)
         return self._prepared
@@ -105,19 +105,21 @@ class ReferringSegmentationPipeline(Pipeline):
         inputs = kwargs.pop("images", kwargs.pop("image", None)) if inputs is None else inputs
         if inputs is None:
             raise ValueError("image: expected a path, URL, PIL image, array, row or list of them, got None")
-        if isinstance(inputs, Mapping) and text is None and not isinstance(_row_text(inputs), list | tuple):
-            return super().__call__(_item(inputs.get("image"), _row_text(inputs)), **kwargs)
         if _is_stream(inputs):
             if text is not None:
                 raise ValueError("text: a dataset or generator brings its own, in its rows; expected None here")
             stream = _Rows(inputs) if _has_numbers(inputs) else (_row_item(row) for row in inputs)
             return _with_bar(super().__call__(stream, **kwargs), inputs if progress else None)
-        if not isinstance(inputs, list | tuple | Mapping) and isinstance(text, str):
-            return super().__call__(_item(inputs, text), **kwargs)
-        items = _pair(inputs, text)
-        if len(items) > 1 and all(item["image"] is items[0]["image"] for item in items):
-            return list(_with_bar(self._ask_about(items, **kwargs), items if progress else None))
-        return list(_with_bar(super().__call__(_Rows(items), **kwargs), items if progress else None))
+        items = _items(inputs, text)
+        if len(items) == 1:
+            results: Iterable[Any] = [super().__call__(items[0], **kwargs)]
+        elif all(item["image"] is items[0]["image"] for item in items):
+            results = self._ask_about(items, **kwargs)
+        else:
+            results = super().__call__(_Rows(items), **kwargs)
+        results = list(_with_bar(results, items if progress else None))
+        asked = _row_text(inputs) if isinstance(inputs, Mapping) else text
+        return results if isinstance(inputs, list | tuple) or not isinstance(asked, str) else results[0]
 
     def _ask_about(self, items: list[dict[str, Any]], batch_size: int | None = None, **kwargs: Any) -> Iterator[Any]:
         """Several expressions on one image: in a batch, what the model sees before it reads is computed once."""
@@ -140,9 +142,14 @@ class ReferringSegmentationPipeline(Pipeline):
             8-bit RGB, EXIF rotation applied, deeper values stretched.
 
         Raises:
-            ValueError, FileNotFoundError, TypeError: as a call.
+            ValueError, FileNotFoundError, TypeError: as a call; about the content, with the file's name.
         """
-        return _open(source)
+        try:
+            return to_rgb8(load_image(source))
+        except (TypeError, ValueError) as error:
+            if isinstance(source, str) and source not in str(error):
+                raise type(error)(f"image file {source!r}: {error}") from error
+            raise
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         unknown = sorted(set(kwargs) - {"threshold", "output"})
@@ -219,16 +226,6 @@ class ReferringSegmentationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
 
-def _open(source: Any) -> Image.Image:
-    """Load and convert to 8-bit RGB; errors about the content name the file."""
-    try:
-        return to_rgb8(load_image(source))
-    except (TypeError, ValueError) as error:
-        if isinstance(source, str) and source not in str(error):
-            raise type(error)(f"image file {source!r}: {error}") from error
-        raise
-
-
 def _item(image: Any, text: Any) -> dict[str, Any]:
     """Check one pair before any work is done."""
     if image is None:
@@ -244,54 +241,56 @@ def _item(image: Any, text: Any) -> dict[str, Any]:
     return {"image": image if isinstance(image, _SharedImage) else _SharedImage(image), "text": text}
 
 
+def _checked_row(row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise TypeError(f'row: expected {{"image": ..., "text": ...}}, got {type(row).__name__}')
+    return row
+
+
 def _row_text(row: Mapping[str, Any]) -> Any:
-    return row.get("text", row.get("expression"))
+    text = row.get("text", row.get("expression"))
+    return list(text) if isinstance(text, tuple) else text
 
 
 def _row_item(row: Any) -> dict[str, Any]:
-    if not isinstance(row, Mapping):
-        raise TypeError(f'row: expected {{"image": ..., "text": ...}}, got {type(row).__name__}')
-    return _item(row.get("image"), _row_text(row))
+    return _item(_checked_row(row).get("image"), _row_text(row))
 
 
-def _pair(inputs: Any, text: str | Sequence[str] | None) -> list[dict[str, Any]]:
-    """Make the list of (image, expression) for lists of images, of expressions, or of rows."""
+def _items(inputs: Any, text: Any) -> list[dict[str, Any]]:
+    """Every pair of an image and an expression, in order; the pairs of one image share it."""
+    items: list[dict[str, Any]] = []
+    for image, texts in _asked(inputs, text):
+        shared = None if image is None else _SharedImage(image)
+        items += [_item(shared, each) for each in (texts if isinstance(texts, list) and texts else [texts])]
+    return items
+
+
+def _asked(inputs: Any, text: Any) -> list[tuple[Any, Any]]:
+    """Every image with its expression, or with a list of them: of images, of one image, or of rows."""
     images = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     if not images:
         raise ValueError("image: expected at least one image, got an empty list")
     if any(isinstance(image, Mapping) for image in images):
         if text is not None:
             raise ValueError('text: rows bring their own, expected None beside [{"image": ..., "text": ...}, ...]')
-        return list(_rows_to_items(images))
+        return [(_checked_row(row).get("image"), _row_text(row)) for row in images]
     if text is None:
         raise ValueError('text: expected an expression for the images, got None; pass text="the ship on the left"')
     if isinstance(text, str):
-        return [_item(image, text) for image in images]
+        return [(image, text) for image in images]
     if isinstance(text, bytes | Mapping) or not isinstance(text, Iterable):
         raise TypeError(f"text: expected a string or a list of strings, got {type(text).__name__} ({text!r})")
     texts = list(text)
     if not texts:
         raise ValueError("text: expected at least one expression, got an empty list")
     if not isinstance(inputs, list | tuple):
-        shared = _SharedImage(inputs)
-        return [_item(shared, expression) for expression in texts]
+        return [(inputs, texts)]
     if len(texts) != len(images):
         raise ValueError(
             f"image, text: expected as many expressions as images, got {len(images)} images and {len(texts)} "
             "expressions; for several expressions on one image pass the image alone, not in a list"
         )
-    return [_item(image, expression) for image, expression in zip(images, texts, strict=True)]
-
-
-def _rows_to_items(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """A row with a list of expressions becomes one item for each."""
-    for row in rows:
-        texts = _row_text(row) if isinstance(row, Mapping) else None
-        if isinstance(texts, list | tuple) and texts:
-            shared = _SharedImage(row.get("image")) if row.get("image") is not None else None
-            yield from (_item(shared, expression) for expression in texts)
-        else:
-            yield _row_item(row)
+    return list(zip(images, texts, strict=True))
 
 
 def _is_stream(inputs: Any) -> bool:

@@ -1,7 +1,7 @@
 """`RRSISProcessor`: images, expressions and masks to everything a referring segmentation model eats, and back.
 
 One processor feeds all three models: the ground-object and spatial-position masks are read by FIANet and accepted and
-ignored by LAVT and DANet.
+ignored by LAVT, DANet and RMSIN.
 """
 
 import os

@@ -10,7 +10,7 @@ from PIL import Image
 import processing_rrsis
 from modeling_rrsis import MODELS
 
-from .processing.conftest import build_tiny_model, build_tiny_processor
+from .tiny import build_tiny_model, build_tiny_processor
 
 CLASSES = [cls for model in MODELS.values() for cls in (model.config_class, model)]
 CLASSES += [

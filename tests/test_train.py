@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
@@ -18,16 +17,7 @@ from processing_rrsis.training.setup import resolve_precision
 from train_accelerate import TrainingArguments, prepare_run, resolve_recipe
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
-    """Accelerate keeps its state for the life of a process: other tests' precision must not decide ours."""
-    threads = torch.get_num_threads()
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
 
 def test_prints_the_controls_and_the_kinds(run_dir):
@@ -98,7 +88,7 @@ def test_folders_load_and_segment(run_dir, name):
 
 
 def test_unknown_model_lists_what_exists():
-    with pytest.raises(ValueError, match="lavt, danet, fianet, got 'unet'"):
+    with pytest.raises(ValueError, match="lavt, danet, fianet, rmsin, got 'unet'"):
         resolve_recipe(TrainingArguments(model="unet"))
 
 
@@ -115,7 +105,7 @@ def test_batch_must_be_divisible(tmp_path):
 
 @pytest.mark.parametrize("name", ["max_steps", "batch_size", "eval_every", "log_every", "max_samples"])
 def test_numbers_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"--{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=rf"{name}(: expected an integer of| must be) at least 1\b.*, got 0"):
         resolve_recipe(TrainingArguments(**{name: 0}))
 
 
@@ -123,7 +113,7 @@ def test_numbers_below_one_are_refused(name):
     ("name", "value"), [("learning_rate", -1.0), ("text_learning_rate", float("nan")), ("warmup_steps", -3)]
 )
 def test_rates_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"--{name} must be a number of at least"):
+    with pytest.raises(ValueError, match=f"{name}: expected (a number above 0|an integer of at least 0), got {value}"):
         resolve_recipe(TrainingArguments(**{name: value}))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..configuration_rrsis import LAVTConfig
 from ..modeling_fianet import FIANetForReferringSegmentation
 from ..modeling_lavt import LAVTForReferringSegmentation
+from ..modeling_rmsin import RMSINForReferringSegmentation
 from ..swin_rrsis import build_swin
 from .keys import TABLES, KeyTable, recognise
 from .reading import Checkpoint, read_checkpoint
@@ -22,6 +23,7 @@ COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number that is t
 MODELS: dict[str, type[LAVTForReferringSegmentation]] = {
     "lavt": LAVTForReferringSegmentation,
     "fianet": FIANetForReferringSegmentation,
+    "rmsin": RMSINForReferringSegmentation,
 }
 
 
@@ -117,9 +119,9 @@ def _with_bert(checkpoint: Checkpoint, arch: str) -> dict[str, Tensor]:
 
 def _check_kind(state: Mapping[str, Tensor], arch: str) -> None:
     """Raise a `ValueError` if the keys are those of another kind of checkpoint."""
-    kinds = recognise(state)
-    if arch not in kinds:
-        hint = f"this looks like --arch {kinds[0]}" if kinds else f"its keys begin with {', '.join(list(state)[:3])}"
+    kind = recognise(state)
+    if arch != kind:
+        hint = f"this looks like {kind}" if kind else f"its keys begin with {', '.join(list(state)[:3])}"
         raise ValueError(f"Expected a published {arch} checkpoint, but {hint}.")
 
 
@@ -174,6 +176,8 @@ def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> 
         if tensor.ndim == 0 or tensor.shape[0] != 2:
             return None
         tensor = fold_two_channels(tensor)
+    if tensor.ndim == 5:  # the rotated convolutions' set of kernels, of which there is one
+        tensor = tensor.flatten(0, 1)
     # A 1×1 convolution is a linear layer: its last dimensions of one fall away.
     trailing = tuple(tensor.shape[len(shape) :])
     if tuple(tensor.shape[: len(shape)]) != shape or any(size != 1 for size in trailing):

@@ -81,6 +81,23 @@ BASE_DEAD: tuple[Rename, ...] = (
     ("pooler of BERT, which is not used", r"^text_encoder\.pooler\.dense\.(weight|bias)$"),
 )
 
+
+def frame_renames(name: str) -> tuple[Rename, ...]:
+    """What surrounds the layers of a multi-scale module: the way to its width and back, the scale-aware gates."""
+    frame, gate = rf"^backbone\.{name}\.", rf"^backbone\.{name}\.fusion\.(\d)\."
+    return (
+        (frame + r"down_channel\.", f"{name}.down."),
+        (frame + r"up_channel\.", f"{name}.up."),
+        (frame + r"bn\.", f"{name}.norm."),
+        (gate + r"local_embedding\.", rf"{name}.gates.\1.local."),
+        (gate + r"bn1\.", rf"{name}.gates.\1.local_norm."),
+        (gate + r"global_embedding\.", rf"{name}.gates.\1.shared."),
+        (gate + r"bn2\.", rf"{name}.gates.\1.shared_norm."),
+        (gate + r"global_act\.", rf"{name}.gates.\1.activation."),
+        (gate + r"bn3\.", rf"{name}.gates.\1.activation_norm."),
+    )
+
+
 LAVT = KeyTable(
     renames=(
         *SWIN_RENAMES,
@@ -113,19 +130,11 @@ FIANET = KeyTable(
         (r"^backbone\.layers\.(\d)\.object_position_align_blk\.conv1\.", r"fusion.\1.spatial_position.conv."),
         (r"^backbone\.layers\.(\d)\.fc1\.", r"fusion.\1.modulation.reduce."),
         (r"^backbone\.layers\.(\d)\.fc2\.", r"fusion.\1.modulation.expand."),
-        (r"^backbone\.tmem\.down_channel\.", "tmem.down."),
-        (r"^backbone\.tmem\.up_channel\.", "tmem.up."),
-        (r"^backbone\.tmem\.bn\.", "tmem.norm."),
         (r"^backbone\.tmem\.block\.(\d+)\.tma\.", r"tmem.layers.\1.attention."),
         (r"^backbone\.tmem\.block\.(\d+)\.ff\.net\.0\.", r"tmem.layers.\1.expand."),
         (r"^backbone\.tmem\.block\.(\d+)\.ff\.net\.3\.", r"tmem.layers.\1.reduce."),
         (r"^backbone\.tmem\.block\.(\d+)\.norm([12])\.", r"tmem.layers.\1.norm\2."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.local_embedding\.", r"tmem.gates.\1.local."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.bn1\.", r"tmem.gates.\1.local_norm."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.global_embedding\.", r"tmem.gates.\1.shared."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.bn2\.", r"tmem.gates.\1.shared_norm."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.global_act\.", r"tmem.gates.\1.activation."),
-        (r"^backbone\.tmem\.fusion\.(\d)\.bn3\.", r"tmem.gates.\1.activation_norm."),
+        *frame_renames("tmem"),
         *ATTENTION_RENAMES,
         *DECODER_RENAMES,
     ),
@@ -151,6 +160,64 @@ FIANET = KeyTable(
     marks=("backbone.tmem.", "backbone.layers.0.object_position_align_blk."),
 )
 
+RMSIN = KeyTable(
+    renames=(
+        *SWIN_RENAMES,
+        (r"^backbone\.norm(\d)\.", r"fusion.\1.language.norm."),
+        (r"^backbone\.layers\.(\d)\.fusion\.", r"fusion.\1.language.context."),
+        (r"^backbone\.layers\.(\d)\.res_gate\.", r"fusion.\1.language.gate."),
+        (r"^backbone\.layers\.(\d)\.visual_gate\.0\.", r"fusion.\1.visual_gate.reduce."),
+        (r"^backbone\.layers\.(\d)\.visual_gate\.2\.", r"fusion.\1.visual_gate.expand."),
+        (r"^backbone\.layers\.(\d)\.visual_residual\.repblock\.(brb_\w+)_2\.", r"fusion.\1.intra_scale.second.\2."),
+        (r"^backbone\.layers\.(\d)\.visual_residual\.repblock\.", r"fusion.\1.intra_scale.first."),
+        (r"\.brb_1x1\.conv\.", ".point.0."),
+        (r"\.brb_1x1\.bn\.", ".point.1."),
+        (r"\.brb_3x3\.conv1\.", ".square.0."),
+        (r"\.brb_3x3\.bn1\.", ".square.1."),
+        (r"\.brb_3x3\.conv2\.", ".square.2."),
+        (r"\.brb_3x3\.bn2\.", ".square.3."),
+        (r"\.brb_identity\.", ".identity."),
+        *frame_renames("cim"),
+        (r"^backbone\.cim\.block\.(\d+)\.csa([12])\.m\.", r"cim.layers.\1.attention\2."),
+        (r"\.attention([12])\.bn1\.", r".attention\1.norm."),
+        (r"\.DWConv1\.", ".by_two."),
+        (r"\.DWConv2\.", ".by_three."),
+        (r"\.attention\.qkv\.c\.", ".project."),
+        (r"\.attention\.qkv\.bn\.", ".project_norm."),
+        (r"\.attention\.parallel_conv\.1\.", ".local."),
+        (r"\.attention\.to_out\.", ".gather."),
+        (r"\.attention\.proj\.", ".to_grid."),
+        (r"\.attention([12])\.bn4\.", r".attention\1.output_norm."),
+        (r"\.attention([12])\.conv\.", r".attention\1.output."),
+        *(
+            (rf"^backbone\.cim\.block\.(\d+)\.intra_ff\.m\.ff{i + 1}\.m\.", rf"cim.layers.\1.within.{i}.")
+            for i in range(4)
+        ),
+        (r"^backbone\.cim\.block\.(\d+)\.ff\.m\.", r"cim.layers.\1.across."),
+        *(
+            (rf"\.(within\.\d|across)\.{theirs}\.", rf".\1.{ours}.")
+            for theirs, ours in (("bn1", 0), ("conv1", 1), ("bn2", 2), ("conv2", 3), ("conv3", 5))
+        ),
+        *ATTENTION_RENAMES,
+        *DECODER_RENAMES,
+        (r"\.rounting_func\.dwc\.", ".routing."),
+        (r"\.rounting_func\.norm\.norm\.", ".routing_norm."),
+        (r"\.rounting_func\.fc_alpha\.", ".strength."),
+        (r"\.rounting_func\.fc_theta\.", ".angle."),
+    ),
+    dead=(
+        *BASE_DEAD,
+        (GATE, r"^backbone\.layers\.3\.(res_gate|visual_gate)\.[02]\.weight$"),
+        (
+            "intra-scale branch of the last stage, which feeds nothing",
+            r"^backbone\.layers\.3\.visual_residual\.repblock\.brb_(1x1|3x3|identity)(_2)?\."
+            r"((conv|conv1|conv2)\.weight|((bn|bn1|bn2)\.)?(weight|bias|running_mean|running_var|num_batches_tracked))$",
+        ),
+    ),
+    folded=("head.weight", "head.bias"),
+    marks=("backbone.cim.", "backbone.layers.0.visual_gate."),
+)
+
 SWIN = KeyTable(
     renames=((r"^layers\.(\d)\.downsample\.", "layers.{next}.downsample."),),
     dead=(
@@ -160,14 +227,16 @@ SWIN = KeyTable(
     marks=("patch_embed.", "layers.0.blocks."),
 )
 
-TABLES: dict[str, KeyTable] = {"lavt": LAVT, "fianet": FIANET, "swin": SWIN}
+# The more a kind has of its own, the earlier it stands: RMSIN has LAVT's marks, too.
+TABLES: dict[str, KeyTable] = {"rmsin": RMSIN, "fianet": FIANET, "lavt": LAVT, "swin": SWIN}
 
 
-def recognise(keys: Iterable[str]) -> list[str]:
-    """Kinds of checkpoint that keys (published names, in any number) may belong to."""
+def recognise(keys: Iterable[str]) -> str | None:
+    """The kind of checkpoint that keys (published names, in any number) belong to."""
     keys = list(keys)
-    return [
+    fitting = (
         name
         for name, table in TABLES.items()
         if all(any(key.startswith(mark) for key in keys) for mark in table.marks)
-    ]
+    )
+    return next(fitting, None)

@@ -155,13 +155,23 @@ def fianet_sizes(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def rmsin_sizes(shapes: Shapes, patch_size: int) -> dict[str, Any]:
+    """Configuration fields that only RMSIN has; RemoteSAM is told from it by its larger grid."""
+    block = r"backbone\.cim\.block\.(\d+)\."
+    pixels = shapes("backbone.cim.block.0.csa1.m.attention.proj.weight", dimensions=2)[0]
+    grid = math.isqrt(pixels)
+    if grid**2 != pixels:
+        raise ValueError(f"Expected the cross-scale attention to end on a square grid, got {pixels} positions.")
+    return {"num_cim_layers": shapes.count(block), "grid_size": grid, "image_size": 8 * patch_size * grid}
+
+
 def read_sizes(
     arch: str, state: Mapping[str, Tensor], text_heads: int | None = None, fusion_heads: list[int] | None = None
 ) -> dict[str, Any]:
-    """Fields of the configuration that the tensors of a published LAVT or FIANet fix.
+    """Fields of the configuration that the tensors of a published network fix.
 
     Args:
-        arch: `"lavt"` or `"fianet"`.
+        arch: `"lavt"`, `"fianet"` or `"rmsin"`, which RemoteSAM is, too.
         state: Tensors by published key, BERT's under `text_encoder.`; only their shapes are looked at.
         text_heads: Attention heads of BERT, which no tensor tells; one for each 64 channels if absent.
         fusion_heads: Heads of the pixel–word attention of the four stages, which no tensor tells; one each if absent.
@@ -173,4 +183,6 @@ def read_sizes(
     sizes = {**swin_sizes(shapes), "text_config": bert_sizes(shapes, num_heads=text_heads), **decoder_sizes(shapes)}
     if fusion_heads is not None:
         sizes["fusion_num_heads"] = fusion_heads
+    if arch == "rmsin":
+        sizes |= rmsin_sizes(shapes, patch_size=sizes["backbone_kwargs"]["patch_size"])
     return {**sizes, **fianet_sizes(shapes)} if arch == "fianet" else sizes

@@ -22,8 +22,8 @@ OWN_OPTIONS = {
     "ablation": "a PRESET",
     "seed": "--seeds",
     "output_dir": "--output-dir",
-    "dataset": "--dataset before the --",
-    "data_dir": "--data-dir before the --",
+    "dataset": "--dataset beside --train",
+    "data_dir": "--data-dir beside --train",
     "resume": "nothing: runs always go on",
 }
 """Training options that `rrsis ablate` sets itself, and what to give instead."""
@@ -77,7 +77,7 @@ class OptionParser(HfArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise it."""
-        raise ValueError(f"training options after --: {message}; `rrsis ablate PRESET -- --help` lists them")
+        raise ValueError(f"--train: {message}; `python -m processing_rrsis.training --help` lists the options")
 
 
 def plan_runs(
@@ -130,13 +130,13 @@ def plan_run(preset: str, seed: int, folder: Path, options: Sequence[str]) -> Pl
 
 def check_options(options: Sequence[str]) -> None:
     """Raise a `ValueError` for options that the training command lacks, or that are set here."""
-    parser = OptionParser(cast(Any, TrainingArguments), description="The training options of every run.")
+    parser = OptionParser(cast(Any, TrainingArguments), add_help=False)
     absent = object()  # argparse leaves alone what the namespace already holds
     given = argparse.Namespace(**dict.fromkeys(OWN_OPTIONS, absent))
     parser.parse_args(list(options), namespace=given)
     for name, instead in OWN_OPTIONS.items():
         if getattr(given, name) is not absent:
-            raise ValueError(f"training options after --: `rrsis ablate` sets --{name} itself; give {instead}")
+            raise ValueError(f"--train: `rrsis ablate` sets --{name} itself; give {instead}")
 
 
 def check_finished(run: PlannedRun) -> None:
@@ -160,4 +160,4 @@ def budget_warning(runs: Sequence[PlannedRun]) -> str | None:
     if len(set(budgets.values())) < 2:
         return None
     listed = "; ".join(f"{preset} {budget}" for preset, budget in budgets.items())
-    return f"Not one budget: {listed}. Give --max_steps and --batch_size after -- to make them equal."
+    return f"Not one budget: {listed}. Give --max_steps and --batch_size in --train to make them equal."

@@ -15,7 +15,7 @@ from rich.markup import escape
 from ..metrics import CONTROLS
 from ..reports.published import published_tables
 from ..reports.tables import NOT_MEASURED, TEXT_NAMES, ResultTable, score_text
-from .scores import BENCHMARKS, BUDGET, PaperRow, PresetRuns, paper_rows
+from .scores import BENCHMARK_NAMES, BUDGET, PaperRow, PresetRuns, paper_rows
 from .spread import PairedDifference, Spread
 
 JSON_FILE, MARKDOWN_FILE = "ablate.json", "ablate.md"
@@ -55,7 +55,7 @@ class AblationReport:
     def benchmark(self) -> str:
         """The benchmark that the runs were on, in words."""
         names = {budget["dataset"] for preset in self.presets for budget in preset.budgets()}
-        return ", ".join(sorted(BENCHMARKS.get(str(name), str(name)) for name in names)) or NOT_MEASURED
+        return ", ".join(sorted(BENCHMARK_NAMES.get(str(name), str(name)) for name in names)) or NOT_MEASURED
 
     def warnings(self) -> list[str]:
         """What makes the comparison unfair or incomplete, a sentence each."""

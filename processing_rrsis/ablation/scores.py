@@ -5,21 +5,22 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..data.facts import FACTS
 from ..reports.published import published_tables
+from ..reports.tables import SCORES
 from ..training.recipes.presets import ABLATIONS
 from ..training.recipes.recipe import MODEL_NAMES
 from .spread import PairedDifference, Spread
 
 METRICS_FILE = "metrics.json"
-BENCHMARKS = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
+BENCHMARK_NAMES = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
 """Names of those that ablations run on."""
-PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet"}
+PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet", "rmsin": "RMSIN"}
 BUDGET = ("num_updates", "batch_size", "train_samples", "image_size_px", "dataset", "data_seed", "max_samples")
 """Settings of a run that must be equal for a fair comparison."""
 
@@ -31,7 +32,7 @@ class PaperRow:
     Args:
         paper: The paper's short name.
         table: Table or figure in words; `""` where the number was repeated without one.
-        benchmark: Key of `BENCHMARKS`.
+        benchmark: Key of `BENCHMARK_NAMES`.
         split: `"test"` or `"validation"`.
         scores: Score → percent.
     """
@@ -50,7 +51,7 @@ class PaperRow:
     @property
     def where(self) -> str:
         """Benchmark and split, such as `"RefSegRS test"`."""
-        return f"{BENCHMARKS[self.benchmark]} {self.split}"
+        return f"{BENCHMARK_NAMES[self.benchmark]} {self.split}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -146,9 +147,8 @@ class PresetRuns:
         splits: dict[str, dict[str, Any]] = {}
         for metrics in self.runs.values():
             for split, texts in metrics["results"].items():
-                for text, result in texts.items():
-                    names = [name for name in result["overall"] if name in ("mIoU", "oIoU") or name.startswith("Pr@")]
-                    splits.setdefault(split, {})[text] = self._text_values(split, text, names)
+                values = {text: self._text_values(split, text, result["overall"]) for text, result in texts.items()}
+                splits.setdefault(split, {}).update(values)
         differences = {
             split: PairedDifference.of(self.values(split), reference.values(split))
             for split in splits
@@ -165,10 +165,12 @@ class PresetRuns:
             "published": [row.to_dict() for row in paper_rows(self.name)],
         }
 
-    def _text_values(self, split: str, text: str, names: Sequence[str]) -> dict[str, Any]:
+    def _text_values(self, split: str, text: str, measured: Iterable[str]) -> dict[str, Any]:
         """Overall scores and mIoU by kind of one split with one text."""
-        kinds = {kind: self._plain(split, "mIoU", text, kind) for kind in self.kinds(split)}
-        return {"overall": {name: self._plain(split, name, text) for name in names}, "mIoU_by_kind": kinds}
+        return {
+            "overall": {name: self._plain(split, name, text) for name in measured if name in SCORES},
+            "mIoU_by_kind": {kind: self._plain(split, "mIoU", text, kind) for kind in self.kinds(split)},
+        }
 
     def _plain(self, split: str, score: str, text: str, kind: str | None = None) -> dict[str, Any]:
         values = self.values(split, score, text=text, kind=kind)
@@ -188,23 +190,18 @@ def read_runs(output_dir: Path, presets: Sequence[str], seeds: int | None) -> li
     Raises:
         ValueError: If a metrics.json can't be read; the message names it.
     """
-    found = {preset: _read_preset(output_dir / preset) for preset in presets}
-    known = {seed for runs in found.values() for seed in runs}
+    found: dict[str, dict[int, Path]] = {preset: {} for preset in presets}
+    for preset in presets:
+        for path in (output_dir / preset).glob(f"seed-*/{METRICS_FILE}"):
+            number = path.parent.name.removeprefix("seed-")
+            if number.isdecimal():
+                found[preset][int(number)] = path
+    known = {seed for paths in found.values() for seed in paths}
     wanted = tuple(sorted(known)) if seeds is None else tuple(range(seeds))
     return [
-        PresetRuns(preset, wanted, {seed: metrics for seed, metrics in runs.items() if seed in wanted})
-        for preset, runs in found.items()
+        PresetRuns(preset, wanted, {seed: read_metrics(path) for seed, path in paths.items() if seed in wanted})
+        for preset, paths in found.items()
     ]
-
-
-def _read_preset(folder: Path) -> dict[int, dict[str, Any]]:
-    """Seed → metrics.json."""
-    found = {}
-    for path in folder.glob(f"seed-*/{METRICS_FILE}"):
-        number = path.parent.name.removeprefix("seed-")
-        if number.isdecimal():
-            found[int(number)] = read_metrics(path)
-    return found
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -229,7 +226,7 @@ def expand_presets(names: Sequence[str]) -> list[str]:
     """Networks and presets by name; a table's prefix becomes its presets, in the paper's order.
 
     Args:
-        names: `"lavt"`, `"danet"`, `"fianet"`, names of `ABLATIONS`, or what they begin with up to a dash.
+        names: `"lavt"`, `"danet"`, `"fianet"`, `"rmsin"`, names of `ABLATIONS`, or what they begin with up to a dash.
 
     Returns:
         Each once, in the order given.

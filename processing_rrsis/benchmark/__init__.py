@@ -1,1 +1,1 @@
-"""Time, memory and throughput on this machine."""
+"""Time and memory on this machine."""

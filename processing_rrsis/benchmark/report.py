@@ -6,70 +6,65 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
+from ..terminal import new_table
+from .results import OK, OUT_OF_MEMORY, CaseResult, Memory, Ratio
 from .spec import TRAIN_CHECKPOINTED, Case
-from .study_results import (
-    AffinityResult,
-    BenchmarkReport,
-    ExpressionsResult,
-    ProfileResult,
-    ScalingResult,
-)
+from .study_results import AffinityResult, ExpressionsResult, ProfileResult, ScalingResult
 
 GIB = 2**30
 SHORT_DTYPES = {"float32": "f32", "bfloat16": "bf16", "autocast": "amp"}
 SHORT_WORKS = {TRAIN_CHECKPOINTED: "train ckpt"}
 MISSING = "–"
 RATIOS = (
-    "× Swin: time over that of timm's {reference}, float32, eager, at the same size and batch, in turns over {rounds} "
-    "rounds: of the medians; least: of the fastest runs; round: median of the rounds' own ratios. × f32: over the "
+    "× Swin: time over that of timm's {reference}, float32, eager, at the same size and batch, in turns: "
+    "of the medians; least: of the fastest runs; round: median of the rounds' own ratios. × f32: over the "
     "same model in float32, eager. Amp: autocast. First: the first call, with all that is compiled in it."
 )
 COUNTED = (
     "GFLOP: products of matrices, convolutions and fused attention, a multiplication and an addition counted as two; "
     "element by element operations, norms and softmax are not counted, and what gradient checkpointing computes again "
-    "is. Matrix, conv: share of the fastest matrix product and 3×3 convolution of the same dtype above."
+    "is."
 )
 
 
-def print_report(report: BenchmarkReport, console: Console | None = None) -> None:
-    """Print all that was measured."""
-    console = console or Console(highlight=False)
-    console.print(machine_line(report.machine))
-    if report.ceilings:
-        console.print(ceilings_line(report.ceilings))
-    if report.cases:
-        for table in (times_table(report), operations_table(report), memory_table(report)):
-            console.print(table)
-        console.print(RATIOS.format(reference=report.reference, rounds=report.spec.rounds))
-        console.print(COUNTED)
-        for note in memory_notes(report.cases):
-            console.print(note)
-    for expressions in report.expressions:
-        console.print(expressions_line(expressions))
-    for scaling in report.scaling:
-        console.print(scaling_table(scaling))
-        console.print(scaling_line(scaling))
-    for profile in report.profiles:
-        console.print(parts_table(profile))
-        console.print(operators_table(profile))
-    if report.affinity:
-        console.print(affinity_table(report.affinity))
-        for form in report.affinity.linear_forms:
-            console.print(affinity_line(report.affinity, form))
+def print_cases(rows: Sequence[CaseResult], reference: str, console: Console) -> None:
+    """Print the table of cases and what its columns mean."""
+    console.print(times_table(rows))
+    console.print(operations_table(rows))
+    console.print(RATIOS.format(reference=reference))
+    console.print(COUNTED)
+    for note in memory_notes(rows):
+        console.print(note)
+
+
+def print_scaling(result: ScalingResult, console: Console) -> None:
+    """Print what each size costs, and the line through it."""
+    console.print(scaling_table(result))
+    console.print(scaling_line(result))
+
+
+def print_profile(result: ProfileResult, console: Console) -> None:
+    """Print the parts and the operators."""
+    console.print(parts_table(result))
+    console.print(operators_table(result))
+
+
+def print_affinity(result: AffinityResult, console: Console) -> None:
+    """Print the forms of the affinity loss and how they compare."""
+    console.print(affinity_table(result))
+    for form in result.linear_forms:
+        console.print(affinity_line(result, form))
 
 
 def machine_line(machine: dict[str, Any]) -> str:
     """Hardware and versions, in a sentence."""
-    found = machine["bfloat16_instructions"]
-    bfloat16 = "unknown" if found is None else ", ".join(found) or "none"
+    bfloat16 = "AVX-512" if machine["has_avx512_bf16"] else "no AVX-512"
     text = (
         f"{machine['processor']}, cores: {machine['cores']}, threads: {machine['threads']}, "
-        f"{machine['cpu_capability']}, bfloat16 instructions: {bfloat16}; torch {machine['torch']}, "
+        f"{machine['cpu_capability']}, {bfloat16} instructions for bfloat16; torch {machine['torch']}, "
         f"timm {machine['timm']}, transformers {machine['transformers']}"
     )
     if "gpu" in machine:
@@ -79,23 +74,6 @@ def machine_line(machine: dict[str, Any]) -> str:
             f"products: {machine['float32_matrix_product']}, float32 convolutions in {tf32}; {text}"
         )
     return text
-
-
-def ceilings_line(ceilings: Sequence[Ceiling]) -> str:
-    """What the machine can do, in a sentence."""
-    parts = [f"{c.name} in {c.dtype} {c.gflops_per_second:,.0f} ({c.shape})" for c in ceilings]
-    return f"Ceilings in GFLOP/s: {', '.join(parts)}."
-
-
-def _columns(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(
-        title=title, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left", min_width=len(title)
-    )
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
 
 
 def _number(value: float | None, form: str = ".2f") -> str:
@@ -108,8 +86,8 @@ def _significant(value: float | None) -> str:
 
 
 def _case_table(title: str, columns: Sequence[str]) -> Table:
-    table = _columns(title, ("model", "work", "how", "px, b"), columns)
-    table.padding = 0  # 80 columns hold the longest row
+    table = new_table(("model", "work", "how", "px, b"), columns, title=title)
+    table.padding = (0, 0, 0, 0)  # 80 columns hold the longest row
     return table
 
 
@@ -118,10 +96,10 @@ def _case_cells(case: Case) -> list[str]:
     return [case.model, work, f"{dtype} {case.mode}", f"{case.image_size_px}, {case.batch_size}"]
 
 
-def times_table(report: BenchmarkReport) -> Table:
+def times_table(rows: Sequence[CaseResult]) -> Table:
     """Time of each case against timm's Swin, for 80 columns."""
-    table = _case_table(f"Time on {report.spec.device}", ("s", "× Swin", "least", "round", "× f32"))
-    for row in report.cases:
+    table = _case_table("Time", ("s", "× Swin", "least", "round", "× f32"))
+    for row in rows:
         if row.median_seconds is None:
             table.add_row(*_case_cells(row.case), row.status)
             continue
@@ -137,27 +115,14 @@ def _ratio_cells(ratio: Ratio | None) -> list[str]:
     return [_number(value) for value in (ratio.of_medians, ratio.of_minima, ratio.median_of_rounds)]
 
 
-def operations_table(report: BenchmarkReport) -> Table:
-    """Images and operations per second and their share of the ceilings, for 80 columns."""
-    names = {"matrix product": "matrix", "3x3 convolution": "conv"}
-    table = _case_table("Operations", ("img/s", "GFLOP", "GFLOP/s", *names.values()))
-    for row in report.cases:
-        shares = row.shares(report.ceilings)
-        table.add_row(
-            *_case_cells(row.case),
-            _significant(row.images_per_second),
-            _significant(row.flops / 1e9 if row.flops else None),
-            _significant(row.gflops_per_second),
-            *(f"{shares[name]:.0%}" if name in shares else MISSING for name in names),
-        )
-    return table
-
-
-def memory_table(report: BenchmarkReport) -> Table:
-    """Peak memory and the first call of each case, for 80 columns."""
-    table = _case_table("Peak memory and first call", ("peak GiB", "growth GiB", "first s"))
-    for row in report.cases:
-        table.add_row(*_case_cells(row.case), *_memory_cells(row.memory), _number(row.first_call_seconds))
+def operations_table(rows: Sequence[CaseResult]) -> Table:
+    """Operations, peak memory and the first call of each case, for 80 columns."""
+    columns = ("GFLOP", "GFLOP/s", "peak GiB", "growth", "first s")
+    table = _case_table("Operations and memory", columns)
+    for row in rows:
+        counted = (_significant(row.flops / 1e9 if row.flops else None), _significant(row.gflops_per_second))
+        first = _number(row.first_call_seconds)
+        table.add_row(*_case_cells(row.case), *counted, *_memory_cells(row.memory), first)
     return table
 
 
@@ -186,7 +151,6 @@ def memory_notes(rows: Sequence[CaseResult]) -> list[str]:
 def expressions_line(result: ExpressionsResult) -> str:
     """Several expressions on one image, in a sentence."""
     ratio = Ratio.of(result.joint_seconds, result.single_seconds)
-    way = "in one call that shares the image" if result.is_image_shared else "in one call with the image repeated"
     limit = (
         "0"
         if result.threshold == 0
@@ -200,7 +164,7 @@ def expressions_line(result: ExpressionsResult) -> str:
     found = ", ".join(_ratio_cells(ratio))
     case = result.case
     return (
-        f"{case.model}, {case.variant}, {case.image_size_px} px: {result.expressions} expressions {way} "
+        f"{case.model}, {case.variant}, {case.image_size_px} px: {result.expressions} expressions in one call "
         f"take {found} (medians, least, round) of as many single calls, with {differing}, logits cut at {limit} "
         f"(largest difference {result.largest_logit_difference:.1e})."
     )
@@ -210,7 +174,7 @@ def scaling_table(result: ScalingResult) -> Table:
     """Cost of each size, for 80 columns."""
     case, fit = result.case, result.fit
     columns = ("megapixels", "s", "s/megapixel", "from the line")
-    table = _columns(f"{case.model}, {case.variant}: cost against pixels on {case.device}", ("px",), columns)
+    table = new_table(("px",), columns, title=f"{case.model}, {case.variant}: cost against pixels on {case.device}")
     for i, size in enumerate(result.sizes_px):
         deviation = f"{fit.deviations[i]:+.1%}" if fit else MISSING
         rate = result.seconds_per_megapixel[i]
@@ -235,17 +199,16 @@ def scaling_line(result: ScalingResult) -> str:
 def parts_table(result: ProfileResult) -> Table:
     """Where the time goes by part of the model, for 80 columns."""
     case = result.case
-    title = f"{case.model}, {case.work}, {case.dtype} eager, {case.image_size_px} px, batch {case.batch_size}: parts"
-    table = _columns(title, ("part",), ("ms/run", "share"))
-    total = sum(seconds for _, seconds in result.parts)
+    title = f"{case.model}, {case.work}, {case.dtype}, {case.image_size_px} px: parts of the forward pass"
+    table = new_table(("part",), ("ms", "of all"), title=title)
     for name, seconds in result.parts:
-        table.add_row(name, f"{1000 * seconds / result.runs:.1f}", f"{seconds / total:.1%}")
+        table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / result.operator_seconds:.1%}")
     return table
 
 
 def operators_table(result: ProfileResult) -> Table:
     """Where the time goes by operator, without what it calls, for 80 columns."""
-    table = _columns("Operators", ("operator",), ("calls", "ms", "share"))
+    table = new_table(("operator",), ("calls", "ms", "share"), title="Operators")
     table.columns[0].no_wrap, table.columns[0].max_width, table.columns[0].overflow = True, 50, "ellipsis"
     for name, calls, seconds in result.operators:
         table.add_row(name, str(calls), f"{1000 * seconds:.1f}", f"{seconds / result.operator_seconds:.1%}")
@@ -256,7 +219,7 @@ def affinity_table(result: AffinityResult) -> Table:
     """The affinity loss in its forms, for 80 columns."""
     batch, pixels, channels = result.shape
     title = f"Affinity loss, forward and backward: batch {batch}, N = {pixels}, {channels} channels, {result.device}"
-    table = _columns(title, ("form",), ("s", "least–most", "peak GiB", "growth GiB"))
+    table = new_table(("form",), ("s", "least–most", "peak GiB", "growth GiB"), title=title)
     for form, seconds in result.seconds.items():
         cells = _memory_cells(result.memory[form])
         if not seconds:

@@ -65,23 +65,6 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Ceiling:
-    """What the machine did at most in one product.
-
-    Attributes:
-        name: `"matrix product"` or `"3x3 convolution"`.
-        dtype: `"float32"` or `"bfloat16"`.
-        shape: In words.
-        gflops_per_second: Of the fastest run.
-    """
-
-    name: str
-    dtype: str
-    shape: str
-    gflops_per_second: float
-
-
-@dataclass(frozen=True)
 class CaseResult:
     """What one case took.
 
@@ -125,13 +108,7 @@ class CaseResult:
         """Counted operations per second at the median."""
         return self.flops / self.median_seconds / 1e9 if self.flops and self.median_seconds else None
 
-    def shares(self, ceilings: Sequence[Ceiling]) -> dict[str, float]:
-        """Share of each ceiling of the dtype that the products are computed in, 0 to 1."""
-        speed = self.gflops_per_second
-        dtype = "float32" if self.case.dtype == "float32" else "bfloat16"
-        return {c.name: speed / c.gflops_per_second for c in ceilings if speed and c.dtype == dtype}
-
-    def to_dict(self, ceilings: Sequence[Ceiling]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values with everything that follows from them."""
         ratios = {"ratio_to_swin": self.ratio, "ratio_to_float32_eager": self.against_eager}
         return {
@@ -145,6 +122,5 @@ class CaseResult:
             "images_per_second": self.images_per_second,
             "flops": self.flops,
             "gflops_per_second": self.gflops_per_second,
-            "share_of_ceiling": self.shares(ceilings),
             "memory_bytes": self.memory.to_dict() if self.memory else None,
         }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
-MODEL_NAMES: tuple[str, ...] = ("lavt", "danet", "fianet")
+MODEL_NAMES: tuple[str, ...] = ("lavt", "danet", "fianet", "rmsin")
 MODEL_SIZES: tuple[str, ...] = ("base", "tiny")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "autocast")
 """`bfloat16`: weights and activations; `autocast`: float32 weights under `torch.autocast` to bfloat16."""
@@ -17,7 +17,6 @@ SCALING_SIZES_PX: tuple[int, ...] = (256, 384, 480, 640, 768, 1024, 1280, 1536)
 NUM_TOKENS = 20
 AFFINITY_PIXELS, AFFINITY_CHANNELS = 3600, 256
 """Second stage of Swin-B at 480×480 px."""
-GPU_BAR_BATCH = 16
 PATCH_PX = 4
 
 
@@ -26,7 +25,7 @@ class Case:
     """One thing to measure.
 
     Attributes:
-        model: `"lavt"`, `"danet"` or `"fianet"`; with a folder, the name that tables show.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`; with a folder, the name that tables show.
         image_size_px: Side of the square images.
         batch_size: Images of a batch, with an expression each.
         dtype: One of `DTYPES`.
@@ -64,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """What is measured.
+    """What is measured, and how often; a study takes from it what it reads.
 
     Attributes:
         models: Names out of `MODEL_NAMES`; with a folder, the one name that tables show.
@@ -79,15 +78,7 @@ class BenchmarkSpec:
         warmup: Runs before the clock starts.
         threads: Threads of a CPU; PyTorch's default if absent.
         seed: Seed of weights and inputs.
-        has_grid: Measure the cases: models × sizes × batches × variants × works.
-        has_memory: Measure each case's peak memory in a process of its own.
-        expressions: Expressions on one image against as many single calls; 0 leaves it out.
-        scaling_sizes_px: Sides at which cost is fitted against pixels; empty leaves it out.
-        has_profile: Time the parts of each model and list its operators.
-        trace_file: Where the profile's trace goes.
-        affinity_batch: Batch of the affinity loss against its dense form; 0 leaves it out.
-        affinity_pixels: N of the affinity loss.
-        ceiling_scale: Divides the sides of the products that measure what the machine can do.
+        has_memory: Measure peak memory in processes of their own.
     """
 
     models: tuple[str, ...] = MODEL_NAMES
@@ -102,15 +93,7 @@ class BenchmarkSpec:
     warmup: int = 1
     threads: int | None = None
     seed: int = 0
-    has_grid: bool = True
     has_memory: bool = True
-    expressions: int = 0
-    scaling_sizes_px: tuple[int, ...] = field(default=())
-    has_profile: bool = False
-    trace_file: str | None = None
-    affinity_batch: int = 0
-    affinity_pixels: int = AFFINITY_PIXELS
-    ceiling_scale: int = 1
 
     def __post_init__(self) -> None:
         dtypes, modes = zip(*self.variants, strict=True) if self.variants else ((), ())
@@ -121,17 +104,11 @@ class BenchmarkSpec:
         one_of("--mode", modes, MODES)
         one_of("--device", (self.device,), ("cpu", "cuda"))
         one_of("--work", self.works, WORKS)
-        for size in (*self.image_sizes_px, *self.scaling_sizes_px):
+        for size in self.image_sizes_px:
             if size < 32 or size % PATCH_PX:
                 raise ValueError(f"--image-size: expected multiples of {PATCH_PX} of at least 32, got {size}")
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             raise ValueError(f"--batch-size: expected numbers of at least 1, got {list(self.batch_sizes)}")
-        if len(self.scaling_sizes_px) in (1, 2):
-            raise ValueError("--scaling: expected at least three sizes, a line goes through any two points")
-        if self.expressions == 1:
-            raise ValueError("--expressions: expected 2 or more, one expression is a single call itself")
-        if self.rounds < 1 or self.warmup < 0:
-            raise ValueError(f"--rounds: expected at least 1 with --warmup of at least 0, got {self.rounds}")
 
     def case(self, model: str, **changes: object) -> Case:
         """A case of a model with the settings that all share; the first size, batch, variant and work by default."""
@@ -168,8 +145,7 @@ class BenchmarkSpec:
 def one_of(option: str, given: Iterable[str], allowed: tuple[str, ...]) -> None:
     """Raise a ValueError unless something is given and all of it is allowed."""
     given = tuple(given)
-    for name in given:
-        if name not in allowed:
-            raise ValueError(f"{option}: expected one of {', '.join(allowed)}, got {name!r}")
-    if not given:
-        raise ValueError(f"{option}: expected one of {', '.join(allowed)}, got nothing")
+    wrong = [name for name in given if name not in allowed]
+    if wrong or not given:
+        got = repr(wrong[0]) if wrong else "nothing"
+        raise ValueError(f"{option}: expected one of {', '.join(allowed)}, got {got}")

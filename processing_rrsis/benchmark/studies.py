@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 
 from .affinity import DENSE, FORMS, affinity_inputs, affinity_work, value_and_gradient
@@ -15,42 +16,34 @@ from .memory import measure_affinity_memory
 from .results import Memory
 from .spec import AFFINITY_CHANNELS, FORWARD, BenchmarkSpec, Case
 from .study_results import AffinityResult, ExpressionsResult, ScalingResult
-from .timing import Timing, Work, free_memory, is_out_of_memory, time_interleaved
+from .timing import Timing, Work, is_out_of_memory, time_interleaved
 
 OnRun = Callable[[str], None]
 
 
-def compare_expressions(spec: BenchmarkSpec, model_name: str, on_run: OnRun) -> ExpressionsResult:
+def compare_expressions(spec: BenchmarkSpec, model_name: str, expressions: int, on_run: OnRun) -> ExpressionsResult:
     """Time one call with several expressions on one image against as many single calls, and compare the masks.
 
-    A model that takes no more expressions than images is given the image repeated; the result says so.
+    Raises:
+        ValueError: If there are fewer than two expressions.
     """
+    if expressions < 2:
+        raise ValueError(f"--expressions: expected 2 or more, one is a single call itself; got {expressions}")
     case = spec.case(model_name, work=FORWARD, batch_size=1, mode="eager")
     model = build_model(case)
     prepare_model(model, FORWARD)
-    inputs = make_inputs(case, model, expressions=spec.expressions)
-    images = inputs["pixel_values"]
+    inputs = make_inputs(case, model, expressions=expressions)
     rows = [
         {name: value if name == "pixel_values" else value[i : i + 1] for name, value in inputs.items()}
-        for i in range(spec.expressions)
+        for i in range(expressions)
     ]
-    is_shared = True
-    try:
-        joint_logits = _logits(case, model, [inputs])
-    except ValueError as error:
-        if "expression" not in str(error):
-            raise
-        is_shared = False
-        inputs = {**inputs, "pixel_values": images.expand(spec.expressions, -1, -1, -1)}
-        joint_logits = _logits(case, model, [inputs])
-    single_logits = _logits(case, model, rows)
+    joint_logits, single_logits = _logits(case, model, [inputs]), _logits(case, model, rows)
     works = {"joint": _calls(case, model, [inputs]), "single": _calls(case, model, rows)}
     timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=case.device, on_run=on_run)
     threshold = 0.0 if spec.model_folder else widest_gap(single_logits)
     return ExpressionsResult(
         case=case,
-        expressions=spec.expressions,
-        is_image_shared=is_shared,
+        expressions=expressions,
         joint_seconds=timings["joint"].seconds,
         single_seconds=timings["single"].seconds,
         differing_pixels=int(((joint_logits > threshold) != (single_logits > threshold)).sum()),
@@ -89,31 +82,33 @@ def _logits(case: Case, model: Any, calls: list[dict[str, Tensor]]) -> Tensor:
 
 
 def measure_scaling(spec: BenchmarkSpec, model_name: str, on_run: OnRun) -> ScalingResult:
-    """Time a forward pass at each size, the sizes in turns."""
-    case = spec.case(model_name, work=FORWARD, mode="eager", image_size_px=spec.scaling_sizes_px[0])
+    """Time a forward pass at each image size, the sizes in turns."""
+    if len(spec.image_sizes_px) < 3:
+        raise ValueError("--image-size: expected at least three sizes, a line goes through any two points")
+    case = spec.case(model_name, work=FORWARD, mode="eager")
     model = build_model(case)
     prepare_model(model, FORWARD)
-    works = {str(size): model_work(replace(case, image_size_px=size), model) for size in spec.scaling_sizes_px}
+    works = {str(size): model_work(replace(case, image_size_px=size), model) for size in spec.image_sizes_px}
     timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=case.device, on_run=on_run)
     ran = {int(size): timing.seconds for size, timing in timings.items() if not timing.is_out_of_memory}
     return ScalingResult(
         case=case,
         sizes_px=list(ran),
         seconds=list(ran.values()),
-        out_of_memory_px=[size for size in spec.scaling_sizes_px if size not in ran],
+        out_of_memory_px=[size for size in spec.image_sizes_px if size not in ran],
     )
 
 
-def measure_affinity(spec: BenchmarkSpec, on_run: OnRun) -> AffinityResult:
-    """Time the forms of the affinity loss in turns, compare their numbers and measure their memory."""
-    batch, pixels, device = spec.affinity_batch, spec.affinity_pixels, spec.device
+def measure_affinity(spec: BenchmarkSpec, pixels: int, on_run: OnRun) -> AffinityResult:
+    """Time the forms of the affinity loss over N pixels in turns, compare their numbers and measure their memory."""
+    batch, device = spec.batch_sizes[0], spec.device
     features, labels = affinity_inputs(batch, pixels, device, spec.seed)
     forms = list(FORMS)
     works = {form: affinity_work(form, features, labels) for form in forms}
     timings = time_interleaved(works, rounds=spec.rounds, warmup=spec.warmup, device=device, on_run=on_run)
     differences = _affinity_differences(timings, features, labels)
     del features, labels, works
-    free_memory(device)
+    clear_device_cache(garbage_collection=True)
     memory = {form: Memory(status="not measured") for form in forms}
     if spec.has_memory:
         settings: dict[str, Any] = {"batch": batch, "pixels": pixels, "device": device}

@@ -1,4 +1,4 @@
-"""What the studies of `rrsis benchmark` found, beside its cases, and the report of all. No heavy imports."""
+"""What the studies of `rrsis benchmark` found, beside its cases."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .results import CaseResult, Ceiling, Memory, Ratio
-from .spec import BenchmarkSpec, Case
+import numpy as np
+
+from .results import Memory, Ratio
+from .spec import Case
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,6 @@ class ExpressionsResult:
     Attributes:
         case: The single call.
         expressions: How many.
-        is_image_shared: Whether the model took one image for all; otherwise the image was repeated.
         joint_seconds: Of one call with all expressions, by round.
         single_seconds: Of all single calls together, by round.
         differing_pixels: Pixels whose mask differs, over all expressions.
@@ -30,7 +31,6 @@ class ExpressionsResult:
 
     case: Case
     expressions: int
-    is_image_shared: bool
     joint_seconds: list[float]
     single_seconds: list[float]
     differing_pixels: int
@@ -67,14 +67,9 @@ class LineFit:
 
 def fit_line(pixels: Sequence[float], seconds: Sequence[float]) -> LineFit:
     """Fit a line by least squares of line / measured − 1, so that small images count as much as large ones."""
-    weights = [1 / value**2 for value in seconds]
-    total = sum(weights)
-    mean_x = sum(w * x for w, x in zip(weights, pixels, strict=True)) / total
-    mean_y = sum(w * y for w, y in zip(weights, seconds, strict=True)) / total
-    covariance = sum(w * (x - mean_x) * (y - mean_y) for w, x, y in zip(weights, pixels, seconds, strict=True))
-    slope = covariance / sum(w * (x - mean_x) ** 2 for w, x in zip(weights, pixels, strict=True))
-    intercept = mean_y - slope * mean_x
-    return LineFit(intercept, slope, [y / (intercept + slope * x) - 1 for x, y in zip(pixels, seconds, strict=True)])
+    x, y = np.asarray(pixels, dtype=float), np.asarray(seconds, dtype=float)
+    slope, intercept = np.polyfit(x, y, deg=1, w=1 / y)
+    return LineFit(float(intercept), float(slope), (y / (intercept + slope * x) - 1).tolist())
 
 
 @dataclass(frozen=True)
@@ -173,55 +168,16 @@ class ProfileResult:
 
     Attributes:
         case: The case, in eager mode.
-        parts: Seconds in a part of the model without the parts inside it, summed over the runs: name, seconds.
+        parts: Forward passes of the modules that the model calls, with all that they call: name, seconds.
         operators: The operators that took longest by themselves: name, calls, seconds.
         operator_seconds: Of all operators.
-        runs: Runs that were profiled.
     """
 
     case: Case
     parts: list[tuple[str, float]]
     operators: list[tuple[str, int, float]]
     operator_seconds: float
-    runs: int
-
-
-@dataclass(frozen=True)
-class BenchmarkReport:
-    """All that was measured.
-
-    Attributes:
-        spec: What was asked for.
-        reference: Name of timm's model that is the unit.
-        machine: Hardware and versions.
-        ceilings: What the machine can do.
-        cases: A row for each case.
-        expressions: A row for each model.
-        scaling: A row for each model.
-        profiles: One for each model and work.
-        affinity: The affinity loss, where asked for.
-    """
-
-    spec: BenchmarkSpec
-    reference: str
-    machine: dict[str, Any]
-    ceilings: list[Ceiling]
-    cases: list[CaseResult]
-    expressions: list[ExpressionsResult]
-    scaling: list[ScalingResult]
-    profiles: list[ProfileResult]
-    affinity: AffinityResult | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "settings": asdict(self.spec),
-            "reference": self.reference,
-            "machine": self.machine,
-            "ceilings": [asdict(ceiling) for ceiling in self.ceilings],
-            "cases": [row.to_dict(self.ceilings) for row in self.cases],
-            "expressions": [row.to_dict() for row in self.expressions],
-            "scaling": [row.to_dict() for row in self.scaling],
-            "profiles": [asdict(row) for row in self.profiles],
-            "affinity_loss": self.affinity.to_dict() if self.affinity else None,
-        }
+        """Plain values."""
+        return asdict(self)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,6 @@ def synchronize(device: str) -> None:
     """Wait until a GPU has done what it was told."""
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def free_memory(device: str) -> None:
-    """Give back what nobody holds any more."""
-    import gc
-
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
 
 
 def time_interleaved(
@@ -104,7 +96,7 @@ def time_interleaved(
                     timing.seconds.append(seconds)
             if timings[name].is_out_of_memory:
                 work.reset()
-                free_memory(device)
+                clear_device_cache(garbage_collection=True)
             on_run(name)
     return timings
 

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from .common import _plain_errors
 
-TRAINING_OPTIONS = "training_options"
 DEFAULT_SEEDS = 3
 
 
-class AblateCommand(TyperCommand):
-    """A command that leaves what comes after `--` to training."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the words after the first `--` aside."""
-        before, after = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
-        ctx.meta[TRAINING_OPTIONS] = after
-        return super().parse_args(ctx, before)
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The usage line, with what may come after `--`."""
-        return [*super().collect_usage_pieces(ctx), "[-- TRAINING OPTIONS]"]
-
-
 def ablate(
-    context: typer.Context,
     presets: Annotated[
         list[str],
         typer.Argument(
             metavar="PRESET",
-            help="lavt, danet or fianet, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for all "
-            "its rows. The others are compared with the first.",
+            help="lavt, danet, fianet, rmsin, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for "
+            "all its rows. The others are compared with the first.",
             show_default=False,
         ),
     ],
@@ -60,6 +44,14 @@ def ablate(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder or zip of a downloaded benchmark.", show_default=False)
     ] = None,
+    train: Annotated[
+        str,
+        typer.Option(
+            help="Options of training in quotes, the same for every run: '--max_steps 500 --batch_size 16'. "
+            "[bold]python -m processing_rrsis.training --help[/] lists them.",
+            show_default=False,
+        ),
+    ] = "",
     launch: Annotated[
         str, typer.Option(help="What starts each run, in quotes; on several GPUs with its configuration.")
     ] = "accelerate launch",
@@ -69,9 +61,8 @@ def ablate(
 ) -> None:
     """Train presets with several seeds under one budget; print mean ± spread beside the papers' rows.
 
-    Every run has the same options and seeds. What comes after [bold]--[/] goes to
-    training; [bold]rrsis ablate lavt -- --help[/] lists its options. Weights are
-    selected on the validation split alone.
+    Every run has the same options and seeds. Weights are selected on the
+    validation split alone.
 
     Stopped with Ctrl-C or by a scheduler, or after an error, the same command
     goes on: finished runs are left as they are, the others go on from their
@@ -81,20 +72,20 @@ def ablate(
     folder and PRESET/seed-N.log.
 
     Examples:
-        rrsis ablate lavt danet fianet
+        rrsis ablate lavt danet fianet rmsin
 
-        rrsis ablate danet-table5 --seeds 5 -o runs/table5 -- --max_steps 500
+        rrsis ablate danet-table5 --seeds 5 -o runs/table5 --train "--max_steps 500"
 
         rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
             --launch "accelerate launch --config_file four_gpus.yaml"
 
-        rrsis ablate lavt danet fianet --report-only
+        rrsis ablate lavt danet fianet rmsin --report-only
     """
-    options: list[str] = context.meta[TRAINING_OPTIONS]
     with _plain_errors():
+        options = shlex.split(train)
         if report_only:
             if options:
-                raise ValueError(f"--report-only: trains nothing, so leave out -- {' '.join(options)}")
+                raise ValueError(f"--report-only: trains nothing, so leave out --train {train!r}")
             code = _report(presets, output_dir, seeds)
         else:
             plan = {"seeds": seeds or DEFAULT_SEEDS, "output_dir": output_dir, "dataset": dataset}
@@ -118,8 +109,6 @@ def _report(presets: list[str], output_dir: Path, seeds: int | None) -> int:
 
 def _train(presets: list[str], plan: dict[str, Any], *, launch: str) -> int:
     """Plan, train, report; the exit code."""
-    import shlex
-
     from rich.console import Console
     from rich.markup import escape
 

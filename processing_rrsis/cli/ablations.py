@@ -1,4 +1,4 @@
-"""`rrsis ablations`: the presets of both papers' ablation tables."""
+"""`rrsis ablations`: the presets of the papers' ablation tables."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Paper(StrEnum):
 
     DANET = "danet"
     FIANET = "fianet"
+    RMSIN = "rmsin"
 
 
 def ablations(
     paper: Annotated[Paper | None, typer.Option(help="Only those of one paper.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
 ) -> None:
-    """List the ablations of both papers: name, configuration fields, published percentages.
+    """List the ablations of the papers: name, configuration fields, published percentages.
 
     Train one with: accelerate launch train_accelerate.py --ablation danet-table3-agents
 
@@ -50,19 +51,14 @@ def ablations(
 
 def ablation_table(ablations: list[Ablation]) -> Table:
     """The ablations of one paper as a table for 80 columns, a section for each table or figure of the paper."""
-    from rich import box
-    from rich.table import Table
+    from ..terminal import new_table
 
     paper = ablations[0].paper
-    table = Table(
+    table = new_table(
+        ("name", "configuration fields", "published"),
         title=f"Ablations of {PAPERS[paper]}",
         caption=f"Published: percent, {PUBLISHED_ON[paper]}; – where only a plot shows it.",
-        box=box.SIMPLE,
-        pad_edge=False,
     )
-    table.add_column("name", no_wrap=True)
-    table.add_column("configuration fields", no_wrap=True)
-    table.add_column("published", no_wrap=True)
     section = ""
     for ablation in ablations:
         if ablation.table != section:

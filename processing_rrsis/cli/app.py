@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
-from .ablate import AblateCommand, ablate
+from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
-from .data_throughput import data_throughput
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .help import SETTINGS, HelpfulCommand, HelpfulGroup
 from .parse import parse
 from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
 from .segment import segment
+from .train import train
+from .write_demo import write_demo
 
 app = typer.Typer(
     name="rrsis",
+    cls=HelpfulGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     help="Referring segmentation of aerial images: an image and an expression in, a mask out.",
 )
 
-app.command(cls=AblateCommand)(ablate)
-app.command()(ablations)
-app.command()(benchmark)
-app.command(name="data-throughput")(data_throughput)
-app.command()(demo)
-app.command()(evaluate)
-app.command()(export)
-app.command(name="parse-report")(parse_report)
-app.command()(prepare)
-app.command()(recipes)
-app.add_typer(publish)
-app.command()(segment)
-app.command()(parse)
+# In the order in which a newcomer needs them.
+USE, TRAIN, DATA, SHARE = "Use a model", "Train and compare", "Data", "Move and measure"
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(segment)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
+app.command(
+    cls=HelpfulCommand,
+    rich_help_panel=TRAIN,
+    add_help_option=False,  # training's parser has one
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(train)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(recipes)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablate)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablations)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA)(prepare)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="write-demo")(write_demo)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA)(parse)
+app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="parse-report")(parse_report)
+app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(export)
+app.add_typer(publish, rich_help_panel=SHARE)
+app.add_typer(benchmark, rich_help_panel=SHARE)
 
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
@@ -49,8 +63,23 @@ HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 INFERENCE_COMMANDS = frozenset({"segment", "evaluate", "demo"})
 
 
+def show_version(is_asked: bool) -> None:
+    """Print the version and end; a checkout that is not installed has none."""
+    if is_asked:
+        try:
+            typer.echo(f"rrsis {version('rrsis')}")
+        except PackageNotFoundError:
+            typer.echo("rrsis, a checkout that is not installed")
+        raise typer.Exit
+
+
 @app.callback()
-def main(context: typer.Context) -> None:
+def main(
+    context: typer.Context,
+    show: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Referring segmentation of aerial images: an image and an expression in, a mask out."""
     if context.invoked_subcommand in INFERENCE_COMMANDS:
         os.environ.setdefault(HUGE_PAGES, "1")

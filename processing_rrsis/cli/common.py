@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,26 +24,44 @@ def _plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def check_result_files(paths: Mapping[str, Path | None]) -> dict[str, Path | None]:
+def check_result_files(
+    paths: Mapping[str, Path | None], endings: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Path | None]:
     """Expand `~` in the files that options name, and find out before anything runs what can't be written.
 
     Args:
         paths: The files by the options' names; `None` where an option was left out.
+        endings: Endings that a file's name may have, in lower case, by option; any where an option is left out.
 
     Raises:
-        ValueError: If a file is a folder, lies in no folder, can't be written to, or is named twice.
+        ValueError: If a file is a folder, lies in no folder, can't be written to, is named twice, or ends otherwise.
     """
     found = {option: None if path is None else path.expanduser() for option, path in paths.items()}
     taken: dict[Path, str] = {}
     for option, path in found.items():
         if path is None:
             continue
-        folder = path.resolve().parent
-        if path.is_dir() or not folder.is_dir():
-            raise ValueError(f"{option}: expected a file name in an existing folder, got {path}")
-        if not os.access(path if path.exists() else folder, os.W_OK):
-            raise ValueError(f"{option}: expected a file that can be written, {path} can't; choose another one")
+        if path.is_dir():
+            raise ValueError(f"{option}: expected a file name in an existing folder, got the folder {path}")
+        check_place(option, path)
+        allowed = (endings or {}).get(option)
+        if allowed and path.suffix.lower() not in allowed:
+            raise ValueError(f"{option}: expected a file name that ends with {', '.join(allowed)}, got {path}")
         other = taken.setdefault(path.resolve(), option)
         if other != option:
             raise ValueError(f"{option}: expected a file of its own for each result, {path} is {other}'s too")
     return found
+
+
+def check_place(option: str, path: Path) -> None:
+    """Find out whether a file or a folder can be written under its name.
+
+    Raises:
+        ValueError: If it lies in no folder or can't be written to.
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise ValueError(f"{option}: expected a name in an existing folder, {folder} is none; create it first")
+    place = path if path.exists() and not path.is_dir() else folder
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"{option}: expected a folder or file that can be written to, {place} can't; choose another")

@@ -11,7 +11,7 @@ import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors
+from .common import _plain_errors, check_result_files
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -128,11 +128,12 @@ def evaluate(
         num_workers=num_workers,
     )
     with _plain_errors():
-        _check(task, output)
+        output = check_result_files({"--output": output})["--output"]
+        _check(task)
         _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
-def _check(task: EvaluationTask, output: Path | None) -> None:
+def _check(task: EvaluationTask) -> None:
     """Find out before anything is loaded what can't work."""
     if not 0 < task.threshold < 1:
         raise ValueError(f"--threshold: expected a probability between 0 and 1, got {task.threshold}")
@@ -140,8 +141,6 @@ def _check(task: EvaluationTask, output: Path | None) -> None:
         raise ValueError(f"--confidence: expected a share between 0 and 1, such as 0.95, got {task.confidence}")
     if task.resamples < 100:
         raise ValueError(f"--resamples: expected at least 100, got {task.resamples}")
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise ValueError(f"--output: expected a file name such as results.json in an existing folder, got {output}")
 
 
 def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
-from .common import _plain_errors, check_result_files
+from .common import _plain_errors, check_place, check_result_files
 
 _GRAPH, _CHECK = "Graph", "Check"
 CALIBRATION_SPLIT = "train"
@@ -143,16 +143,10 @@ def check_output(output: Path) -> None:
     Raises:
         ValueError: If it is a file, holds other things, or lies where nothing can be written.
     """
-    import os
-
     from ..hub.model_folder import check_replaceable
 
     check_replaceable(output.resolve(), marker=MANIFEST_FILE)
-    parent = output.resolve().parent
-    if not parent.is_dir():
-        raise ValueError(f"{output}: expected a name in an existing folder, {parent} is none; create it first")
-    if not os.access(parent, os.W_OK):
-        raise ValueError(f"{output}: expected a folder that can be written to, {parent} can't; choose another one")
+    check_place("OUTPUT", output)
 
 
 def load_rows(data: str, split: str, *, num_samples: int | None, size_px: int) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import _plain_errors
+from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
     from ..hub.push import Publication
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
 publish = typer.Typer(
     name="publish",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
     help="Put a model, a data set, the metric or the demo on the Hugging Face Hub.",
 )
 
@@ -39,43 +44,66 @@ class Wording(StrEnum):
 
 _HUB = "How to publish"
 Repo = Annotated[str, typer.Argument(metavar="REPO", help="user/name on the Hub; created where it does not exist.")]
-Private = Annotated[
-    bool, typer.Option("--private", help="Create it private; an existing public one is refused.", rich_help_panel=_HUB)
-]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch to publish to, made if needed. Default: main.", rich_help_panel=_HUB)
-]
-CreatePr = Annotated[
-    bool, typer.Option("--create-pr", help="Open a pull request; the branch stays as it is.", rich_help_panel=_HUB)
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check and list every file; the Hub is not asked.", rich_help_panel=_HUB)
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        help="Token that may write. Better: `hf auth login` or HF_TOKEN, which no list of processes shows.",
-        show_default=False,
-        rich_help_panel=_HUB,
-    ),
-]
 
 
-@publish.command()
+def _push_options(
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="Create it private; an existing public one is refused.", rich_help_panel=_HUB),
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch to publish to, made if needed. Default: main.", rich_help_panel=_HUB)
+    ] = None,
+    create_pr: Annotated[
+        bool,
+        typer.Option("--create-pr", help="Open a pull request; the branch stays as it is.", rich_help_panel=_HUB),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and list every file; the Hub is not asked.", rich_help_panel=_HUB)
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Token that may write. Better: `hf auth login` or HF_TOKEN, which no list of processes shows.",
+            show_default=False,
+            rich_help_panel=_HUB,
+        ),
+    ] = None,
+) -> Any:
+    from ..hub.push import PushOptions
+
+    return PushOptions(private, revision, create_pr, dry_run, token)
+
+
+def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
+    """A command that has the options of every push, gets them as one, and whose publication is reported."""
+    shared = inspect.signature(_push_options, eval_str=True).parameters
+    own = {name: each for name, each in inspect.signature(command, eval_str=True).parameters.items() if name != "push"}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        with _plain_errors():
+            push = _push_options(**{name: values.pop(name) for name in shared})
+            _report(command(push=push, **values))
+
+    parameters = {**own, **shared}
+    run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+    return run
+
+
+@publish.command(cls=HelpfulCommand)
+@_publishes
 def model(
     folder: Annotated[Path, typer.Argument(help="Model folder, such as a run's best/.", show_default=False)],
     repo: Repo,
-    private: Private = False,
-    revision: Revision = None,
-    create_pr: CreatePr = False,
-    dry_run: DryRun = False,
-    token: Token = None,
+    push: Any,
     max_shard_size: Annotated[str, typer.Option(help="Larger weights are cut into files of this size.")] = "5GB",
     i_have_the_right_to: Annotated[
         bool,
         typer.Option("--i-have-the-right-to", help="Show the contact sheet of RRSIS-D or own data too."),
     ] = False,
-) -> None:
+) -> Any:
     """Publish a model: weights, configuration, processor, code, card, scores, contact sheet.
 
     The folder is checked first: is it complete, does it hold a path of this machine or a token. The card's examples
@@ -86,27 +114,16 @@ def model(
 
         rrsis publish model runs/fianet/best you/rrsis-fianet --private
     """
-    with _plain_errors():
-        from ..hub.publish_model import publish_model
+    from ..hub.publish_model import publish_model
 
-        _report(
-            publish_model(
-                folder,
-                repo,
-                private=private,
-                revision=revision,
-                create_pr=create_pr,
-                dry_run=dry_run,
-                token=token,
-                max_shard_size=max_shard_size,
-                may_show_images=i_have_the_right_to,
-            )
-        )
+    return publish_model(folder, repo, push, max_shard_size=max_shard_size, may_show_images=i_have_the_right_to)
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
+@_publishes
 def dataset(
     repo: Repo,
+    push: Any,
     dataset: Annotated[DatasetName, typer.Option(help="What it is.", show_default=False)],
     data_dir: Annotated[
         Path | None,
@@ -124,12 +141,7 @@ def dataset(
     ] = False,
     max_file_size: Annotated[str, typer.Option(help="About the most bytes of a Parquet file.")] = "500MB",
     num_proc: Annotated[int, typer.Option(min=1, help="Processes that build.")] = 1,
-    private: Private = False,
-    revision: Revision = None,
-    create_pr: CreatePr = False,
-    dry_run: DryRun = False,
-    token: Token = None,
-) -> None:
+) -> Any:
     """Publish a data set as Parquet that load_dataset("you/name") reads, also streaming, without any script.
 
     Images go up byte for byte, masks as 8-bit PNG that the Hub's viewer shows. A dry run builds the files too.
@@ -141,86 +153,65 @@ def dataset(
 
         rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
     """
-    with _plain_errors():
-        from ..hub.publish_dataset import publish_dataset
+    from ..hub.publish_dataset import publish_dataset
 
-        options: dict[str, Any] = {"config_name": config.value} if dataset is DatasetName.SYNTHETIC else {}
-        if dataset is not DatasetName.SYNTHETIC and allow_missing:
-            options["allow_missing"] = True
-        _report(
-            publish_dataset(
-                dataset.value,
-                repo,
-                data_dir=data_dir,
-                i_have_the_right_to=i_have_the_right_to,
-                license_id=license_id,
-                private=private,
-                revision=revision,
-                create_pr=create_pr,
-                dry_run=dry_run,
-                token=token,
-                max_file_size=max_file_size,
-                num_proc=num_proc if num_proc > 1 else None,
-                **options,
-            )
-        )
+    options: dict[str, Any] = {"config_name": config.value} if dataset is DatasetName.SYNTHETIC else {}
+    if dataset is not DatasetName.SYNTHETIC and allow_missing:
+        options["allow_missing"] = True
+    return publish_dataset(
+        dataset.value,
+        repo,
+        push,
+        data_dir=data_dir,
+        i_have_the_right_to=i_have_the_right_to,
+        license_id=license_id,
+        max_file_size=max_file_size,
+        num_proc=num_proc if num_proc > 1 else None,
+        **options,
+    )
 
 
-@publish.command()
-def metric(
-    repo: Repo,
-    private: Private = False,
-    revision: Revision = None,
-    create_pr: CreatePr = False,
-    dry_run: DryRun = False,
-    token: Token = None,
-) -> None:
+@publish.command(cls=HelpfulCommand)
+@_publishes
+def metric(repo: Repo, push: Any) -> Any:
     """Publish the metric as a Space: evaluate.load("you/name") reads it, visitors try it on two masks.
 
     Example:
         rrsis publish metric you/rrsis_iou
     """
-    with _plain_errors():
-        from ..hub.publish_space import publish_metric
+    from ..hub.publish_space import publish_metric
 
-        options = {"private": private, "revision": revision, "create_pr": create_pr, "dry_run": dry_run}
-        _report(publish_metric(repo, token=token, **options))  # type: ignore[arg-type]
+    return publish_metric(repo, push)
 
 
-@publish.command()
+@publish.command(cls=HelpfulCommand)
+@_publishes
 def space(
     model_id: Annotated[str, typer.Argument(metavar="MODEL", help="The published model: user/name on the Hub.")],
     repo: Repo,
+    push: Any,
     title: Annotated[str | None, typer.Option(help="Title of the page. Default: the model's name.")] = None,
     preset: Annotated[Wording, typer.Option(help="Wording of the examples.")] = Wording.RRSISD,
-    private: Private = False,
-    revision: Revision = None,
-    create_pr: CreatePr = False,
-    dry_run: DryRun = False,
-    token: Token = None,
-) -> None:
+) -> Any:
     """Publish the demo of a model as a Space: the page that `rrsis demo` shows, with rendered examples.
 
     Example:
         rrsis publish space you/rrsis-fianet you/rrsis-fianet-demo
     """
-    with _plain_errors():
-        from ..hub.publish_space import publish_space
+    from ..hub.publish_space import publish_space
 
-        options = {"private": private, "revision": revision, "create_pr": create_pr, "dry_run": dry_run}
-        _report(publish_space(model_id, repo, title=title, preset=preset.value, token=token, **options))  # type: ignore[arg-type]
+    return publish_space(model_id, repo, push, title=title, preset=preset.value)
 
 
 def _report(done: Publication) -> None:
     """Every file with its size, what stays behind, and where it is."""
     from rich.console import Console
     from rich.filesize import decimal
-    from rich.table import Table
+
+    from ..terminal import new_table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = new_table(("",), ("",))
     for path, size in done.files:
         table.add_row(path, decimal(size))
     console.print(table)

@@ -48,14 +48,11 @@ def recipes(
 
 def recipe_table(recipes: list[Recipe]) -> Table:
     """All recipes as a table for 80 columns, a section for each model."""
-    from rich import box
-    from rich.table import Table
+    from ..terminal import new_table
 
-    table = Table(title="Recipes", box=box.SIMPLE, pad_edge=False, caption="rrsis recipes NAME shows the sources.")
-    table.add_column("name", no_wrap=True)
-    for title in ("batch", "length", "rate", "decay"):
-        table.add_column(title, no_wrap=True, justify="right")
-    table.add_column("starts from", no_wrap=True)
+    numbers = ("batch", "length", "rate", "decay")
+    table = new_table(("name",), numbers, title="Recipes", caption="rrsis recipes NAME shows the sources.")
+    table.add_column("starts from")
     model = recipes[0].model
     for recipe in recipes:
         if recipe.model != model:

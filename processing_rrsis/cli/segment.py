@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors
+from .common import _plain_errors, check_result_files
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep 0 and 255 as they are."""
-PICTURE_ENDINGS = (*MASK_ENDINGS, ".jpg", ".jpeg", ".webp")
-POLYGON_ENDINGS = (".geojson", ".json")
 FLOAT_ENDINGS = (".tif", ".tiff")
-PROBABILITY_ENDINGS = (*FLOAT_ENDINGS, ".png")
+ENDINGS = {
+    "--output": MASK_ENDINGS,
+    "--overlay": (*MASK_ENDINGS, ".jpg", ".jpeg", ".webp"),
+    "--polygons": (".geojson", ".json"),
+    "--probability": (*FLOAT_ENDINGS, ".png"),
+}
 
 
 def segment(
@@ -61,20 +64,25 @@ def segment(
     with _plain_errors():
         for expression in expressions:
             check_expression(expression)
+        files = {"--output": output, "--overlay": overlay, "--polygons": polygons, "--probability": probability}
+        output, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
+        if polygons is not None:
+            from processing_rrsis.mask_output_rrsis import check_polygons_available
+
+            check_polygons_available()
         shared = [path for path in (overlay, polygons) if path is not None]
-        own = [output] if probability is None else [output, probability]
-        _check_files(output, overlay=overlay, polygons=polygons, probability=probability)
+        own = [path for path in (output, probability) if path is not None]
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
         picture = to_rgb8(load_image(image))
         pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
         results = pipe(picture, text=expressions, threshold=threshold, output="probability")
         for number, result in enumerate(results, start=1):
-            files = [numbered(path, number=number, count=len(results)) for path in own]
-            result["mask"].save(files[0])
+            names = [numbered(path, number=number, count=len(results)) for path in own]
+            result["mask"].save(names[0])
             if probability is not None:
-                _save_probability(result["probability"], files[1])
-            result["files"] = [*files, *shared]
+                _save_probability(result["probability"], names[1])
+            result["files"] = [*names, *shared]
         if overlay is not None:
             from ..reports.overlay import paint_overlay
 
@@ -89,36 +97,6 @@ def check_expression(expression: str) -> None:
     """Raise a ValueError for an expression without words."""
     if not expression.strip():
         raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
-
-
-def _check_files(output: Path, *, overlay: Path | None, polygons: Path | None, probability: Path | None) -> None:
-    """Find out before the model runs that a result has nowhere to go."""
-    _check_writable(output, MASK_ENDINGS, example="mask.png")
-    if overlay is not None:
-        _check_writable(overlay, PICTURE_ENDINGS, example="overlay.png")
-    if polygons is not None:
-        _check_writable(polygons, POLYGON_ENDINGS, example="outlines.geojson")
-        from processing_rrsis.mask_output_rrsis import check_polygons_available
-
-        check_polygons_available()
-    if probability is not None:
-        _check_writable(probability, PROBABILITY_ENDINGS, example="probability.tif")
-    files = [path.absolute() for path in (output, overlay, polygons, probability) if path is not None]
-    if len(set(files)) < len(files):
-        raise ValueError(
-            f"expected a file of its own for each result, got one name twice: {', '.join(map(str, files))}"
-        )
-
-
-def _check_writable(path: Path, endings: Collection[str], example: str) -> None:
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file name, got a folder; write {path}/{example}")
-    if not path.parent.exists():
-        raise ValueError(f"{path}: expected an existing folder, {path.parent} does not exist; create it first")
-    if path.suffix.lower() not in endings:
-        raise ValueError(
-            f"{path}: expected a file name such as {example} ({', '.join(endings)}), got the ending {path.suffix!r}"
-        )
 
 
 def numbered(path: Path, *, number: int, count: int) -> Path:

@@ -3,7 +3,7 @@
 from .checks.download import check_download
 from .checks.findings import CheckReport
 from .load import BENCHMARKS, load_benchmark
-from .own_data import OwnData, load_own_data
+from .own_data import OwnData
 from .refsegrs import RefSegRS
 from .risbench import RISBench
 from .rrsisd import RRSISD
@@ -25,7 +25,6 @@ __all__ = [
     "build_synthetic_tokenizer",
     "check_download",
     "load_benchmark",
-    "load_own_data",
     "write_demo",
     "write_refsegrs",
     "write_rrsisd",

@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path, PurePath
 from typing import Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 
@@ -185,34 +184,3 @@ def _coordinates(form: Any) -> Iterator[float]:
     elif not isinstance(form, Mapping):
         for part in form:
             yield from _coordinates(part)
-
-
-def load_own_data(
-    path: str | PathLike[str],
-    split: str | None = None,
-    *,
-    num_proc: int | None = None,
-    streaming: bool = False,
-    **kwargs: Any,
-) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
-    """Read one's own data in one call.
-
-    Args:
-        path: The .csv or .jsonl file that `OwnData` describes.
-        split: Split to return; all of them by default.
-        num_proc: Processes that build.
-        streaming: Whether rows are made while they are read, with nothing stored.
-        **kwargs: Handed to `OwnData`, e.g. ``allow_missing``, ``cache_dir``.
-
-    Returns:
-        The split, or all splits by name.
-
-    Raises:
-        FileNotFoundError: If the table or files it names are missing.
-        ValueError: If a line or a file can't be read; the message names it.
-    """
-    builder = OwnData(data_dir=path, **kwargs)
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare(num_proc=num_proc)
-    return builder.as_dataset(split=split)

@@ -19,8 +19,6 @@ SPLIT_FILES: dict[str, str] = {
     "validation": "output_phrase_val.txt",
     "test": "output_phrase_test.txt",
 }
-PUBLISHED_COUNTS: dict[str, int] = {"train": 2_172, "validation": 431, "test": 1_817}
-"""Lines per split of RefSegRS (its paper, table 1, and the released files)."""
 
 
 @dataclass(frozen=True)

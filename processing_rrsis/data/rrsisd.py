@@ -12,10 +12,10 @@ from ..expression_rrsis import CATEGORY_SETS
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.masks import decode_segmentation
 from .files.pictures import Picture
+from .files.rows import SPLITS
 from .rrsisd_files import (
     IMAGE_FOLDER,
     INSTANCES_FILE,
-    PUBLISHED_COUNTS,
     REFERENCES_FILE,
     image_name,
     read_annotations,
@@ -63,7 +63,7 @@ class RRSISD(FileBenchmark):
         """Return the samples of the references, each with its mask as stored."""
         instances = read_instances(self.archive)
         annotations = read_annotations(self.archive, instances)
-        samples: dict[str, list[Sample]] = {split: [] for split in PUBLISHED_COUNTS}
+        samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
         for reference in read_references(self.archive, instances):
             annotation = annotations.get(reference.ann_id)
             samples[reference.split].append(

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .files.archives import Archive, ArchiveError, checked_name
-from .files.masks import decode_segmentation, resize_mask
 from .files.safe_pickle import load_plain_pickle
 
 REFERENCES_FILE = "rrsisd/refs(unc).p"
@@ -26,8 +22,6 @@ IMAGE_FOLDER = "images/rrsisd/JPEGImages"
 BOX_FOLDER = "images/rrsisd/ann_split"
 SPLIT_NAMES: dict[str, str] = {"train": "train", "val": "validation", "test": "test"}
 """Names of the splits in the file and in `datasets`."""
-PUBLISHED_COUNTS: dict[str, int] = {"train": 12_181, "validation": 1_740, "test": 3_481}
-"""References per split (RMSIN's paper, and the released files)."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +58,13 @@ class Annotation:
         image_id: Number of its image.
         category: Name of the category as the files spell it; ``""`` where its number has no name.
         bbox_xyxy: Left, top, right and bottom in pixels, not COCO's left, top, width, height.
-        area: In pixels, as stored; it does not agree with the mask.
-        segmentation: As stored; `decode_mask` reads it.
+        segmentation: As stored; `decode_segmentation` reads it.
     """
 
     ann_id: int
     image_id: int
     category: str
     bbox_xyxy: tuple[float, float, float, float]
-    area: float
     segmentation: Any
 
 
@@ -190,30 +182,9 @@ def read_annotations(archive: Archive, instances: Mapping[str, Any] | None = Non
             image_id=_field(entry, "image_id", int, source),
             category=categories.get(category_id, "") if isinstance(category_id, int) else "",
             bbox_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-            area=float(entry["area"]) if isinstance(entry.get("area"), int | float) else 0.0,
             segmentation=entry.get("segmentation"),
         )
     return annotations
-
-
-def decode_mask(annotation: Annotation, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Decode an object's mask: compressed or plain run lengths, or polygons, alone or in a list.
-
-    Args:
-        annotation: The object.
-        size: (height, width) of its image; a mask of another size is resized by nearest neighbour. None keeps the
-            mask's own size, which polygons don't have.
-
-    Returns:
-        uint8 (height, width), 255 on the object, 0 elsewhere.
-
-    Raises:
-        ValueError: If the segmentation can't be decoded; the message has the annotation's number.
-    """
-    mask = decode_segmentation(
-        annotation.segmentation, size=size, source=f"{INSTANCES_FILE}, annotation {annotation.ann_id}"
-    )
-    return mask if size is None else resize_mask(mask, size)
 
 
 def _references_of(entry: Any, categories: Mapping[int, str], source: str) -> list[Reference]:

@@ -37,7 +37,7 @@ _ANY_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.+@%-]+/)+[\w.+@%-]*")
 _LOOSE = ("tokenizer.json", "vocab.txt")
 
 
-def find_leaks(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
+def find_secrets(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
     """Look for secrets and for paths of this machine in the text files.
 
     Args:
@@ -65,6 +65,14 @@ def find_leaks(files: Iterable[RepoFile], token: str | None = None) -> list[str]
 def _cut(line: str, match: re.Match[str]) -> str:
     """The path with what follows it, shortened."""
     return line[match.start() :].split('"')[0][:80]
+
+
+def refuse(source: object, problems: Sequence[str]) -> None:
+    """Raise a `ValueError` that lists the problems, if there are any."""
+    if problems:
+        found = "\n".join(f"  {problem}" for problem in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ValueError(f"{source}: not published, {count}:\n{found}")
 
 
 def check_model_folder(folder: Path) -> list[str]:
@@ -185,7 +193,7 @@ def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str
         if tensors is not None and there != tensors:
             differing = sorted(there ^ tensors)
             problems.append(f"{name}: {len(differing)} tensors differ from {WEIGHTS_INDEX}, such as {differing[0]}")
-        problems += find_leaks([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
+        problems += find_secrets([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
     return problems
 
 
@@ -194,9 +202,12 @@ def _check_references(
 ) -> list[str]:
     """Every "file.Class" of auto_map and custom_pipelines is there; the files go to `code`."""
     auto_map, pipelines = settings.get("auto_map", {}), settings.get("custom_pipelines", {})
-    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines)):
+    part = settings.get("image_processor", {})  # of a processor, with an auto_map of its own
+    inner = part.get("auto_map", {}) if isinstance(part, dict) else part
+    for field, value in (("auto_map", auto_map), ("custom_pipelines", pipelines), ("image_processor", inner)):
         if not isinstance(value, dict):
             return [f"{name}: expected an object as {field}, got {type(value).__name__}"]
+    auto_map = {**{cls: inner[cls] for cls in classes[1:] if cls in inner}, **auto_map}
     lacking = (cls for cls in classes if cls not in auto_map)
     problems = [f"{name}: auto_map lacks {cls}, so it does not load as remote code" for cls in lacking]
     references = [value for value in auto_map.values() if isinstance(value, str)]

@@ -20,28 +20,47 @@ def load_pipeline(model: str, trust_remote_code: bool = False, option: str = "--
     _check_model_folder(model, option)
     if Path(model).expanduser().exists():
         model = str(Path(model).expanduser())
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoProcessor
+    from transformers import AutoProcessor
     from transformers.utils import logging
 
-    import modeling_rrsis  # noqa: F401 - registers the networks
     from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
     logging.disable_progress_bar()
-    options = {"trust_remote_code": trust_remote_code}
+    network = load_network(model, option, trust_remote_code=trust_remote_code)
+    processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+    return ReferringSegmentationPipeline(model=network.eval(), processor=processor)
+
+
+def load_network(model: str, option: str, **options: Any) -> Any:
+    """The network of a model folder or Hub repository, with all of its weights.
+
+    Transformers fills gaps with random numbers and only warns; a mask from such a model would mean nothing.
+
+    Args:
+        model: As in `load_pipeline`.
+        option: What the command calls the model, for messages.
+        **options: For `AutoModel.from_pretrained`.
+
+    Raises:
+        ValueError: Damaged or incomplete weights.
+        OSError: There is nothing of that name.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    import modeling_rrsis  # noqa: F401 - registers the networks
+
     try:
         network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
     except SafetensorError as error:
         raise ValueError(f"{option}: expected readable weights in {model}, got damaged ones ({error})") from error
-    # transformers fills gaps with random numbers and only warns; a mask from such a model would mean nothing.
     gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
     if gaps:
         raise ValueError(
             f"{option}: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, "
             f"such as {gaps[0]}; save the model again or check that config.json belongs to these weights"
         )
-    processor = AutoProcessor.from_pretrained(model, **options)
-    return ReferringSegmentationPipeline(model=network.eval(), processor=processor)
+    return network
 
 
 def _check_model_folder(model: str, option: str = "--model") -> None:

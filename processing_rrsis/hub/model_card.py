@@ -47,6 +47,7 @@ ARCHITECTURES: dict[str, ArchitectureFacts] = {
         ),
     ),
     "fianet": ArchitectureFacts("FIANet", "FIANet (IEEE TGRS 2025)"),
+    "rmsin": ArchitectureFacts("RMSIN", "RMSIN (CVPR 2024)"),
 }
 
 
@@ -55,7 +56,7 @@ class ModelCardFacts:
     """What is known of a trained model; `None` reads "not measured" or "not recorded".
 
     Args:
-        architecture: `"lavt"`, `"danet"` or `"fianet"`.
+        architecture: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
         dataset: A name of `FACTS`.
         repo_id: Name or folder that the example loads.
         parameters: Number of parameters.

@@ -3,15 +3,10 @@
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from transformers.dynamic_module_utils import get_relative_import_files
-
-from ..pipeline_rrsis import TASK, ReferringSegmentationPipeline
 
 CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "processor_config.json"
@@ -52,7 +47,9 @@ def save_hub_folder(
         OSError: the disk is full or not writable; nothing was replaced.
     """
     with replaced_folder(output_dir, marker=CONFIG_FILE) as folder:
-        _write_folder(folder, model, processor, state_dict)
+        model.save_pretrained(folder, **({} if state_dict is None else {"state_dict": state_dict}))
+        processor.save_pretrained(folder)
+        drop_local_keys(folder)
         if model_card is not None:
             (folder / "README.md").write_text(model_card, encoding="utf-8")
         if metrics is not None:
@@ -116,80 +113,18 @@ def _swap(aside: Path, target: Path, backup: Path) -> None:
     shutil.rmtree(backup, ignore_errors=True)
 
 
-def _write_folder(folder: Path, model: Any, processor: Any, state_dict: Mapping[str, Any] | None) -> None:
-    """Weights and configurations by transformers, then code and the entries that point to it."""
-    options = {} if state_dict is None else {"state_dict": state_dict}
-    model.save_pretrained(folder, **options)
-    copy_remote_code((type(model), ReferringSegmentationPipeline), folder)
-    write_processor(folder, processor)
-    write_config(
-        folder,
-        type(model.config),
-        auto_map=dict.fromkeys(("AutoModel", "AutoModelForImageSegmentation"), _reference(type(model))),
-    )
-    config = _read_json(folder / CONFIG_FILE)
-    # "pt" names Auto classes of transformers: pipeline() looks them up there.
-    config["custom_pipelines"] = {
-        TASK: {"impl": _reference(ReferringSegmentationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
-    }
-    _write_json(folder / CONFIG_FILE, config)
-
-
-def write_config(folder: Path, config_class: type, auto_map: Mapping[str, str] | None = None) -> None:
-    """Give a saved config.json its code, and drop from it what tells of this machine.
+def drop_local_keys(folder: Path) -> None:
+    """Drop from saved configurations what tells of this machine.
 
     Args:
-        folder: where it was saved.
-        config_class: its class.
-        auto_map: further classes that are found by it.
+        folder: where `save_pretrained` of a configuration or model, and of a processor, has written; their code and
+            the entries that point to it are there, since `modeling_rrsis` has registered their classes.
     """
-    copy_remote_code((config_class,), folder)
-    config = _without_local_keys(_read_json(folder / CONFIG_FILE))
-    _write_json(
-        folder / CONFIG_FILE, {**config, "auto_map": {"AutoConfig": _reference(config_class), **(auto_map or {})}}
-    )
-
-
-def write_processor(folder: Path, processor: Any) -> None:
-    """Save a processor with its code, without what tells of this machine."""
-    processor.save_pretrained(folder)
-    classes = (type(processor), type(processor.image_processor))
-    copy_remote_code(classes, folder)
-    processor_class, image_processor_class = (_reference(cls) for cls in classes)
-    settings = _without_local_keys(_read_json(folder / PROCESSOR_FILE))
-    settings["auto_map"] = {"AutoProcessor": processor_class, "AutoImageProcessor": image_processor_class}
-    settings["image_processor"]["auto_map"] = {"AutoImageProcessor": image_processor_class}
-    _write_json(folder / PROCESSOR_FILE, settings)
-
-    tokenizer = _without_local_keys(_read_json(folder / TOKENIZER_FILE))
-    tokenizer.pop("auto_map", None)  # left behind by ProcessorMixin.save_pretrained; the tokenizer is a plain one
-    _write_json(folder / TOKENIZER_FILE, tokenizer)
-
-
-def copy_remote_code(classes: Iterable[type], folder: Path) -> list[str]:
-    """Copy the files that define the classes, and their neighbours they import, flat into the folder.
-
-    Args:
-        classes: classes defined in root files of the two packages.
-        folder: where to.
-
-    Returns:
-        The sorted file names.
-    """
-    names = set()
-    for cls in classes:
-        own_file = sys.modules[cls.__module__].__file__
-        if own_file is None:
-            raise ValueError(f"{cls.__name__}: expected a class defined in a file, {cls.__module__} has none")
-        for source in (own_file, *get_relative_import_files(own_file)):
-            shutil.copyfile(source, folder / Path(source).name)
-            names.add(Path(source).name)
-    return sorted(names)
-
-
-def _reference(cls: type) -> str:
-    """Return "file.Class", the form of auto_map: exactly one dot."""
-    return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
+    for name in (CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE):
+        settings = _without_local_keys(json.loads((folder / name).read_text(encoding="utf-8")))
+        if name == TOKENIZER_FILE:
+            settings.pop("auto_map", None)  # left there by ProcessorMixin; the tokenizer is a plain one
+        _write_json(folder / name, settings)
 
 
 def _without_local_keys(value: Any) -> Any:
@@ -197,10 +132,6 @@ def _without_local_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_local_keys(item) for key, item in value.items() if key not in _LOCAL_KEYS}
     return [_without_local_keys(item) for item in value] if isinstance(value, list) else value
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

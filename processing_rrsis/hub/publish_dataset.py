@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.facts import FACTS
-from .checks import CARD, check_card, find_leaks
+from .checks import CARD, check_card, find_secrets, refuse
 from .dataset_card import DATASETS, render_dataset_card
-from .push import Publication, PushOptions, RepoFile, causes, check_repo_id, push, size_in_bytes, stored_token
+from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
 MAX_FILE_SIZE = "500MB"
 _NO_ROOM, _FULL_DISK_BYTES = (errno.ENOSPC, errno.EDQUOT), 2**24
@@ -26,15 +25,11 @@ _BUILT = re.compile(r".+?-(?P<split>[a-z_]+?)(?P<part>-\d{5}-of-\d{5})?\.parquet
 def publish_dataset(
     dataset: str,
     repo_id: str,
+    options: PushOptions = AS_USUAL,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     i_have_the_right_to: bool = False,
     license_id: str | None = None,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
     max_file_size: int | str = MAX_FILE_SIZE,
     num_proc: int | None = None,
     **builder_options: Any,
@@ -44,14 +39,10 @@ def publish_dataset(
     Args:
         dataset: `"rrsisd"`, `"refsegrs"`, `"synthetic"` or `"own"`.
         repo_id: `user/name`; created where it does not exist.
+        options: How to publish.
         data_dir: Folder or zip of the download; the table of own data; none for `"synthetic"`.
         i_have_the_right_to: RRSIS-D is refused without it.
         license_id: Licence of own data, as the Hub spells it.
-        private: Create the repository as a private one; an existing public one is refused.
-        revision: Branch to publish to; `main` by default.
-        create_pr: Open a pull request in place of a commit.
-        dry_run: Build, and list what would go up; the Hub is not asked.
-        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
         max_file_size: About the most bytes of a Parquet file.
         num_proc: Processes that build.
         **builder_options: Handed to `load_benchmark`'s builder: `config_name`, `allow_missing`, `seed`, …
@@ -67,19 +58,27 @@ def publish_dataset(
     """
     check_repo_id(repo_id)
     _check_right(dataset, i_have_the_right_to, license_id)
-    options = PushOptions(private, revision, create_pr, dry_run, token)
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         builder = _make_builder(dataset, data_dir, cache_dir=Path(folder) / "cache", **builder_options)
         files = build_parquet(builder, Path(folder) / "parquet", max_file_size, num_proc)
         notes = _notes(dataset, data_dir, bool(builder_options.get("allow_missing")))
-        card = _render_card(dataset, repo_id, builder, license_id, notes)
-        files = sorted([*files, RepoFile(CARD, card.encode())], key=lambda file: file.path)
-        if problems := [*check_card(card, fields=("license", "configs")), *find_leaks(files, token or stored_token())]:
-            raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
-        message = f"Publish {FACTS[dataset].title} with rrsis"
-        return push(
-            files, repo_id, "dataset", options, message=message, is_ours=lambda path: bool(_OURS.fullmatch(path))
+        made_with: dict[str, Any] = {}
+        if dataset == "synthetic":  # other data has no settings that others need
+            config = builder.config
+            made_with = {"Wording": config.name, "Side in px": config.image_size_px, "Seed": config.seed}
+        card = render_dataset_card(
+            dataset,
+            repo_id,
+            {str(name): int(info.num_examples) for name, info in builder.info.splits.items()},
+            tuple(builder.info.features),
+            license_id=license_id,
+            settings=made_with,
+            notes=notes,
         )
+        files.append(RepoFile(CARD, card.encode()))
+        refuse(repo_id, [*check_card(card, fields=("license", "configs")), *find_secrets(files, options.used_token)])
+        message = f"Publish {FACTS[dataset].title} with rrsis"
+        return push(files, repo_id, "dataset", options, message=message, ours=_OURS)
 
 
 def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc: int | None) -> list[RepoFile]:
@@ -88,13 +87,15 @@ def build_parquet(builder: Any, folder: Path, max_file_size: int | str, num_proc
     Raises:
         OSError: The disk has no room for them.
     """
-    size = size_in_bytes(max_file_size)
+    sizes = {"max_shard_size": max_file_size, "num_proc": num_proc}
     try:
-        builder.download_and_prepare(str(folder), file_format="parquet", max_shard_size=size, num_proc=num_proc)
+        builder.download_and_prepare(str(folder), file_format="parquet", **sizes)
     except Exception as error:
+        cause: BaseException | None = error
         # the writer that ran out of room is closed after it, and what that raises may hide the first error
-        no_room = any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes(error))
-        if no_room or shutil.disk_usage(folder.parent).free < _FULL_DISK_BYTES:
+        while cause is not None and getattr(cause, "errno", None) not in _NO_ROOM:
+            cause = cause.__context__
+        if cause is not None or shutil.disk_usage(folder.parent).free < _FULL_DISK_BYTES:
             raise OSError(
                 f"{folder.parent}: no room left for the Parquet files, which are as large as the images; set TMPDIR "
                 "to a folder on a larger disk"
@@ -112,7 +113,7 @@ def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing:
     if dataset in ("rrsisd", "refsegrs") and data_dir is not None and read_marker(open_archive(data_dir)) is not None:
         notes.append(
             "**This is not the benchmark: it is a stand-in of rendered scenes (SyntheticRS, Apache-2.0) in its "
-            "layout, written by `rrsis prepare --demo` to try programs on.** What is said below of content, source "
+            "layout, written by `rrsis write-demo` to try programs on.** What is said below of content, source "
             "and licence is that of the benchmark."
         )
     if allow_missing:
@@ -120,18 +121,6 @@ def _notes(dataset: str, data_dir: str | os.PathLike[str] | None, allow_missing:
             "Published with `--allow-missing`: samples whose image or mask was missing in the download are not here."
         )
     return notes
-
-
-def _render_card(dataset: str, repo_id: str, builder: Any, license_id: str | None, notes: Sequence[str]) -> str:
-    return render_dataset_card(
-        dataset,
-        repo_id,
-        {str(name): int(info.num_examples) for name, info in builder.info.splits.items()},
-        tuple(builder.info.features),
-        license_id=license_id,
-        settings=_settings(dataset, builder.config),
-        notes=notes,
-    )
 
 
 def _check_right(dataset: str, i_have_the_right_to: bool, license_id: str | None) -> None:
@@ -157,13 +146,6 @@ def _make_builder(dataset: str, data_dir: str | os.PathLike[str] | None, **optio
     if data_dir is not None:
         raise ValueError(f"--data-dir: SyntheticRS is rendered and reads no files, got {data_dir}; leave it out")
     return BENCHMARKS[dataset](**options)
-
-
-def _settings(dataset: str, config: Any) -> dict[str, Any]:
-    """What SyntheticRS was rendered with; other data has no settings that others need."""
-    if dataset != "synthetic":
-        return {}
-    return {"Wording": config.name, "Side in px": config.image_size_px, "Seed": config.seed}
 
 
 def name_parquet_files(folder: Path) -> list[RepoFile]:

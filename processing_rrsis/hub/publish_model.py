@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_leaks
-from .push import Publication, PushOptions, RepoFile, check_repo_id, push, size_in_bytes, stored_token
+from datasets.utils.py_utils import convert_file_size_to_int
+
+from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_secrets, refuse
+from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
 MAX_SHARD_SIZE = "5GB"
 SHEET = "contact_sheet.png"
@@ -37,12 +38,8 @@ _EXAMPLE = re.compile(r"(?<=model=\")[^\"]+(?=\")")
 def publish_model(
     folder: str | os.PathLike[str],
     repo_id: str,
+    options: PushOptions = AS_USUAL,
     *,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
     max_shard_size: int | str = MAX_SHARD_SIZE,
     may_show_images: bool = False,
 ) -> Publication:
@@ -51,11 +48,7 @@ def publish_model(
     Args:
         folder: A folder as `save_hub_folder` writes it, such as a run's `best/`.
         repo_id: `user/name`; created where it does not exist. The card's examples get this name.
-        private: Create the repository as a private one; an existing public one is refused.
-        revision: Branch to publish to, made where it does not exist; `main` by default.
-        create_pr: Open a pull request in place of a commit.
-        dry_run: Check, and list what would go up; the Hub is not asked.
-        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
+        options: How to publish.
         max_shard_size: Larger weights are cut into files of at most this size, e.g. `"5GB"`.
         may_show_images: Show the run's contact sheet also where the benchmark's images may not be passed on freely.
 
@@ -69,34 +62,18 @@ def publish_model(
     """
     source = Path(folder).expanduser()
     check_repo_id(repo_id)
-    options = PushOptions(private, revision, create_pr, dry_run, token)
     if not source.is_dir():
         raise FileNotFoundError(f"model: expected a folder such as runs/fianet/best, there is none at {source}")
     if not (source / CONFIG).is_file() and (source / "best" / CONFIG).is_file():
         raise ValueError(f"model: expected a model's folder, {source} is a run's; did you mean {source / 'best'}?")
     files, left_out = gather_files(source, repo_id, may_show_images)
-    refuse(source, [*check_model_folder(source), *find_leaks(files, token or stored_token())])
+    refuse(source, [*check_model_folder(source), *find_secrets(files, options.used_token)])
     with ExitStack() as stack:
         if _too_large(source, max_shard_size):
             parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrsis-publish-")))
             files = [file for file in files if file.path != WEIGHTS] + split_weights(source, parts, max_shard_size)
-        return push(
-            sorted(files, key=lambda file: file.path),
-            repo_id,
-            "model",
-            options,
-            message="Publish the model with rrsis",
-            is_ours=lambda path: bool(_OURS.fullmatch(path)),
-            left_out=left_out,
-        )
-
-
-def refuse(source: Path, problems: Sequence[str]) -> None:
-    """Raise a `ValueError` that lists the problems, if there are any."""
-    if problems:
-        found = "\n".join(f"  {problem}" for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ValueError(f"{source}: not published, {count}:\n{found}")
+        message = "Publish the model with rrsis"
+        return push(files, repo_id, "model", options, message=message, ours=_OURS, left_out=left_out)
 
 
 def gather_files(folder: Path, repo_id: str, may_show_images: bool = False) -> tuple[list[RepoFile], list[str]]:
@@ -188,7 +165,7 @@ def complete_card(text: str, repo_id: str, caption: str | None) -> str:
 
 def _too_large(folder: Path, limit: int | str) -> bool:
     weights = folder / WEIGHTS
-    return weights.is_file() and weights.stat().st_size > size_in_bytes(limit)
+    return weights.is_file() and weights.stat().st_size > convert_file_size_to_int(limit)
 
 
 def split_weights(folder: Path, target: Path, limit: int | str) -> list[RepoFile]:
@@ -214,7 +191,5 @@ def split_weights(folder: Path, target: Path, limit: int | str) -> list[RepoFile
             f"{target}: cutting the weights needs {needed / 1e9:.1f} GB for a copy, {free / 1e9:.1f} GB are free; set "
             "TMPDIR to a folder on a larger disk, or --max-shard-size to more than the weights"
         )
-    save_torch_state_dict(
-        load_file(folder / WEIGHTS), target, max_shard_size=size_in_bytes(limit), metadata={"format": "pt"}
-    )
+    save_torch_state_dict(load_file(folder / WEIGHTS), target, max_shard_size=limit, metadata={"format": "pt"})
     return [RepoFile(path.name, path) for path in sorted(target.iterdir())]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 import tempfile
 from pathlib import Path
 from string import Template
 
-from .checks import CARD, check_card, find_leaks
+from .checks import CARD, check_card, find_secrets, refuse
 from .push import (
+    AS_USUAL,
     Publication,
     PublishError,
     PushOptions,
@@ -18,7 +20,6 @@ from .push import (
     check_token,
     hub_errors,
     push,
-    stored_token,
 )
 from .space_examples import write_examples
 
@@ -26,27 +27,16 @@ GRADIO_VERSION = "6.31.0"
 """The version that both pages were tried with."""
 MODEL_VARIABLE = 'os.environ.get("MODEL_ID")'
 """What the demo's app.py asks for its model."""
+_OURS = re.compile(r"examples/.*|[^/]+\.py")
 _METRIC_PATH = "processing_rrsis/metrics/rrsis_iou"
 
 
-def publish_metric(
-    repo_id: str,
-    *,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
-) -> Publication:
+def publish_metric(repo_id: str, options: PushOptions = AS_USUAL) -> Publication:
     """Publish the metric as a Space: `evaluate.load(repo_id)` reads it, visitors try it on two masks.
 
     Args:
         repo_id: `user/name`; created where it does not exist.
-        private: Create the Space as a private one; an existing public one is refused.
-        revision: Branch to publish to; `main` by default.
-        create_pr: Open a pull request in place of a commit.
-        dry_run: List what would go up; the Hub is not asked.
-        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
+        options: How to publish.
 
     Returns:
         What was published, or would be.
@@ -57,7 +47,6 @@ def publish_metric(
     """
     check_repo_id(repo_id)
     _check_metric_name(repo_id)
-    options = PushOptions(private, revision, create_pr, dry_run, token)
     return _push_space(metric_files(repo_id), repo_id, options, message="Publish the metric with rrsis")
 
 
@@ -90,27 +79,19 @@ def metric_files(repo_id: str) -> list[RepoFile]:
 def publish_space(
     model_id: str,
     repo_id: str,
+    options: PushOptions = AS_USUAL,
     *,
     title: str | None = None,
     preset: str = "rrsisd",
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
 ) -> Publication:
     """Publish the demo of a published model as a Space.
 
     Args:
         model_id: The model's repository.
         repo_id: The Space's repository; created where it does not exist.
+        options: How to publish.
         title: Title of the page; from the model's name by default.
         preset: Wording of the examples' expressions, `"rrsisd"` or `"refsegrs"`.
-        private: Create the Space as a private one; an existing public one is refused.
-        revision: Branch to publish to; `main` by default.
-        create_pr: Open a pull request in place of a commit.
-        dry_run: List what would go up; the Hub is not asked.
-        token: Token to use; by default `HF_TOKEN` or the one of `hf auth login`.
 
     Returns:
         What was published, or would be.
@@ -121,9 +102,8 @@ def publish_space(
     """
     check_repo_id(model_id)
     check_repo_id(repo_id)
-    options = PushOptions(private, revision, create_pr, dry_run, token)
-    if not dry_run:
-        _check_model_exists(model_id, token)
+    if not options.dry_run:
+        _check_model_exists(model_id, options.token)
     with tempfile.TemporaryDirectory(prefix="rrsis-publish-") as folder:
         write_examples(folder, preset=preset)
         examples = [RepoFile(f"examples/{path.name}", path) for path in sorted(Path(folder).iterdir())]
@@ -180,16 +160,8 @@ def _push_space(files: list[RepoFile], repo_id: str, options: PushOptions, messa
     """Check and push; pictures of older examples go with the same commit."""
     (card,) = (file for file in files if file.path == CARD)
     problems = check_card(card.read().decode(), fields=("title", "sdk", "app_file", "license"))
-    if problems := [*problems, *find_leaks(files, options.token or stored_token())]:
-        raise ValueError(f"{repo_id}: not published:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return push(
-        sorted(files, key=lambda file: file.path),
-        repo_id,
-        "space",
-        options,
-        message=message,
-        is_ours=lambda path: path.startswith("examples/") or ("/" not in path and path.endswith(".py")),
-    )
+    refuse(repo_id, [*problems, *find_secrets(files, options.used_token)])
+    return push(files, repo_id, "space", options, message=message, ours=_OURS)
 
 
 def _render(template: str, **values: str) -> str:

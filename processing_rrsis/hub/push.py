@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 
 from ..errors import RRSISError
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-REPO_KINDS = ("model", "dataset", "space")
-# Hub names: the pattern of huggingface_hub, with the owner in front made a must.
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
-# git's own rules, and nothing that a shell or an address would have to quote
-_REVISION = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))[A-Za-z0-9_][\w./-]*(?<![./])")
 _TOKEN = re.compile(r"hf_\w{8,}|(?<=Bearer )\S+")
 _WRITE_TOKEN = "a token of the role `write` ({endpoint}/settings/tokens); give it to `hf auth login`, or set HF_TOKEN"
 
@@ -68,6 +64,14 @@ class PushOptions:
     dry_run: bool = False
     token: str | None = field(default=None, repr=False)
 
+    @property
+    def used_token(self) -> str | None:
+        """The token that will be sent: the given one, or the stored one."""
+        return self.token or huggingface_hub.get_token()
+
+
+AS_USUAL = PushOptions()
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -96,18 +100,9 @@ class Publication:
 
 def check_repo_id(repo_id: str) -> None:
     """Raise a `ValueError` unless a name reads `user/name`."""
-    if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
+    validate_repo_id(repo_id)
+    if "/" not in repo_id:
         raise ValueError(f"repository: expected user/name or organization/name, got {repo_id!r}")
-
-
-def check_revision(revision: str | None) -> None:
-    """Raise a `ValueError` unless this is `None` or can be the name of a branch."""
-    if revision is None:
-        return
-    if _COMMIT_HASH.fullmatch(revision):
-        raise ValueError(f"revision: expected the name of a branch, got the commit {revision}")
-    if not _REVISION.fullmatch(revision):
-        raise ValueError(f"revision: expected the name of a branch such as v1.0 or refs/pr/1, got {revision!r}")
 
 
 def check_token(token: str | None) -> None:
@@ -120,21 +115,6 @@ def check_token(token: str | None) -> None:
         )
 
 
-def stored_token() -> str | None:
-    """The token that is used where none is given: `HF_TOKEN`, or the one of `hf auth login`."""
-    from huggingface_hub import get_token
-
-    return get_token()
-
-
-def size_in_bytes(limit: int | str) -> int:
-    """Bytes of `"5GB"`, `"300MB"`, `"40kB"` or a number."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?", str(limit))
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f'size: expected such as "5GB" or "300MB", got {limit!r}')
-    return int(float(match[1]) * 10 ** {"": 0, "K": 3, "M": 6, "G": 9}[match[2].upper()])
-
-
 def push(
     files: Sequence[RepoFile],
     repo_id: str,
@@ -142,7 +122,7 @@ def push(
     options: PushOptions,
     *,
     message: str,
-    is_ours: Callable[[str], bool] = lambda path: False,
+    ours: re.Pattern[str],
     left_out: Sequence[str] = (),
 ) -> Publication:
     """Publish files in one commit: until it is made, the published revision stays as it was.
@@ -155,30 +135,26 @@ def push(
         repo_kind: `"model"`, `"dataset"` or `"space"`.
         options: How.
         message: Title of the commit.
-        is_ours: Whether a path is one that an earlier push wrote: such files are removed by the same commit where they
-            are not among `files`. Others stay.
+        ours: Paths that an earlier push may have written: such files are removed by the same commit where they are not
+            among `files`. Others stay.
         left_out: Files that stay behind, for the report.
 
     Returns:
         What was published; for a dry run what would be.
 
     Raises:
-        ValueError: The name of the repository or of the revision can't be right.
         PublishError: The Hub is not reached or refuses; nothing is published by halves.
     """
-    check_repo_id(repo_id)
-    check_revision(options.revision)
+    files = sorted(files, key=lambda file: file.path)
     listed = tuple((file.path, file.size) for file in files)
     if options.dry_run:
         return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out))
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
     check_token(options.token)
     with hub_errors(repo_id, options.token):
         api = HfApi(token=options.token)
         _check_login(api, repo_id)
         head, there = _open_repository(api, repo_id, repo_kind, options)
-        removed = sorted(path for path in there - {file.path for file in files} if is_ours(path))
+        removed = sorted(path for path in there - {file.path for file in files} if ours.fullmatch(path))
         done = api.create_commit(
             repo_id=repo_id,
             repo_type=repo_kind,
@@ -205,27 +181,16 @@ def push(
 
 def _check_login(api: HfApi, repo_id: str) -> None:
     """Find out who is asking before anything is uploaded, with a better message than the upload's."""
-    from huggingface_hub import get_token
-
-    stored = get_token()
+    stored = huggingface_hub.get_token()
     check_token(stored)
     if api.token is None and stored is None:
-        raise PublishError(
-            f"{repo_id}: not logged in to {api.endpoint}; publishing needs "
-            f"{_WRITE_TOKEN.format(endpoint=api.endpoint)}"
-        )
-    access = (api.whoami().get("auth") or {}).get("accessToken") or {}
-    if access.get("role") == "read":
-        raise PublishError(
-            f"{repo_id}: the token may only read (role `read`); publishing needs "
-            f"{_WRITE_TOKEN.format(endpoint=api.endpoint)}"
-        )
+        needed = _WRITE_TOKEN.format(endpoint=api.endpoint)
+        raise PublishError(f"{repo_id}: not logged in to {api.endpoint}; publishing needs {needed}")
+    api.whoami()
 
 
 def _open_repository(api: HfApi, repo_id: str, repo_kind: str, options: PushOptions) -> tuple[str | None, set[str]]:
     """Make repository and branch where they don't exist; return the branch's head and the files there."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     try:
         info = api.repo_info(repo_id, repo_type=repo_kind)
     except RepositoryNotFoundError:
@@ -259,76 +224,31 @@ def hub_errors(repo_id: str, token: str | None = None) -> Iterator[None]:
         repo_id: Repository, for the message.
         token: Token in use; it is cut out of the message.
     """
-    from huggingface_hub import constants, get_token
-
     try:
         yield
     except PublishError:
         raise
-    except Exception as error:
-        text = _explain(error, endpoint=constants.ENDPOINT)
-        if text is None:
-            raise
-        raise PublishError(f"{repo_id}: {_without_tokens(text, token or get_token())}") from None
+    except Exception as error:  # also what an answer that is not the Hub's leads to in its client
+        words = _without_tokens(" ".join(str(error).split()), token or huggingface_hub.get_token())
+        raise PublishError(f"{repo_id}: {_explain(error, words[:600])}") from None
 
 
-def _explain(error: Exception, endpoint: str) -> str | None:
-    """What went wrong and what to do; `None` for an error that is not the Hub's."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    for cause in causes(error):
-        if isinstance(cause, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it (and TRANSFORMERS_OFFLINE) to publish"
-        response = getattr(cause, "response", None)
-        if isinstance(cause, HfHubHTTPError) and response is not None:
-            return _explain_answer(response.status_code, cause.server_message or str(cause), endpoint)
-        if _is_network_error(cause):
-            return (
-                f"{endpoint} was not reached or the connection broke ({type(cause).__name__}: {cause}); what is "
-                "published is as before, or complete. Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, then "
-                "run the same command again: what arrived is not uploaded twice"
-            )
-    if isinstance(error, ValueError) and "README.md" in str(error):
-        return f"the Hub refuses the card: {error}"
-    return None
-
-
-def _explain_answer(status: int, message: str, endpoint: str) -> str:
-    """What an HTTP status means for whoever publishes."""
-    reason = " ".join(message.split())[:400]
-    if status == 401:
+def _explain(error: Exception, words: str) -> str:
+    """What went wrong, in the client's words, and what to do."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it (and TRANSFORMERS_OFFLINE) to publish"
+    endpoint = huggingface_hub.constants.ENDPOINT
+    reason = f"{type(error).__name__}: {words}"
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
         return (
-            f"the Hub does not know the token (401: {reason}); it may be mistyped, expired or revoked. Publishing "
-            f"needs {_WRITE_TOKEN.format(endpoint=endpoint)}"
-        )
-    if status == 403:
-        return (
-            f"no permission (403: {reason}). Publishing needs {_WRITE_TOKEN.format(endpoint=endpoint)}; a repository "
+            f"{endpoint} refuses ({reason}). Publishing needs {_WRITE_TOKEN.format(endpoint=endpoint)}; a repository "
             "of another user or organization needs membership there, or --create-pr to propose the change"
         )
-    if status in (409, 412):
-        return f"somebody else pushed meanwhile ({status}: {reason}); look at their commit, then run again"
-    if status == 404:
-        return f"not found (404: {reason}); check the repository's name and the revision"
-    if status == 429 or status >= 500:
-        return f"the Hub is busy or down ({status}: {reason}); run the same command again later"
-    return f"the Hub refused ({status}: {reason})"
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what caused it, and so on; once each."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def _is_network_error(error: Any) -> bool:
-    """Whether the HTTP library did not get an answer; it is httpx or httpx2, as huggingface_hub chooses."""
-    names = {f"{cls.__module__.split('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
-    return isinstance(error, ConnectionError) or bool(names & {"httpx.TransportError", "httpx2.TransportError"})
+    return (
+        f"{endpoint} was not reached or did not answer as expected ({reason}); what is published is as before, or "
+        "complete. Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, then run the same command again: what "
+        "arrived is not uploaded twice"
+    )
 
 
 def _without_tokens(text: str, token: str | None) -> str:

@@ -25,11 +25,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..image_loading_rrsis import to_label_map
+from ..terminal import new_progress
 from .evaluation_result import COUNT_NAMES, EvaluationResult, score_counts
 
 IGNORED_LABEL = 255
@@ -87,7 +88,7 @@ def evaluate_model(
     rank, num_processes = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     device = torch.device(accelerator.device if accelerator is not None else device or _device_of(model))
     loader = DataLoader(
-        _Rows(dataset, expressions=expressions, key=getattr(collator, "expression_key", "expression")),
+        _Rows(dataset, expressions=expressions, key="expression"),
         batch_sampler=_deal_batches(len(dataset), batch_size=batch_size, rank=rank, num_processes=num_processes),
         collate_fn=_WithNativeLabels(_accepting(collator, expressions)),
         num_workers=num_workers,
@@ -286,8 +287,6 @@ def _accepting(collator: Any, expressions: Sequence[str] | None) -> Any:
     """The collator, allowed to take blank texts where there are some."""
     if expressions is None:
         return collator
-    if getattr(collator, "text_control", None) is not None:
-        raise ValueError("Expected a collator without `text_control` beside `expressions`; use one of the two.")
     if getattr(collator, "allow_empty_text", True) or all(text.strip() for text in expressions):
         return collator
     accepting = copy.copy(collator)
@@ -330,9 +329,7 @@ def _bar(progress: Progress | bool, description: str, *, total: int, main: bool)
     if not progress or not main:
         yield lambda: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    in_terminal = get_console().is_terminal
-    shown = progress if isinstance(progress, Progress) else Progress(*columns, transient=True, disable=not in_terminal)
+    shown = progress if isinstance(progress, Progress) else new_progress(disable=not get_console().is_terminal)
     task = shown.add_task(description, total=total)
     if isinstance(progress, Progress):
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from ..data.facts import FACTS
+from ..terminal import new_table
 
 FIRST_NAMES = 3
 """Names of a finding that the table shows; the JSON report has all."""
@@ -39,10 +39,8 @@ def print_report(report: CheckReport, console: Console, report_file: Path | None
 def counts_table(report: CheckReport) -> Table:
     """References per split: listed, expected, left out."""
     title = f"{FACTS[report.dataset].name} in {printable(report.source)}: {counted(report.images, 'image')}"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("split")
-    for heading in ("references", f"expected ({_COUNTS_FROM[report.expected_from]})", "files missing"):
-        table.add_column(heading, justify="right")
+    expected_heading = f"expected ({_COUNTS_FROM[report.expected_from]})"
+    table = new_table(("split",), ("references", expected_heading, "files missing"), title=title)
     for split, count in report.counts.items():
         expected = report.expected.get(split)
         style = "bold red" if expected not in (None, count) else ""
@@ -53,11 +51,8 @@ def counts_table(report: CheckReport) -> Table:
 
 def findings_table(findings: tuple[Finding, ...]) -> Table:
     """One row per finding: severity, check, number, first names, what it means and what to do."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
-    table.add_column("severity", no_wrap=True)
-    table.add_column("check", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("first names, what it means, what to do", overflow="fold", ratio=1)
+    table = new_table(("severity", "check"), ("n",))
+    table.add_column("first names, what it means, what to do", overflow="fold")
     for finding in findings:
         check = CHECKS[finding.check]
         text = Text("\n").join(Text(item_text(item), style="cyan") for item in finding.items[:FIRST_NAMES])

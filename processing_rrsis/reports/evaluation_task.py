@@ -59,7 +59,7 @@ class Comparability:
 
     Attributes:
         published_samples: References of the published split; `None` where nothing is published.
-        is_demo: Whether the files are a demo written by `rrsis prepare --demo`.
+        is_demo: Whether the files are a demo written by `rrsis write-demo`.
         left_out: `sample_id`s that `--allow-missing` left out.
     """
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ..metrics.evaluation_result import EvaluationResult
+from ..terminal import new_table
 
 NOT_MEASURED = "not measured"
 SCORES: tuple[str, ...] = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")
@@ -42,13 +42,9 @@ class ResultTable:
 
     def to_rich(self) -> Table:
         """The table for a `rich` console; in 80 columns headings wrap, numbers are never cut."""
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
-        for number, column in enumerate(self.columns):
-            longest = max((len(row[number]) for row in self.rows), default=0)
-            if number == 0:
-                table.add_column(column, justify="left", overflow="fold")
-            else:
-                table.add_column(column, justify="right", min_width=longest)
+        table = new_table(self.columns[:1], self.columns[1:], title=self.title)
+        for number, column in enumerate(table.columns[1:], start=1):
+            column.no_wrap, column.min_width = False, max((len(row[number]) for row in self.rows), default=0)
         for row in self.rows:
             table.add_row(*row)
         return table

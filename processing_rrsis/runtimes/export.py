@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from modeling_rrsis import LAVTForReferringSegmentation
 from ..benchmark.machine import describe_machine
 from ..data.inputs.collate import ReferringCollator
 from ..errors import RRSISError
-from ..hub.model_folder import replaced_folder, write_config, write_processor
+from ..hub.model_folder import drop_local_keys, replaced_folder
 from .check import COMPARED_ROWS, check_agreement, compare, row_batches, score, time_both
 from .folder import MANIFEST_FILE, RuntimeManifest, graph_sha256, package_versions, weights_sha256
 from .network import RuntimeNetwork
@@ -132,7 +133,7 @@ def prepare(pipe: Any, image_size_px: tuple[int, int] | None) -> Subject:
     """
     network, processor = pipe.model, pipe.processor
     if not isinstance(network, LAVTForReferringSegmentation):
-        raise ValueError(f"expected LAVT, DANet or FIANet of this project, got a {type(network).__name__}")
+        raise ValueError(f"expected a network of this project, got a {type(network).__name__}")
     if image_size_px is not None:
         height, width = image_size_px
         processor.image_processor.size = {"height": height, "width": width}
@@ -166,10 +167,11 @@ def write_folder(
             model = quantise(model, [{name: item[name].numpy() for name in subject.names} for item in samples])
     on_step("writing")
     module.save(model, folder)
-    config = subject.network.config
+    config = copy.deepcopy(subject.network.config)
+    config.auto_map = {}  # the folder holds no network's code
     config.save_pretrained(folder)
-    write_config(folder, type(config))
-    write_processor(folder, subject.processor)
+    subject.processor.save_pretrained(folder)
+    drop_local_keys(folder)
     packages = (QUANTISING_PACKAGES if options.int8 else WRITING_PACKAGES)[options.format]
     RuntimeManifest(
         format=options.format,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..terminal import new_table
 from .folder import RuntimeManifest
 
 MEGABYTE = 10**6
@@ -139,18 +139,9 @@ def print_result(result: ExportResult, console: Console) -> None:
     console.print(f'Use it: rrsis segment image.png "the ship on the left" --model {result.output}')
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(title=title, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def _sizes_table(result: ExportResult) -> Table:
     scores = SCORES if result.network.scores else ()
-    table = _table(result.output, ("",), ("MB", "ms per image", "× as fast", *scores))
+    table = new_table(("",), ("MB", "ms per image", "× as fast", *scores), title=result.output)
     for row in (result.network, result.exported):
         speed = result.network.milliseconds / row.milliseconds
         cells = [f"{row.size_bytes / MEGABYTE:,.1f}", f"{row.milliseconds:,.1f}", f"{speed:.2f}"]
@@ -159,7 +150,7 @@ def _sizes_table(result: ExportResult) -> Table:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    table = _table("", ("agreement on",), ("images", "logits", "max |Δ logits|", "pixels that differ"))
+    table = new_table(("agreement on",), ("images", "logits", "max |Δ logits|", "pixels that differ"))
     for agreement in agreements:
         table.add_row(
             agreement.inputs,

@@ -1,4 +1,4 @@
-"""Train LAVT, DANet or FIANet with Accelerate: train_accelerate.py where only the package is installed.
+"""Train LAVT, DANet, FIANet or RMSIN with Accelerate: train_accelerate.py where only the package is installed.
 
     accelerate launch -m processing_rrsis.training
     accelerate launch -m processing_rrsis.training --model danet --seed 1 --output_dir runs/danet --resume latest

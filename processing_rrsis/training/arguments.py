@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +11,9 @@ from transformers import HfArgumentParser
 
 from modeling_rrsis import MODELS
 
-from ..data.inputs.augmentation import Augmentation
 from ..data.own_table import TABLE_ENDINGS
 from .recipes.presets import Ablation, get_ablation
-from .recipes.shipped import Recipe, default_recipe, get_recipe
+from .recipes.shipped import Recipe, check_recipe, default_recipe, get_recipe
 from .watching import check_trackers
 
 RECIPE_OVERRIDES = (
@@ -27,19 +25,20 @@ RECIPE_OVERRIDES = (
     "augmentation",
     "mixed_precision",
 )
-AT_LEAST_ONE = (
-    "max_steps",
-    "max_epochs",
-    "batch_size",
-    "eval_every",
-    "log_every",
-    "max_samples",
-    "gradient_accumulation_steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "cpu_threads",
+LOWEST = {
+    **dict.fromkeys(("gradient_accumulation_steps", "checkpoint_every", "keep_checkpoints", "log_every"), 1),
+    **dict.fromkeys(("cpu_threads", "max_samples"), 1),
+    **dict.fromkeys(("num_workers", "panel_samples", "seed", "data_seed"), 0),
+}
+"""Options that no recipe checks, and their least value."""
+EXCLUSIVE = (
+    ("max_steps", "max_epochs"),
+    ("from_scratch", "init_from"),
+    ("from_scratch", "vision_weights"),
+    ("init_from", "vision_weights"),
+    ("init_from", "text_weights"),
+    ("init_from", "ablation"),
 )
-PRECISIONS = ("auto", "no", "bf16", "fp16")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -131,44 +130,38 @@ class TrainingArguments:
         return Path(self.output_dir)
 
 
+def build_parser(description: str, prog: str | None = None) -> HfArgumentParser:
+    """The parser of the command line; `prog` is the command's name, that of the script if `None`.
+
+    Abbreviated options are none: `--cpu` is one of `accelerate launch`, not a short `--cpu_threads`.
+    """
+    return HfArgumentParser(
+        cast(Any, TrainingArguments),
+        prog=prog,
+        usage="%(prog)s [OPTIONS]",
+        description=description,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 def parse_arguments(argv: list[str] | None, description: str) -> TrainingArguments:
     """The command line's options."""
-    parser = HfArgumentParser(cast(Any, TrainingArguments), description=description, formatter_class=HelpFormatter)
-    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    (arguments,) = build_parser(description).parse_args_into_dataclasses(argv)
     return arguments
 
 
 def check_arguments(arguments: TrainingArguments) -> None:
     """Raise a `ValueError` for options that are out of range or exclude each other."""
-    for name in AT_LEAST_ONE:
+    for name, lowest in LOWEST.items():
         value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}.")
-    for name in ("num_workers", "panel_samples", "seed", "data_seed"):
-        if not 0 <= getattr(arguments, name) < 2**32:
-            raise ValueError(f"--{name} must be at least 0 and below 2^32, got {getattr(arguments, name)}.")
-    for name, low in (("learning_rate", 1e-9), ("text_learning_rate", 1e-9), ("warmup_steps", 0)):
-        value = getattr(arguments, name)
-        if value is not None and not low <= value < math.inf:
-            raise ValueError(f"--{name} must be a number of at least {low:g}, got {value}.")
+        if value is not None and not lowest <= value < 2**32:
+            raise ValueError(f"--{name} must be at least {lowest} and below 2^32, got {value}.")
     if arguments.ema_decay is not None and not 0 < arguments.ema_decay < 1:
         raise ValueError(f"--ema_decay must lie between 0 and 1, such as 0.999, got {arguments.ema_decay}.")
-    if arguments.mixed_precision is not None and arguments.mixed_precision not in PRECISIONS:
-        raise ValueError(
-            f"--mixed_precision must be one of {', '.join(PRECISIONS)}, got {arguments.mixed_precision!r}."
-        )
-    for first, second in (
-        ("max_steps", "max_epochs"),
-        ("from_scratch", "init_from"),
-        ("from_scratch", "vision_weights"),
-        ("init_from", "vision_weights"),
-        ("init_from", "text_weights"),
-        ("init_from", "ablation"),
-    ):
+    for first, second in EXCLUSIVE:
         if getattr(arguments, first) and getattr(arguments, second):
             raise ValueError(f"--{first} and --{second} exclude each other; give one of them.")
-    if arguments.augmentation is not None:
-        Augmentation.from_name(arguments.augmentation)
     check_trackers(arguments.report_to)
     check_push(arguments.push_to_hub)
 
@@ -182,10 +175,10 @@ def check_push(repo_id: str | None) -> None:
     """
     if repo_id is None:
         return
-    from ..hub.push import check_repo_id, check_token, stored_token
+    from ..hub.push import AS_USUAL, check_repo_id, check_token
 
     check_repo_id(repo_id)
-    token = stored_token()
+    token = AS_USUAL.used_token
     check_token(token)
     if token is None:
         raise ValueError("--push_to_hub: not logged in; run `hf auth login` or set HF_TOKEN before the training")
@@ -215,6 +208,7 @@ def resolve_recipe(arguments: TrainingArguments) -> Recipe:
     if ablation is not None:
         fields = {"config": dict(ablation.fields), "ablation": ablation.name}
         recipe = recipe.changed(f"ablation {ablation.name}", **fields)
+    check_recipe(recipe)
     return recipe
 
 

@@ -1,7 +1,10 @@
 """Checkpoints that are whole or not there: written aside, checked off in a manifest, renamed.
 
-`O/checkpoints/step-00001200/` holds what Accelerate saves (weights, optimizer, schedule, scaler), `state.json` (what
-the loop remembers) and `manifest.json` (size and SHA-256 of every file), which is written last.
+`O/checkpoints/step-00001200/` holds what Accelerate saves (weights, optimizer, scaler), averaged weights, `state.json`
+(what the loop remembers) and `manifest.json` (size and hash of every file), which is written last.
+
+A checkpoint may come from somebody else, so nothing in it is read that could run code: safetensors, JSON, and what
+`torch.load` reads with `weights_only=True`. Where weights are sharded, FSDP's and DeepSpeed's own readers decide.
 """
 
 from __future__ import annotations
@@ -16,12 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+from safetensors.torch import load_model, save_model
+from torch import nn
+
 from ..errors import RRSISError
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
-FORMAT = 1
+AVERAGE = "average.safetensors"
+FORMAT = 2
 _NAME = re.compile(r"step-(\d{8})")
 _PARTIAL = ".partial"
 
@@ -55,7 +63,7 @@ def checkpoint_folders(output_dir: Path) -> list[Checkpoint]:
     """Checkpoints of a run by name, newest first; not looked into."""
     root = output_dir / FOLDER
     found = [(path, _NAME.fullmatch(path.name)) for path in root.iterdir()] if root.is_dir() else []
-    named = [Checkpoint(path, int(match[1])) for path, match in found if match]
+    named = [Checkpoint(path, int(match[1])) for path, match in found if match and path.is_dir()]
     return sorted(named, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
@@ -67,23 +75,23 @@ def find_damage(folder: Path) -> str | None:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, dict[str, Any]] = manifest["files"]
-        version = manifest["format"]
+        if manifest["format"] != FORMAT:
+            return f"it has format {manifest['format']!r}, this version reads {FORMAT}"
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+        for name in sorted(there ^ set(manifest["files"])):
+            return f"{name} is missing" if name not in there else f"{name} was not written there"
+        for name, written in manifest["files"].items():
+            size = (folder / name).stat().st_size
+            if size != written["bytes"]:
+                return f"{name} has {size:,} bytes, {written['bytes']:,} were written"
+            if _digest(folder / name) != written["xxh3"]:
+                return f"{name} has other content than was written"
+        step = json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"]["step"]
+        return None if folder.name == f"step-{step:08d}" else f"its {STATE} is of step {step}"
     except FileNotFoundError:
         return f"it has no {MANIFEST}: it was not finished"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"its {MANIFEST} can't be read ({error})"
-    if version != FORMAT:
-        return f"it has format {version}, this version reads {FORMAT}"
-    for name, written in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != written["bytes"]:
-            return f"{name} has {path.stat().st_size:,} bytes, {written['bytes']:,} were written"
-        if _digest(path) != written["sha256"]:
-            return f"{name} has other content than was written"
-    return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {MANIFEST} or {STATE} can't be read ({error})"
 
 
 def newest_whole(output_dir: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -150,15 +158,24 @@ def resolve_resume(resume: str, output_dir: Path, say: Callable[[str], None]) ->
     return Checkpoint(folder, int(match[1]))
 
 
-def save_checkpoint(accelerator: Any, output_dir: Path, step: int, state: Mapping[str, Any], keep: int) -> Checkpoint:
+def save_checkpoint(
+    accelerator: Any,
+    output_dir: Path,
+    state: Mapping[str, Any],
+    *,
+    step: int,
+    keep: int,
+    average: nn.Module | None = None,
+) -> Checkpoint:
     """Save the run's state; every process calls it and returns when the checkpoint is whole.
 
     Args:
-        accelerator: Whose prepared model, optimizer and registered objects are saved.
+        accelerator: Whose prepared model and optimizer are saved.
         output_dir: Folder of the run, on a disk that all processes share.
-        step: Updates behind it.
         state: What the loop remembers, plain values.
+        step: Updates behind it.
         keep: Number of checkpoints that stay; older ones go after the new one is whole.
+        average: Averaged weights, the same on every process.
 
     Returns:
         The checkpoint.
@@ -178,6 +195,8 @@ def save_checkpoint(accelerator: Any, output_dir: Path, step: int, state: Mappin
         accelerator.save_state(str(aside))
         accelerator.wait_for_everyone()
         if main:
+            if average is not None:
+                save_model(average, str(aside / AVERAGE))
             (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
             _write_manifest(aside)
             _replace(aside, target.folder)
@@ -195,6 +214,22 @@ def save_checkpoint(accelerator: Any, output_dir: Path, step: int, state: Mappin
             shutil.rmtree(old.folder, ignore_errors=True)
     accelerator.wait_for_everyone()
     return target
+
+
+def load_checkpoint(accelerator: Any, checkpoint: Checkpoint, average: nn.Module | None = None) -> None:
+    """Load what `save_checkpoint` saved, on every process.
+
+    Raises:
+        CheckpointError: If its files do not fit this run.
+    """
+    try:
+        accelerator.load_state(str(checkpoint.folder))
+        if average is not None:
+            load_model(average, str(checkpoint.folder / AVERAGE))
+    except Exception as error:  # whatever the values of a file that others made lead to
+        raise CheckpointError(
+            f"--resume: {checkpoint.folder} can't be loaded: {error}. Use another, or start again with --resume none."
+        ) from error
 
 
 def remove_partial(output_dir: Path) -> list[str]:
@@ -217,12 +252,12 @@ def _check_space(output_dir: Path) -> None:
 
 
 def _write_manifest(folder: Path) -> None:
-    """Size and digest of every file, flushed to the disk before the folder gets its name."""
+    """Size and hash of every file, flushed to the disk before the folder gets its name."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "xxh3": _digest(path)}
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         json.dump({"format": FORMAT, "files": files}, file, indent=1)
         file.flush()
@@ -251,4 +286,4 @@ def _sync_folder(folder: Path) -> None:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()

@@ -162,6 +162,7 @@ def train_update(run: Run, batches: Iterator[dict[str, Any]], request: StopReque
     learning_rate = float(run.schedule.get_last_lr()[0])
     if accelerator.optimizer_step_was_skipped:
         grad_norm = None
+        run.progress.skipped += 1
     else:
         run.schedule.step()
         if run.average is not None:
@@ -203,14 +204,13 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
     The same split with shuffled expressions shows whether the text is read: a model that ignores it scores the same.
     """
     progress, start = run.progress, time.perf_counter()
+    rows = run.data["validation"]
     with request.immediately(), run.accelerator.autocast():
         results = evaluate_with_controls(
             run.model if run.average is None else run.network(),
-            run.data["validation"],
+            rows,
             run.collator(),
-            controls=[
-                name for name in ("expression", "shuffled") if name in possible_controls(run.data["validation"])
-            ],
+            controls=[name for name in possible_controls(rows) if name in ("expression", "shuffled")],
             seed=run.args.seed,
             accelerator=run.accelerator,
             batch_size=EVAL_BATCHES * run.micro_batch,
@@ -244,8 +244,8 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
 def save(run: Run) -> None:
     """Write a checkpoint of this update."""
     start = time.perf_counter()
-    state = checkpoint_state(run)
-    save_checkpoint(run.accelerator, run.output_dir, run.progress.step, state, keep=run.args.keep_checkpoints)
+    state, keep = checkpoint_state(run), run.args.keep_checkpoints
+    save_checkpoint(run.accelerator, run.output_dir, state, step=run.progress.step, keep=keep, average=run.average)
     run.progress.add_seconds("checkpoints", start)
 
 

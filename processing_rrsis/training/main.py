@@ -54,16 +54,19 @@ def push(run: Run) -> None:
     """Publish the selected weights where `--push_to_hub` says so."""
     if run.args.push_to_hub is not None and run.accelerator.is_main_process:
         from ..hub.publish_model import publish_model
+        from ..hub.push import PushOptions
 
-        published = publish_model(run.output_dir / "best", run.args.push_to_hub, private=run.args.hub_private)
+        options = PushOptions(private=run.args.hub_private)
+        published = publish_model(run.output_dir / "best", run.args.push_to_hub, options)
         run.watch.say(f"{'Unchanged' if published.is_unchanged else 'Published'}: {published.url}")
 
 
-def run_command(description: str) -> int:
+def run_command(description: str, argv: list[str] | None = None) -> int:
     """`main` as a command: what stops or fails is told in one line instead of a traceback.
 
     Args:
         description: What `--help` says before the options.
+        argv: Options; those of the process if `None`.
 
     Returns:
         The exit code: 0, also where a scheduler asked to stop; 130 after Ctrl-C; 1 for an error.
@@ -72,7 +75,7 @@ def run_command(description: str) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        main(description=description)
+        main(argv, description=description)
     except StoppedError as stopped:
         Console().print(f"[bold yellow]stopped:[/] {escape(str(stopped))}")
         return stopped.exit_code

@@ -26,7 +26,7 @@ def parameter_groups(
     moves twice as fast as our single kernel: the head's group has twice the learning rate and half the decay.
 
     Args:
-        model: One of the three models.
+        model: One of the models.
         learning_rate: Learning rate.
         weight_decay: Decoupled weight decay.
         text_learning_rate: Learning rate of the text encoder, `learning_rate` if absent.
@@ -49,6 +49,8 @@ def parameter_groups(
             groups["text"].append(parameter)
         elif follow_two_channel_head and name in FOLDED_HEAD:
             groups["head"].append(parameter)
+        elif name.startswith("decoder."):  # decays whole, as published
+            groups["decay"].append(parameter)
         elif "relative_position_bias_table" in name or ("norm" in name and id(parameter) not in batch_norms):
             groups["no_decay"].append(parameter)
         else:
@@ -84,3 +86,9 @@ def poly_schedule(
         return max(0.0, 1 - progress) ** power
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def move_schedule(schedule: torch.optim.lr_scheduler.LambdaLR, num_steps: int) -> None:
+    """Set a schedule, and its optimizer's learning rates, to where it stands after a number of updates."""
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": num_steps - 1, "_step_count": num_steps + 2})
+    schedule.step()

@@ -8,13 +8,11 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
-from rich.console import Console
 
 from ..data.synthetic.ceilings import reader_ceilings
 from ..hub.model_card import ModelCardFacts, render_model_card
@@ -24,50 +22,12 @@ from ..metrics.controls import evaluate_splits
 from ..reports.curves import training_curves
 from ..reports.sheet import contact_sheet, predict_samples, select_for_sheet
 from ..reports.tables import group_table, overall_table, print_tables, result_dict
-from .recipes.shipped import Recipe
 from .run import Run
+from .watching import METRICS
 
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
-TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
-
-
-@dataclass
-class RunSummary:
-    """The final evaluation of a run and what produced it.
-
-    Args:
-        recipe: The run's recipe, overrides applied.
-        settings: What else decides the outcome: seeds, updates, the training data's size and digest.
-        seed: Seed of the run.
-        best_step: Update whose weights were selected.
-        best_miou: Their mIoU on the validation split, in percent.
-        seconds: Wall-clock seconds by phase.
-        results: Split → control → result (`EvaluationResult.to_dict()`).
-        ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
-    """
-
-    recipe: Recipe
-    settings: dict[str, Any]
-    seed: int
-    best_step: int
-    best_miou: float
-    seconds: dict[str, float]
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ceilings: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for metrics.json: nothing that depends on the machine's speed."""
-        return {
-            "recipe": self.recipe.to_dict(),
-            "settings": self.settings,
-            "seed": self.seed,
-            "selection": f"best mIoU on validation, {self.best_miou:.2f} at step {self.best_step}",
-            "results": self.results,
-            "ceilings": self.ceilings,
-        }
-
-
 REPORT_BATCHES = 4
+TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
 
 
 def save_weights(run: Run, name: str) -> None:
@@ -77,7 +37,7 @@ def save_weights(run: Run, name: str) -> None:
     if run.accelerator.is_main_process:
         network = run.network()
         selection = f"the {name} weights of the run so far; test scores are in the card of best/ when it ends"
-        card = make_card(run, network, summarize(run), selection=selection)
+        card = make_card(run, network, selection=selection)
         save_hub_folder(network, run.processor, run.output_dir / name, model_card=card, state_dict=weights)
     run.accelerator.wait_for_everyone()
 
@@ -103,29 +63,43 @@ def draw_panel(run: Run) -> None:
     run.watch.log_image("validation", path, step=run.progress.step)
 
 
-def summarize(run: Run, **found: Any) -> RunSummary:
-    """What is known of the run; `found` are the results of its end."""
-    return RunSummary(
-        recipe=run.recipe,
-        settings=run.settings,
-        seed=run.args.seed,
-        best_step=run.progress.best_step,
-        best_miou=run.progress.best_miou,
-        seconds=run.progress.seconds,
-        **found,
-    )
+def make_card(
+    run: Run,
+    network: torch.nn.Module,
+    *,
+    selection: str,
+    results: Mapping[str, Any] | None = None,
+    ceilings: Mapping[str, float] | None = None,
+) -> str:
+    """The model card of weights of a run; what its end has not measured yet reads "not measured".
 
-
-def make_card(run: Run, network: torch.nn.Module, summary: RunSummary, selection: str) -> str:
-    """The model card of a folder of weights."""
-    return card_text(
-        summary,
-        network,
+    Args:
+        run: The run.
+        network: Its weights.
+        selection: How they were chosen.
+        results: Split → control → result, plain values.
+        ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
+    """
+    recipe = run.recipe
+    facts = ModelCardFacts(
+        architecture=recipe.model,
+        dataset=recipe.dataset,
         repo_id=str(run.output_dir / "best"),
-        selection=selection,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        image_size_px=recipe.image_size_px,
+        max_length=recipe.max_length,
+        train_samples=run.settings["train_samples"],
         starting_weights=run.settings["starting_weights"],
-        device=run.accelerator.device.type,
+        selection=selection,
+        seed=run.args.seed,
+        training_seconds=run.progress.seconds.get("training"),
+        hardware=f"{platform.machine()}, {run.accelerator.device.type}",
+        software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
+        recipe=recipe.to_dict(),
+        results=results or {},
+        ceilings=ceilings or {},
     )
+    return render_model_card(facts)
 
 
 def report(run: Run) -> None:
@@ -152,26 +126,33 @@ def report(run: Run) -> None:
 
 def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]) -> None:
     """Pictures, metrics.json and the model card of the selected weights, and the tables on the screen."""
-    ceilings = {}
+    progress, ceilings = run.progress, {}
     if run.recipe.dataset == "synthetic" and "test" in results:
-        ceilings = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
-    summary = summarize(
-        run,
-        results=plain_results(results),
-        ceilings={reader: scores["overall"] for reader, scores in ceilings.items()},
-    )
-    selection = f"best mIoU on the validation split, update {run.progress.best_step} of {run.num_updates}"
-    card = make_card(run, network, summary, selection=selection)
-    save_hub_folder(network, run.processor, run.output_dir / "best", model_card=card, metrics=summary.to_dict())
+        readers = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
+        ceilings = {reader: scores["overall"] for reader, scores in readers.items()}
+    record: dict[str, Any] = {  # nothing that depends on the machine's speed
+        "recipe": run.recipe.to_dict(),
+        "settings": run.settings,
+        "seed": run.args.seed,
+        "selection": f"best mIoU on validation, {progress.best_miou:.2f} at step {progress.best_step}",
+        "results": plain_results(results),
+        "ceilings": ceilings,
+    }
+    selection = f"best mIoU on the validation split, update {progress.best_step} of {run.num_updates}"
+    card = make_card(run, network, selection=selection, results=record["results"], ceilings=ceilings)
+    save_hub_folder(network, run.processor, run.output_dir / "best", model_card=card, metrics=record)
     if "test" in results:
         sheet = run.output_dir / "contact_sheet.png"
         device = run.accelerator.device
         draw_sheet(network, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
         run.watch.say(f"Look at {sheet}; the model is in {run.output_dir / 'best'}.")
-    timing = {name: round(value, 1) for name, value in run.progress.seconds.items()}
+    timing = {name: round(value, 1) for name, value in progress.seconds.items()}
     (run.output_dir / "timing.json").write_text(json.dumps({"seconds": timing}, indent=2) + "\n", encoding="utf-8")
-    write_metrics(summary, run.output_dir)
-    print_summary(summary, results, run.watch.console)
+    training_curves(run.output_dir / METRICS, run.output_dir / "curves.png")
+    aside = run.output_dir / "metrics.json.new"
+    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, run.output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
+    print_summary(run, results, ceilings)
 
 
 def draw_sheet(
@@ -187,12 +168,11 @@ def draw_sheet(
     return contact_sheet(samples, path, title=title)
 
 
-def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Console) -> None:
+def print_summary(run: Run, results: Mapping[str, Any], ceilings: Mapping[str, float]) -> None:
     """Tables of the test splits and of the time that the run took."""
-    tables = []
+    tables, console = [], run.watch.console
     if "test" in results:
-        tables.append(overall_table(results["test"], title="test", ceilings=summary.ceilings or None))
-    if "test" in results and results["test"]["expression"].by_kind:
+        tables.append(overall_table(results["test"], title="test", ceilings=ceilings or None))
         tables.append(group_table(results["test"], "by_kind", title="test, mIoU by kind of expression"))
     others = {name: parts["expression"] for name, parts in results.items() if name != "test"}
     if others:
@@ -204,43 +184,9 @@ def print_summary(summary: RunSummary, results: Mapping[str, Any], console: Cons
             f"Objects that are not there (test_absent): nothing predicted for {absent['empty_prediction']:.1f} % of "
             f"{absent['n']} expressions; mIoU is 0 by convention on empty masks."
         )
-    total = sum(summary.seconds.values())
-    parts = ", ".join(f"{name} {value:.0f} s" for name, value in summary.seconds.items())
-    console.print(f"Selected on validation alone: step {summary.best_step}. Time: {total:.0f} s ({parts}).")
-
-
-def card_text(
-    summary: RunSummary, model: torch.nn.Module, *, repo_id: str, selection: str, starting_weights: str, device: str
-) -> str:
-    """The model card of weights of a run; what its end has not measured yet reads "not measured"."""
-    facts = ModelCardFacts(
-        architecture=summary.recipe.model,
-        dataset=summary.recipe.dataset,
-        repo_id=repo_id,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        image_size_px=summary.recipe.image_size_px,
-        max_length=summary.recipe.max_length,
-        train_samples=summary.settings["train_samples"],
-        starting_weights=starting_weights,
-        selection=selection,
-        seed=summary.seed,
-        training_seconds=summary.seconds.get("training"),
-        hardware=f"{platform.machine()}, {device}",
-        software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
-        recipe=summary.recipe.to_dict(),
-        results=summary.results,
-        ceilings=summary.ceilings,
-    )
-    return render_model_card(facts)
-
-
-def write_metrics(summary: RunSummary, output_dir: Path) -> None:
-    """metrics.json and curves.png."""
-    text = json.dumps(summary.to_dict(), indent=2)
-    training_curves(output_dir / "metrics.jsonl", output_dir / "curves.png")
-    aside = output_dir / "metrics.json.new"
-    aside.write_text(text + "\n", encoding="utf-8")
-    os.replace(aside, output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
+    total = sum(run.progress.seconds.values())
+    parts = ", ".join(f"{name} {value:.0f} s" for name, value in run.progress.seconds.items())
+    console.print(f"Selected on validation alone: step {run.progress.best_step}. Time: {total:.0f} s ({parts}).")
 
 
 def plain_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

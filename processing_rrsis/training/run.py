@@ -23,7 +23,8 @@ from ..data.inputs.collate import ReferringCollator
 from ..hub.model_folder import recover_folder
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments, resolve_recipe
-from .checkpoints import Checkpoint, checkpoint_folders, remove_partial
+from .checkpoints import Checkpoint, CheckpointError, checkpoint_folders, load_checkpoint, remove_partial
+from .optimization import move_schedule
 from .recipes.shipped import Recipe, write_recipe
 from .run_folder import (
     END_FILES,
@@ -50,11 +51,12 @@ from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, start_trackers
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What the loop remembers between updates, and a checkpoint with it.
 
     Args:
         step: Updates done.
+        skipped: Of these, left out because a loss scale overflowed.
         evaluated_step: Update after which the validation split was last evaluated.
         best_step: Update whose weights were the best on the validation split.
         best_miou: Their mIoU, in percent; −1 before the first evaluation.
@@ -65,6 +67,7 @@ class Progress:
     """
 
     step: int = 0
+    skipped: int = 0
     evaluated_step: int = 0
     best_step: int = 0
     best_miou: float = -1.0
@@ -72,6 +75,18 @@ class Progress:
     norms: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    @classmethod
+    def read(cls, values: dict[str, Any], checkpoint: Checkpoint) -> RunProgress:
+        """What a checkpoint holds.
+
+        Raises:
+            CheckpointError: If a value is missing or of another kind.
+        """
+        expected = asdict(cls())
+        if list(values) != list(expected) or [*map(type, values.values())] != [*map(type, expected.values())]:
+            raise CheckpointError(f"{checkpoint.folder} holds another progress than {list(expected)}. Use another.")
+        return cls(**values)
 
     def add_seconds(self, phase: str, since: float) -> None:
         """Add the time since a `time.perf_counter()` to a phase."""
@@ -91,13 +106,13 @@ class Run:
     model: torch.nn.Module
     average: AveragedModel | None
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    schedule: torch.optim.lr_scheduler.LambdaLR
     order: UpdateOrder
     num_updates: int
     eval_every: int
     settings: dict[str, Any]
     lock: IO[str] | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: RunProgress = field(default_factory=RunProgress)
 
     @property
     def output_dir(self) -> Path:
@@ -175,7 +190,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     recipe = resolve_recipe(args)
     accelerator = build_accelerator(args, recipe)
     watch = Watch(accelerator, args.run_dir, Console(highlight=False))
-    check_batch(args, recipe, accelerator)
+    check_batch(recipe.batch_size, accelerator.num_processes, args.gradient_accumulation_steps)
     set_seed(args.seed)
     lock = lock_folder(args.run_dir) if accelerator.is_main_process else None
     start = time.perf_counter()
@@ -185,9 +200,9 @@ def prepare_run(args: TrainingArguments) -> Run:
     with accelerator.main_process_first():
         data = load_data(args, recipe)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
-    progress = Progress()
+    progress = RunProgress()
     progress.add_seconds("data", start)
-    checkpoint = find_checkpoint(args, accelerator, watch.say)
+    checkpoint = find_checkpoint(args.resume, args.run_dir, accelerator, watch.say)
     processor, network = build_network(args, recipe, data["train"], finetuned)
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:
@@ -222,7 +237,7 @@ def prepare_run(args: TrainingArguments) -> Run:
 def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
     """Start a new folder, or bring folder and run back to where a checkpoint was taken."""
     if checkpoint is not None:
-        load_checkpoint(run, checkpoint)
+        go_on(run, checkpoint)
     if run.accelerator.is_main_process and not run.is_finished:
         run.output_dir.mkdir(parents=True, exist_ok=True)
         for name in ("best", "last"):
@@ -246,12 +261,13 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
     start_trackers(run.accelerator, run.settings, tracking)
 
 
-def load_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
+def go_on(run: Run, checkpoint: Checkpoint) -> None:
     """Weights, optimizer, schedule and what the loop remembers, from a checkpoint of the same run."""
     state = checkpoint.state()
-    check_same_settings(state["settings"], run.settings, checkpoint)
-    run.accelerator.load_state(str(checkpoint.folder))
-    run.progress = Progress(**state["progress"])
+    check_same_settings(state.get("settings"), run.settings, checkpoint)
+    run.progress = RunProgress.read(state["progress"], checkpoint)
+    load_checkpoint(run.accelerator, checkpoint, run.average)
+    move_schedule(run.schedule, run.progress.step - run.progress.skipped)
 
 
 def rewind_folder(run: Run, checkpoint: Checkpoint) -> None:

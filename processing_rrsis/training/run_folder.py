@@ -24,29 +24,10 @@ OPTIONS_FILE = "options.json"
 HASHED_SPLITS = ("train", "validation")
 END_FILES = ("metrics.json", "timing.json", "divergence.json")
 """Written at the end of a run; `metrics.json`, the last, says that it has finished."""
-SAME_OPTIONS = (
-    "seed",
-    "data_seed",
-    "gradient_accumulation_steps",
-    "freeze_batch_norm",
-    "ema_decay",
-    "max_samples",
-)
+SAME_OPTIONS = ("seed", "data_seed", "gradient_accumulation_steps", "freeze_batch_norm", "ema_decay", "max_samples")
 RUN_FILES = (
-    METRICS,
-    TIMING,
-    RECIPE_FILE,
-    OPTIONS_FILE,
-    FOLDER,
-    "metrics.json",
-    "timing.json",
-    "divergence.json",
-    "contact_sheet.png",
-    "curves.png",
-    "panels",
-    LOGS,
-    "best",
-    "last",
+    *(METRICS, TIMING, RECIPE_FILE, OPTIONS_FILE, FOLDER, LOGS, *END_FILES),
+    *("contact_sheet.png", "curves.png", "panels", "best", "last"),
 )
 """What a run writes into its folder."""
 
@@ -84,13 +65,13 @@ def starting_weights(args: TrainingArguments, recipe: Recipe) -> str:
 
 
 def find_checkpoint(
-    args: TrainingArguments, accelerator: Accelerator, say: Callable[[str], None]
+    resume: str, output_dir: Path, accelerator: Accelerator, say: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The checkpoint to go on from: found by the main process, known to all."""
+    """The checkpoint to go on from, see `resolve_resume`: found by the main process, known to all."""
     found: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            found = [resolve_resume(args.resume, args.run_dir, say)]
+            found = [resolve_resume(resume, output_dir, say)]
         except CheckpointError as error:
             found = [error]
     broadcast_object_list(found)
@@ -99,8 +80,9 @@ def find_checkpoint(
     return found[0]
 
 
-def check_same_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Checkpoint) -> None:
+def check_same_settings(before: Any, now: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Raise a `CheckpointError` that names what differs between a checkpoint's run and this one."""
+    before = before if isinstance(before, dict) else {}
     different = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted({*before, *now})

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from ..data import load_benchmark
 from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
+from ..hub.loading import _check_model_folder
 from ..processor_rrsis import RRSISProcessor
 from .arguments import TrainingArguments
 from .batch_norm import synchronise_batch_norm
@@ -70,16 +71,15 @@ def make_repeatable() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product of matrices starts
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def check_batch(args: TrainingArguments, recipe: Recipe, accelerator: Accelerator) -> None:
+def check_batch(batch_size: int, num_processes: int, accumulation_steps: int) -> None:
     """Raise a `ValueError` unless an update divides into the micro-batches."""
-    parts = accelerator.num_processes * args.gradient_accumulation_steps
-    if recipe.batch_size % parts:
+    if batch_size % (num_processes * accumulation_steps):
         raise ValueError(
-            f"--batch_size {recipe.batch_size} is the number of samples per update and must be a multiple of "
-            f"processes × accumulation steps, here {accelerator.num_processes} × {args.gradient_accumulation_steps}."
+            f"--batch_size {batch_size} is the number of samples per update and must be a multiple of processes × "
+            f"accumulation steps, here {num_processes} × {accumulation_steps}."
         )
 
 
@@ -135,8 +135,7 @@ def load_start(args: TrainingArguments, recipe: Recipe) -> Finetuned | None:
             f"--init_from {args.init_from} lies in --output_dir {args.output_dir}, where the new run will write. "
             "Choose another --output_dir."
         )
-    if not folder.exists() and (args.init_from.count("/") != 1 or args.init_from[0] in "./~"):
-        raise ValueError(f"--init_from: expected a model folder or user/name on the Hub, got {args.init_from!r}.")
+    _check_model_folder(args.init_from, option="--init_from")
     model, processor = load_finetuned(args.init_from)
     if model.config.model_type != f"rrsis_{recipe.model}":
         raise ValueError(
@@ -189,8 +188,8 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
 
 def prepare_network(
     args: TrainingArguments, recipe: Recipe, accelerator: Accelerator, model: PreTrainedModel, num_updates: int
-) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Optimizer, schedule and average of a network, all known to the accelerator's checkpoints."""
+) -> tuple[torch.nn.Module, AveragedModel | None, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """Optimizer, schedule and average of a network."""
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if accelerator.num_processes > 1 and not args.freeze_batch_norm:
@@ -205,12 +204,10 @@ def prepare_network(
     optimizer = torch.optim.AdamW(groups, fused=True)
     schedule = poly_schedule(optimizer, num_updates, warmup_steps=recipe.warmup_steps, power=recipe.schedule_power)
     model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.register_for_checkpointing(schedule)
     average = None
     if args.ema_decay is not None:
         network = accelerator.unwrap_model(model, keep_torch_compile=False)
         average = AveragedModel(network, multi_avg_fn=average_floats(args.ema_decay), use_buffers=True)
-        accelerator.register_for_checkpointing(average)
     save_without_wrappers(accelerator)
     return model, average, optimizer, schedule
 

@@ -8,12 +8,12 @@ model = build_model(recipe, processor, vision="weights/swin", text="weights/bert
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoProcessor,
     AutoTokenizer,
     BertModel,
@@ -26,20 +26,12 @@ from modeling_rrsis import MODELS
 from ..data.inputs.word_tokenizer import learn_expression_tokenizer
 from ..data.synthetic.tokenizer import build_synthetic_tokenizer
 from ..expression_rrsis import CATEGORY_SETS
+from ..hub.loading import load_network
 from ..image_processing_rrsis import RRSISImageProcessor
 from ..processor_rrsis import RRSISProcessor
 from .recipes.config import model_config
 from .recipes.recipe import Recipe
-from .weight_files import (
-    TOKENIZER_FILES,
-    HubFiles,
-    MissingWeightsError,
-    fetch_all,
-    find_text,
-    find_vision,
-    how_to_get,
-    is_cached,
-)
+from .weight_files import TOKENIZER_FILES, find_text, find_vision, how_to_get
 
 
 def data_categories(rows: Any) -> list[str]:
@@ -88,16 +80,13 @@ def _build_tokenizer(
     """BERT's tokenizer, the embedded benchmark's, or one that is learned."""
     if text is None and recipe.dataset == "synthetic":
         return build_synthetic_tokenizer()
-    found = None if text is None else find_text(text)
-    if isinstance(found, HubFiles) and any(is_cached(found.repository, name) for name in TOKENIZER_FILES):
-        return _load_tokenizer(found.repository, local_files_only=True)
-    if found is not None and (train_expressions is None or not isinstance(found, HubFiles)):
+    if text is not None:
+        name = find_text(text)
         try:
-            return _load_tokenizer(found.repository if isinstance(found, HubFiles) else str(found))
+            return _load_tokenizer(name, local_files_only=train_expressions is not None)
         except OSError as error:
-            if not isinstance(found, HubFiles):
-                raise
-            raise MissingWeightsError(how_to_get([found], reason=str(error))) from error
+            if train_expressions is None or Path(name).exists():
+                raise how_to_get({"--text_weights": name}, error) from error
     if train_expressions is None:
         raise ValueError(
             "text: expected a BERT whose tokenizer is used, or expressions to learn one from, got neither"
@@ -105,11 +94,11 @@ def _build_tokenizer(
     return learn_expression_tokenizer(train_expressions)
 
 
-def _load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+def _load_tokenizer(name: str, local_files_only: bool) -> PreTrainedTokenizerBase:
     """Load a tokenizer; transformers makes one of five special tokens where the folder holds none."""
-    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local_files_only)
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise ValueError(
+        raise FileNotFoundError(
             f"text weights: expected a tokenizer ({' or '.join(TOKENIZER_FILES)}) in {name}, found none; copy it there"
         )
     return tokenizer
@@ -154,13 +143,13 @@ def build_model(
         )
     swin, bert = find_vision(vision), find_text(text)
     config = model_config(recipe)
-    if isinstance(swin, HubFiles) and vision.split(".")[0] != config.backbone:
-        raise ValueError(f"expected vision weights of {config.backbone}, the recipe's backbone, got {vision}")
-    fetch_all([files for files in (swin, bert) if isinstance(files, HubFiles)])
-    folder = str(bert.cache_folder if isinstance(bert, HubFiles) else bert)
-    check_text_weights(folder, processor.tokenizer)
-    source = vision if isinstance(swin, HubFiles) else str(swin)  # timm's name lets timm adapt what it fetched
-    return MODELS[recipe.model].from_backbones(config, vision=source, text=folder).train()
+    if not Path(swin).exists() and swin.split(".")[0] != config.backbone:
+        raise ValueError(f"expected vision weights of {config.backbone}, the recipe's backbone, got {swin}")
+    try:
+        check_text_weights(bert, processor.tokenizer)
+        return MODELS[recipe.model].from_backbones(config, vision=swin, text=bert).train()
+    except OSError as error:
+        raise how_to_get({"--vision_weights": swin, "--text_weights": bert}, error) from error
 
 
 def check_text_weights(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -201,18 +190,11 @@ def load_finetuned(path_or_repo: str) -> tuple[PreTrainedModel, RRSISProcessor]:
         ValueError: If it is no model of this package, or weights are missing.
         OSError: If there is nothing of that name.
     """
-    model: Any
-    model, report = AutoModel.from_pretrained(path_or_repo, dtype=torch.float32, output_loading_info=True)
+    model = load_network(path_or_repo, "--init_from", dtype=torch.float32)
     if not isinstance(model, tuple(MODELS.values())):
         raise ValueError(
             f"--init_from: expected a model of this package ({', '.join(MODELS)}), {path_or_repo} holds a "
             f"{type(model).__name__}"
-        )
-    gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
-    if gaps:
-        raise ValueError(
-            f"--init_from: expected complete weights in {path_or_repo}, {len(gaps)} tensors are missing or of another "
-            f"size, such as {gaps[0]}"
         )
     processor = AutoProcessor.from_pretrained(path_or_repo)
     if not isinstance(processor, RRSISProcessor):

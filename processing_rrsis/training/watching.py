@@ -20,7 +20,9 @@ from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available, is_wandb_available
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
+
+from ..terminal import new_progress
 
 METRICS, TIMING, LOGS = "metrics.jsonl", "timing.jsonl", "logs"
 TRACKERS = {
@@ -89,8 +91,7 @@ class Watch:
 
     def progress(self) -> Progress:
         """The bar of the run, on the main process."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Progress(*columns, console=self.console, disable=not self.accelerator.is_main_process)
+        return new_progress(self.console, transient=False, disable=not self.accelerator.is_main_process)
 
     def say(self, text: str) -> None:
         """Print on the main process."""

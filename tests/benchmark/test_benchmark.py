@@ -10,12 +10,12 @@ from torch import nn
 
 from processing_rrsis.benchmark.affinity import affinity_inputs, affinity_work, value_and_gradient
 from processing_rrsis.benchmark.cases import build_model, count_flops, make_inputs, prepare_model
-from processing_rrsis.benchmark.machine import bfloat16_instructions, measure_ceilings
+from processing_rrsis.benchmark.machine import describe_machine
 from processing_rrsis.benchmark.memory import measure_memory, run_task
-from processing_rrsis.benchmark.profiling import PartTimer, watch_parts
+from processing_rrsis.benchmark.profiling import called_modules, profile_model, record_parts
 from processing_rrsis.benchmark.report import affinity_line
-from processing_rrsis.benchmark.results import OK, OUT_OF_MEMORY, CaseResult, Ceiling, Memory, Ratio
-from processing_rrsis.benchmark.run import measure_group, run_benchmark
+from processing_rrsis.benchmark.results import OK, OUT_OF_MEMORY, CaseResult, Memory, Ratio
+from processing_rrsis.benchmark.run import measure_group, prepared_machine
 from processing_rrsis.benchmark.spec import (
     AFFINITY_CHANNELS,
     FORWARD,
@@ -36,16 +36,8 @@ QUICK = BenchmarkSpec(
     rounds=1,
     warmup=0,
     has_memory=False,
-    ceiling_scale=32,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class FakeClock:
@@ -135,12 +127,8 @@ def test_numbers_that_follow_from_seconds():
     assert row.median_seconds == 2
     assert row.images_per_second == 3
     assert row.gflops_per_second == 5
-    ceilings = [Ceiling("matrix product", dtype, "", speed) for dtype, speed in (("float32", 20), ("bfloat16", 50))]
-    assert row.shares(ceilings) == {"matrix product": 5 / 20}
-    autocast = replace(row, case=replace(TINY, dtype="autocast"))
-    assert autocast.shares(ceilings) == {"matrix product": 5 / 50}
-    assert row.to_dict(ceilings)["ratio_to_swin"] == {"of_medians": 2, "of_minima": 1, "median_of_rounds": 1.5}
-    assert CaseResult(TINY, status=OUT_OF_MEMORY).to_dict(ceilings)["median_seconds"] is None
+    assert row.to_dict()["ratio_to_swin"] == {"of_medians": 2, "of_minima": 1, "median_of_rounds": 1.5}
+    assert CaseResult(TINY, status=OUT_OF_MEMORY).to_dict()["median_seconds"] is None
 
 
 def test_line_through_known_points():
@@ -172,35 +160,30 @@ def test_scaling_reports_the_spread_without_a_line():
     assert replace(result, sizes_px=[100], seconds=[[0.02]]).fit is None
 
 
-def test_parts_count_only_what_no_inner_part_takes():
-    clock = FakeClock()
-    timer = PartTimer(clock=clock)
-    with timer.part("outer"):
-        clock.now += 1
-        with timer.part("inner"):
-            clock.now += 10
-        clock.now += 100
-    clock.now += 1000
-    with timer.part("inner"):
-        clock.now += 10000
-    assert timer.seconds == {"outer": 101, "inner": 10010}
-
-
-@pytest.mark.parametrize("name", ["lavt", "danet", "fianet"])
+@pytest.mark.parametrize("name", ["lavt", "danet", "fianet", "rmsin"])
 def test_every_part_of_a_model_is_seen_and_left_as_it_was(name):
     case = replace(TINY, model=name, work=TRAIN)
     model = build_model(case)
     prepare_model(model, case.work)
-    before = {module: set(vars(module)) for module in model.modules()}
-    timer = PartTimer()
-    with watch_parts(model, timer):
+    with called_modules(model) as parts:
         model(**make_inputs(case, model))
-    seen = set(timer.seconds)
-    stages = {f"{part} {i}" for part in ("Swin stage", "fusion") for i in (1, 2, 3, 4)}
-    assert seen >= {*stages, "text encoder", "patch embedding", "decoder", "head", "loss"}
-    assert ("multi-scale module (tmem)" in seen) == (name == "fianet")
-    assert {module: set(vars(module)) for module in model.modules()} == before
+    stages = {f"{part}.{i}" for part in ("vision.layers", "fusion") for i in range(4)}
+    labels = {f"fusion.{i}.context.attention.{part}" for i in (1, 2, 3) for part in ("query", "key")}  # equation 2
+    heads = {"lavt": {"head"}, "danet": {"predictor", *labels}, "fianet": {"head", "tmem"}, "rmsin": {"head", "cim"}}
+    assert set(parts) == {*stages, "vision.patch_embed", "text_encoder", "decoder", *heads[name]}
+    with record_parts(parts):
+        assert all(module._forward_hooks and module._forward_pre_hooks for module in parts.values())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_profile_has_parts_and_operators(tmp_path):
+    result = profile_model(QUICK, "lavt", FORWARD, tmp_path / "trace.json")
+    seconds = dict(result.parts)
+    assert min(seconds.values()) > 0
+    assert seconds["decoder"] < result.operator_seconds
+    assert result.operators == sorted(result.operators, key=lambda row: -row[2])
+    assert any(name.startswith("aten::") for name, _, _ in result.operators)
+    assert "rrsis: decoder" in (tmp_path / "trace.json").read_text()
 
 
 def test_inputs_are_what_the_reference_was_measured_with():
@@ -288,10 +271,9 @@ def test_operations_of_the_affinity_loss_are_counted():
 
 
 def test_expressions_give_the_masks_of_single_calls():
-    result = compare_expressions(replace(QUICK, expressions=3), "fianet", on_run=lambda name: None)
+    result = compare_expressions(QUICK, "fianet", 3, on_run=lambda name: None)
     assert result.pixels == 3 * 64 * 64
     assert result.largest_logit_difference < 1e-4
-    assert result.is_image_shared
     assert result.differing_pixels == 0
     assert len(result.joint_seconds) == len(result.single_seconds) == 1
 
@@ -299,7 +281,7 @@ def test_expressions_give_the_masks_of_single_calls():
 def test_masks_that_differ_are_told(monkeypatch):
     logits = iter([torch.tensor([[[1.0, -1.0]]]), torch.tensor([[[1.0, 2.0]]])])  # joint, single
     monkeypatch.setattr("processing_rrsis.benchmark.studies._logits", lambda *_: next(logits))
-    result = compare_expressions(replace(QUICK, expressions=2), "lavt", on_run=lambda name: None)
+    result = compare_expressions(QUICK, "lavt", 2, on_run=lambda name: None)
     assert (result.threshold, result.differing_pixels, result.largest_logit_difference) == (1.5, 1, 3.0)
     assert not result.to_dict()["has_same_masks"]
 
@@ -308,22 +290,9 @@ def test_logits_are_cut_in_the_widest_gap_of_the_middle_half():
     assert widest_gap(torch.tensor([-100.0, 0, 1, 3, 4, 4.5, 100, 1000])) == 2  # of 1, 3, 4, 4.5: between 1 and 3
 
 
-def test_ceilings_have_two_products_for_each_dtype():
-    ceilings = measure_ceilings("cpu", ("float32",), scale=32)
-    assert [(c.name, c.dtype) for c in ceilings] == [("matrix product", "float32"), ("3x3 convolution", "float32")]
-    assert ceilings[0].shape == "64×64 by 64×64"
-    assert ceilings[1].shape == "20→16 at 1×3×3"
-    assert min(c.gflops_per_second for c in ceilings) > 0
-
-
-def test_bfloat16_instructions_are_read():
-    assert bfloat16_instructions("flags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n") == ["avx512_bf16", "amx_bf16"]
-    assert bfloat16_instructions("flags\t\t: fpu avx2 noavx512_bf16x\n") == []
-    assert bfloat16_instructions("Processor: something else\n") is None
-
-
 def test_threads_are_put_back():
-    run_benchmark(replace(QUICK, threads=2, has_grid=False))
+    with prepared_machine(replace(QUICK, threads=2)):
+        assert torch.get_num_threads() == describe_machine("cpu")["threads"] == 2
     assert torch.get_num_threads() == 1
 
 

@@ -9,7 +9,6 @@ import sys
 import datasets
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app
@@ -17,7 +16,7 @@ from processing_rrsis.data import DemoSpec, write_demo
 from processing_rrsis.data.files.content_hash import content_hash
 from processing_rrsis.hub.model_folder import save_hub_folder
 from tests.metrics.evaluation_fakes import make_dataset
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 TEXTS = [
     "the ship",
@@ -28,15 +27,8 @@ TEXTS = [
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerate(monkeypatch):
-    """Accelerate keeps its state for the life of a process."""
+def on_the_cpu(fresh_accelerate, one_thread, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +171,7 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         ([*given, "--confidence", "95"], "such as 0.95, got 95.0"),
         ([*given, "--resamples", "5"], "at least 100, got 5"),
         ([*given, "-o", tmp_path], "--output: expected a file name"),
-        ([*given, "-o", tmp_path / "no" / "r.json"], "--output: expected a file name"),
+        ([*given, "-o", tmp_path / "no" / "r.json"], "--output: expected a name in an existing folder"),
         ([*given, "--image-size", "64"], "expected with --dataset synthetic alone"),
         (["-m", model_folder, "-d", "synthetic", "-s", "dev"], "--split: expected one of train, validation, test"),
         (["-m", model_folder, "-d", "synthetic", "--allow-missing"], "no files to miss"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from processing_rrsis import RRSISD, RefSegRS, load_benchmark
-from processing_rrsis.data.rrsisd_files import Annotation, decode_mask, image_name, read_annotations, read_references
+from processing_rrsis.data.files.masks import decode_segmentation
+from processing_rrsis.data.rrsisd_files import image_name, read_annotations, read_references
 from tests.data.fake_downloads import phrase_files, pixels_of, rrsisd_files, write_folder
 
 
@@ -94,9 +95,4 @@ def test_references_and_annotations_as_read(rrsisd_folder):
     assert image_name(first.file_name) == "images/rrsisd/JPEGImages/00001.jpg"
     assert annotations[501].bbox_xyxy == (8.0, 5.0, 20.0, 13.0)
     assert annotations[501].category == "golffield"
-    assert np.array_equal(decode_mask(annotations[501]), pixels_of(1)[1] * 255)
-    assert decode_mask(annotations[501], size=(60, 80)).shape == (60, 80)
-    polygon = Annotation(7, 1, "ship", (0, 0, 1, 1), 1.0, [[1, 1, 3, 1, 3, 3, 1, 3]])
-    assert decode_mask(polygon, size=(4, 5)).sum() == 4 * 255
-    with pytest.raises(ValueError, match="annotation 7"):
-        decode_mask(Annotation(7, 1, "ship", (0, 0, 1, 1), 1.0, None))
+    assert np.array_equal(decode_segmentation(annotations[501].segmentation), pixels_of(1)[1] * 255)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis import OwnData, load_benchmark, load_own_data
+from processing_rrsis import OwnData, load_benchmark
 from processing_rrsis.data.file_benchmark import MissingFilesError
 from tests.data.fake_downloads import encode, pixels_of, runs_of
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
 def load(folder, lines, name="mine.jsonl", **options):
     text = "\n".join(json.dumps(line) for line in lines) if name.endswith("jsonl") else "\n".join(lines)
     (folder / "tables" / name).write_text(text, encoding="utf-8")
-    return load_own_data(folder / "tables" / name, cache_dir=str(folder / "cache"), **options)
+    return load_benchmark(str(folder / "tables" / name), cache_dir=str(folder / "cache"), **options)
 
 
 def row(mask="../mask.png", **fields):

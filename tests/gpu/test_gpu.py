@@ -123,7 +123,7 @@ from tests.gpu.test_gpu import to_gpu, without_dropout
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model
 
 torch.distributed.init_process_group("nccl")
-for name in ("lavt", "danet", "fianet"):
+for name in ("lavt", "danet", "fianet", "rmsin"):
     gradients = []
     for wrap in (lambda model: model, lambda model: DistributedDataParallel(model, device_ids=[0])):
         torch.manual_seed(0)

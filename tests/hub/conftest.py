@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import huggingface_hub
@@ -19,12 +17,14 @@ from PIL import Image
 
 from processing_rrsis.hub.model_card import ModelCardFacts, render_model_card
 from processing_rrsis.hub.model_folder import save_hub_folder
-from tests.processing.conftest import build_tiny_model, build_tiny_processor
+from processing_rrsis.hub.push import PushOptions
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 from .loopback import WRITE_TOKEN, LoopbackHub
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+DRY_RUN = PushOptions(dry_run=True)
 SCORES = {"mIoU": 61.5, "oIoU": 59.25, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
 
 
@@ -67,16 +67,6 @@ def write_run(folder, name, dataset="synthetic"):
     return folder / "best"
 
 
-def refusals(hub, text, repo_type):
-    """What the Hub has against a card; asked as `RepoCard.validate` does, which has its address built in."""
-    body = json.dumps({"content": text, "repoType": repo_type}).encode()
-    try:
-        with urllib.request.urlopen(urllib.request.Request(f"{hub.url}/api/validate-yaml", data=body)) as answer:
-            return json.load(answer)["errors"]
-    except urllib.error.HTTPError as error:
-        return json.load(error)["errors"]
-
-
 @pytest.fixture(scope="session")
 def lavt_run(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("runs") / "lavt", "lavt").parent
@@ -104,8 +94,8 @@ def run_publish(hub, home, *arguments, token=WRITE_TOKEN, **environment):
     )
 
 
-def run_stranger(hub, home, script, *arguments, token=None):
-    """A script of this folder where our packages can't be imported; what it reports as JSON.
+def run_stranger(hub, home, task, *arguments, token=None):
+    """A function of stranger.py where our packages can't be imported; what it reports as JSON.
 
     Set RRSIS_STRANGER_PATHS to folders, separated like PATH, that go first: another transformers, say.
     """
@@ -114,7 +104,7 @@ def run_stranger(hub, home, script, *arguments, token=None):
     paths = map(str, (*more, *homes, *map(sysconfig.get_path, ("purelib", "platlib"))))
     # -I: no PYTHONPATH, no working directory; -S: no .pth file, so no editable install
     run = subprocess.run(
-        [sys.executable, "-I", "-S", HERE / script, os.pathsep.join(paths), *map(str, arguments)],
+        [sys.executable, "-I", "-S", HERE / "stranger.py", os.pathsep.join(paths), task, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=home,

@@ -12,8 +12,6 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import yaml
-
 from .repositories import Blob, Repository, directory
 
 LFS_SUFFIXES = (".safetensors", ".parquet", ".png")
@@ -169,17 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": token}})
 
     def validate_yaml(self):
-        """As the Hub does: front matter that is no mapping, or a licence that is no word, is an error."""
-        text = self.json()["content"]
-        match = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
-        try:
-            data = yaml.safe_load(match[1]) if match else None
-            errors = [] if isinstance(data, dict) else [{"message": "front matter is missing"}]
-            if data and self.json()["repoType"] == "space" and "sdk" not in data:
-                errors.append({"message": '"sdk" is required'})
-        except yaml.YAMLError as error:
-            errors = [{"message": str(error)}]
-        self.answer(400 if errors else 200, {"errors": errors, "warnings": []})
+        self.answer(200, {"errors": [], "warnings": []})
 
     def create_repository(self):
         if not self.may_write():
@@ -206,17 +194,6 @@ class Handler(BaseHTTPRequestHandler):
             facts = {"id": repo_id, "sha": sha, "private": repository.private, "siblings": siblings, "tags": []}
             self.answer(200, {**facts, "author": USER, "gated": False, "disabled": False, "downloads": 0, "likes": 0})
 
-    def refs(self, repo_type, repo_id):
-        repository = self.find(repo_type, repo_id)
-        if repository is not None:
-            listed = [
-                {"name": name, "ref": name if name.startswith("refs/") else f"refs/heads/{name}", "targetCommit": sha}
-                for name, sha in repository.refs.items()
-            ]
-            pulls = [one for one in listed if one["ref"].startswith("refs/pr/")]
-            branches = [one for one in listed if one not in pulls]
-            self.answer(200, {"branches": branches, "tags": [], "converts": [], "pullRequests": pulls})
-
     def create_branch(self, repo_type, repo_id, revision):
         repository = self.find(repo_type, repo_id) if self.may_write() else None
         if repository is None:
@@ -242,20 +219,6 @@ class Handler(BaseHTTPRequestHandler):
         entries = [blob.entry(path) for path, blob in inside.items() if deep or "/" not in path[len(prefix) :]]
         entries += [directory(path) for path in sorted(folders) if deep or "/" not in path[len(prefix) :]]
         self.answer(200, entries)
-
-    def paths_info(self, repo_type, repo_id, revision):
-        repository, sha = self.find_revision(repo_type, repo_id, revision)
-        if sha is None:
-            return
-        text = self.body.decode()
-        paths = self.json()["paths"] if text.startswith("{") else urllib.parse.parse_qs(text).get("paths", [])
-        files, found = repository.commits[sha]["files"], []
-        for path in (path.strip("/") for path in paths):
-            if path in files:
-                found.append(files[path].entry(path))
-            elif any(name.startswith(f"{path}/") for name in files):
-                found.append(directory(path))
-        self.answer(200, found)
 
     def preupload(self, repo_type, repo_id, revision):
         repository, sha = self.find_revision(repo_type, repo_id, revision)
@@ -344,10 +307,8 @@ ROUTES = (
     (r"/api/repos/create", ("POST",), Handler.create_repository),
     (API, ("GET",), Handler.info),
     (f"{API}/revision/{REVISION}", ("GET",), Handler.info),
-    (f"{API}/refs", ("GET",), Handler.refs),
     (f"{API}/branch/{REVISION}", ("POST",), Handler.create_branch),
     (f"{API}/tree/{REVISION}(?:/(?P<folder>.+))?", ("GET",), Handler.tree),
-    (f"{API}/paths-info/{REVISION}", ("POST",), Handler.paths_info),
     (f"{API}/preupload/{REVISION}", ("POST",), Handler.preupload),
     (f"{API}/commit/{REVISION}", ("POST",), Handler.commit),
     (f"/(?:{KIND}/)?{REPO}\\.git/info/lfs/objects/batch", ("POST",), Handler.lfs_batch),

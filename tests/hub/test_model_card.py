@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from processing_rrsis.data.facts import FACTS
+from processing_rrsis.hub.checks import check_card
 from processing_rrsis.hub.model_card import ARCHITECTURES, ModelCardFacts, render_model_card
 
 SCORES = {"mIoU": 61.256, "oIoU": 63.5, "Pr@0.5": 70.0, "Pr@0.6": 60.0, "Pr@0.7": 50.0, "Pr@0.8": 40.0, "Pr@0.9": 9.0}
@@ -39,6 +40,7 @@ def test_every_card_renders_before_anything_is_measured(architecture, dataset):
         assert f"### Split `{split}`\nNot measured." in text
     assert "| training time | not measured |" in text
     assert not re.search(r"\$\w+|\bNone\b|\bnan\b", text)
+    assert not check_card(text)
 
 
 def test_card_of_a_measured_run():
@@ -64,6 +66,7 @@ def test_card_of_a_measured_run():
         limits=("Relations stay at the level of the category.",),
     )
     text = render_model_card(facts)
+    assert not check_card(text)
     card = ModelCard(text)
     measured = {(r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
     assert measured["test", "mIoU"] == 61.26
@@ -122,7 +125,7 @@ def test_the_usage_example_compiles():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="`architecture` to be one of lavt, danet, fianet, got 'unet'"):
+    with pytest.raises(ValueError, match="`architecture` to be one of lavt, danet, fianet, rmsin, got 'unet'"):
         ModelCardFacts(architecture="unet", dataset="synthetic", repo_id="a/b")
     with pytest.raises(ValueError, match="`dataset` to be one of"):
         ModelCardFacts(architecture="lavt", dataset="coco", repo_id="a/b")

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from processing_rrsis.hub.checks import find_leaks
+from processing_rrsis.hub.checks import find_secrets
 from processing_rrsis.hub.publish_model import publish_model
-from processing_rrsis.hub.push import RepoFile
+from processing_rrsis.hub.push import PushOptions, RepoFile
 
+from .conftest import DRY_RUN
 from .loopback import USER
 
 REPO = f"{USER}/lavt"
@@ -43,7 +44,7 @@ def test_secrets_and_paths_are_refused_with_file_and_line(online, best, file, ol
 def test_the_token_in_use_is_found_whatever_it_looks_like(online, best):
     edit(best / "metrics.json", "{", '{"note": "correct horse battery",')
     with pytest.raises(ValueError, match=r"metrics\.json:1: looks like a token"):
-        publish_model(best, REPO, token="correct horse battery")
+        publish_model(best, REPO, PushOptions(token="correct horse battery"))
     assert not online.requests
 
 
@@ -98,7 +99,7 @@ def test_weights_with_a_gap_are_refused(best):
     name = next(iter(weights))
     save_file({key: value for key, value in weights.items() if key != name}, best / "model.safetensors")
     with pytest.raises(ValueError, match=rf"1 of {len(weights)} tensors .* such as {re.escape(name)}"):
-        publish_model(best, REPO, dry_run=True)
+        publish_model(best, REPO, DRY_RUN)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_an_index_that_leads_elsewhere_is_refused(best, index, finding):
     (best / "model.safetensors").rename(best.parent / "model.safetensors")
     (best / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match=finding):
-        publish_model(best, REPO, dry_run=True)
+        publish_model(best, REPO, DRY_RUN)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_an_index_that_leads_elsewhere_is_refused(best, index, finding):
 def test_files_in_another_encoding_are_refused(best, file, finding):
     (best / file).write_bytes((best / file).read_bytes() + b"\n# \xff\n")
     with pytest.raises(ValueError, match=finding):
-        publish_model(best, REPO, dry_run=True)
+        publish_model(best, REPO, DRY_RUN)
 
 
 def test_cut_weights_are_refused(online, best):
@@ -144,7 +145,7 @@ def test_cut_weights_are_refused(online, best):
     ],
 )
 def test_what_is_no_secret_and_no_path(line):
-    assert find_leaks([RepoFile("README.md", line.encode())]) == []
+    assert find_secrets([RepoFile("README.md", line.encode())]) == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_what_is_no_secret_and_no_path(line):
     ],
 )
 def test_what_is_one(line):
-    (finding,) = find_leaks([RepoFile("README.md", f"fine\n{line}".encode())])
+    (finding,) = find_secrets([RepoFile("README.md", f"fine\n{line}".encode())])
     assert finding.startswith("README.md:2: ")
 
 
@@ -171,13 +172,13 @@ def test_the_weights_own_metadata_is_read(best):
     weights = load_file(best / "model.safetensors")
     save_file(weights, best / "model.safetensors", metadata={"format": "pt", "made_by": "/home/me/run"})
     with pytest.raises(ValueError, match=r"model\.safetensors \(metadata\)\.json:1: a path"):
-        publish_model(best, REPO, dry_run=True)
+        publish_model(best, REPO, DRY_RUN)
 
 
 def test_weights_that_no_code_reads_stay_behind(best):
     (best / "optimizer.bin").write_bytes(b"\x80\x04")
     (best / "checkpoints").mkdir()
-    held = publish_model(best, REPO, dry_run=True).left_out
+    held = publish_model(best, REPO, DRY_RUN).left_out
     assert [line.split(":")[0] for line in held] == ["checkpoints/", "optimizer.bin"]
 
 
@@ -186,7 +187,7 @@ def test_every_problem_is_named_at_once(best):
     edit(best / "metrics.json", "{", '{"host": "/srv/me/x",')
     (best / "config.json").write_text(json.dumps([]))
     with pytest.raises(ValueError, match=r"not published, 3 problems:") as caught:
-        publish_model(best, REPO, dry_run=True)
+        publish_model(best, REPO, DRY_RUN)
     assert [line.split(": ")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
         "tokenizer.json",
         "config.json:1",

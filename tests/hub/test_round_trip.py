@@ -6,22 +6,10 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-from processing_rrsis.hub.model_folder import save_hub_folder
-from processing_rrsis.hub.publish_model import publish_model
-
 from .conftest import run_publish, run_stranger, write_run
 from .loopback import USER, WRITE_TOKEN
 
 TEXT = "the red ship on the upper left"
-
-
-@pytest.fixture
-def one_thread():
-    """As many threads as the stranger has: more of them add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def round_trip(hub, tmp_path, names):
@@ -33,7 +21,7 @@ def round_trip(hub, tmp_path, names):
     image = tmp_path / "image.png"
     pixels = np.random.default_rng(0).integers(0, 256, size=(50, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(image)
-    report = run_stranger(hub, tmp_path, "stranger_model.py", image, tmp_path, *repositories, token=WRITE_TOKEN)
+    report = run_stranger(hub, tmp_path, "use_models", image, tmp_path, *repositories, token=WRITE_TOKEN)
     for name, repository in zip(names, repositories, strict=True):
         entry, folder = report[repository], tmp_path / name / "best"
         model = AutoModel.from_pretrained(folder).eval()
@@ -73,22 +61,4 @@ def test_a_model_by_its_name_on_the_hub(hub, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_thread")
 def test_all_three_models_by_their_names_on_the_hub(hub, tmp_path):
-    round_trip(hub, tmp_path, ["lavt", "danet", "fianet"])
-
-
-def test_what_the_project_trained_further_is_published_again(online, best, tmp_path):
-    """Fetched, changed, saved and published: the new revision loads, and the pinned older one."""
-    first = publish_model(best, f"{USER}/lavt")
-    published = online.repository(f"{USER}/lavt")
-    fetched = published.write(tmp_path / "fetched", first.commit)
-    model, processor = AutoModel.from_pretrained(fetched), AutoProcessor.from_pretrained(fetched)
-    with torch.no_grad():
-        next(model.parameters()).add_(1.0)
-    card = (fetched / "README.md").read_text()
-    save_hub_folder(model, processor, tmp_path / "further" / "best", model_card=card, metrics={})
-    second = publish_model(tmp_path / "further" / "best", f"{USER}/lavt")
-    assert second.commit != first.commit
-    newest, pinned = (published.write(tmp_path / name, name) for name in ("main", first.commit))
-    for place, expected in ((newest, model), (pinned, AutoModel.from_pretrained(best))):
-        weights = AutoModel.from_pretrained(place).state_dict()
-        assert all(torch.equal(weights[name], value) for name, value in expected.state_dict().items())
+    round_trip(hub, tmp_path, ["lavt", "danet", "fianet", "rmsin"])

@@ -1,17 +1,11 @@
 """The demo: its functions without a browser, alone as on the Hub, and clicked through in headless Chromium."""
 
 import ast
-import json
-import os
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import transformers
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -20,7 +14,9 @@ from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.hub.space_examples import write_examples
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
-from ..processing.conftest import build_tiny_model, build_tiny_processor
+from ..tiny import build_tiny_model, build_tiny_processor
+from .conftest import run_stranger
+from .stranger import TEXT
 
 gr = pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'rrsis[demo]'")
 
@@ -242,59 +238,17 @@ def test_demo_says_what_to_install(monkeypatch):
     assert "pip install 'rrsis[demo]'" in result.output
 
 
-# -I: no PYTHONPATH, no working directory; -S: no .pth file, so no editable install.
-ALONE = """
-import sys
-sys.path[:0] = sys.argv[4:]
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("modeling_rrsis", "processing_rrsis", "hub_cards"):
-            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
-sys.meta_path.insert(0, Blocked())
-import json, os, runpy
-os.environ["MODEL_ID"], image, file = sys.argv[1:4]
-import gradio
-def launch(self, **options):
-    print("LAUNCHED", len(self.fns))
-gradio.Blocks.launch = launch
-app = runpy.run_path(file, run_name="__main__")
-pipe = app["load_model"](os.environ["MODEL_ID"])
-found, _, rows, files, *_ = app["segment"](pipe, image, "the ship on the left", 0.4)
-print("ROWS " + json.dumps([rows, type(pipe).__module__.split(".")[0]]))
-"""
-
-
 @pytest.mark.slow
-def test_the_app_runs_alone_as_on_the_hub(pipe, image_file, tmp_path):
+def test_the_app_runs_alone_as_on_the_hub(hub, pipe, image_file, tmp_path):
     folder = save_hub_folder(pipe.model, pipe.processor, tmp_path / "best")
-    space = tmp_path / "space"
-    space.mkdir()
-    (space / "app.py").write_bytes(APP_FILE.read_bytes())
-    homes = (Path(package.__file__).parents[1] for package in (transformers, torch, gr))
-    paths = (*homes, *map(sysconfig.get_path, ("purelib", "platlib")))
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", ALONE, folder, image_file, space / "app.py", *paths],
-        capture_output=True,
-        text=True,
-        cwd=space,
-        env={
-            "HF_HUB_OFFLINE": "1",
-            "HF_HOME": str(tmp_path / "hf"),
-            "HOME": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-            "PATH": os.defpath,
-        },
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "LAUNCHED" in done.stdout
-    line = next(line for line in done.stdout.splitlines() if line.startswith("ROWS "))
-    rows, module = json.loads(line.removeprefix("ROWS "))
-    assert module == "transformers_modules"
-    expected = app.segment(pipe, image_file, "the ship on the left", 0.4)[2]
-    assert rows[0][:2] == expected[0][:2]
-    assert rows[0][2:] == pytest.approx(expected[0][2:], rel=0.01)
+    (tmp_path / "app.py").write_bytes(APP_FILE.read_bytes())
+    report = run_stranger(hub, tmp_path, "use_app", folder, image_file, tmp_path / "app.py")
+    assert report["module"] == "transformers_modules"
+    assert len(report["launched"]) == 1
+    (expected,) = app.segment(pipe, image_file, TEXT, 0.4)[2]
+    (row,) = report["rows"]
+    assert row[:2] == expected[:2]
+    assert row[2:] == pytest.approx(expected[2:], rel=0.01)
 
 
 @pytest.fixture

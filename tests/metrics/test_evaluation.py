@@ -255,7 +255,6 @@ def test_a_given_progress_is_used_and_cleaned_up():
         ({"threshold": 1.0}, "threshold between 0 and 1"),
         ({"tie_margin": 0.0}, "tie margin above 0"),
         ({"expressions": ["a"]}, r"one expression per sample \(7\), got 1"),
-        ({"expressions": ["a"] * 7, "collator": ReferringCollator(FakeProcessor(), text_control=str)}, "text_control"),
         ({"collator": lambda rows: {"pixel_values": torch.zeros(1)}}, "collator to return"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Transformers' own tests of models and configurations, on the three models."""
+"""Transformers' own tests of models and configurations, on the models."""
 
 import unittest
 
@@ -33,7 +33,7 @@ class ReferringModelTester:
 
 
 class CommonTests(modeling.ModelTesterMixin):
-    """What the three share; `name` is the model's."""
+    """What they share; `name` is the model's."""
 
     is_encoder_decoder = False
     test_resize_embeddings = True
@@ -82,3 +82,7 @@ class DANetCommonTest(CommonTests, unittest.TestCase):
 
 class FIANetCommonTest(CommonTests, unittest.TestCase):
     name = "fianet"
+
+
+class RMSINCommonTest(CommonTests, unittest.TestCase):
+    name = "rmsin"

@@ -20,11 +20,15 @@ from modeling_rrsis.swin_rrsis import build_swin
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
 
 from .parity import Golden, bert_keys, make_tensor, published_keys, published_state, small_published_state
+from .test_parity import arch_of
 
-ARCH = {"fianet1_tiny": "fianet", "lavt_one_tiny": "lavt"}
+ARCH = {"fianet1_tiny": "fianet", "lavt_one_tiny": "lavt", "rmsin_tiny": "rmsin"}
 LAST_STAGE = tuple(
     f"backbone.layers.3.{part}."
-    for part in ("res_gate", "context_tanh_gate", "object_position_align_blk", "fc1", "fc2")
+    for part in (
+        *("res_gate", "context_tanh_gate", "object_position_align_blk", "fc1", "fc2"),
+        *("visual_gate", "visual_residual"),
+    )
 )
 
 
@@ -210,7 +214,13 @@ BASE_SWIN = {
 }
 
 
-@pytest.mark.parametrize("name", ["fianet1_tiny", "fianet1_base", "fianet3_base", "lavt_one_tiny", "lavt_one_base"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("fianet1_tiny", "fianet1_base", "fianet3_base", "lavt_one_tiny", "lavt_one_base"),
+        *("rmsin_tiny", "remotesam_tiny"),
+    ],
+)
 def test_sizes_are_read_and_every_key_is_accounted_for(name):
     check_sizes(name, {key: torch.empty(shape, device="meta") for key, shape in published_keys(name).items()})
 
@@ -221,7 +231,7 @@ def test_sizes_of_lavt_with_its_bert_outside():
 
 
 def check_sizes(name, published):
-    arch = name.split("_")[0].rstrip("13")
+    arch = arch_of(name)
     sizes = read_sizes(arch, published)
     variant = {"tiny": (TINY_SWIN, "swin_tiny_patch4_window7_224", 384)}
     variant["base"] = (BASE_SWIN, "swin_base_patch4_window12_384", 512)
@@ -236,6 +246,9 @@ def check_sizes(name, published):
         assert sizes["num_tmem_layers"] == int(name[6])
         assert (sizes["tmem_bottleneck"], sizes["tmem_mlp_ratio"]) == (4, 2.0)
         assert (sizes["channel_modulation_reduction"], sizes["position_conv_kernel"]) == (8, 3)
+    if arch == "rmsin":
+        assert sizes["num_cim_layers"] == 1
+        assert (sizes["grid_size"], sizes["image_size"]) == {"rmsin": (15, 480), "remotesam": (28, 896)}[name[:-5]]
     with torch.device("meta"):
         model = MODELS[arch](MODELS[arch].config_class(**sizes))
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -243,7 +256,7 @@ def check_sizes(name, published):
     dropped = [key for keys in conversion.dropped.values() for key in keys]
     assert sorted([*conversion.taken, *dropped]) == sorted(published)
     dead = [key for key in dropped if not key.endswith("relative_position_index")]
-    assert len(dead) == {"fianet": 29, "lavt": 2}[arch]  # as many as get no gradient in the authors' code
+    assert len(dead) == {"fianet": 29, "lavt": 2, "rmsin": 50}[arch]  # as many as get no gradient in the authors' code
 
 
 def test_sizes_that_no_tensor_tells_can_be_given(states, save, tmp_path, capsys):

@@ -54,6 +54,7 @@ def test_training_step_compiles_whole(name, backend):
             "lavt": set(),
             "danet": {"binary_cross_entropy", "affinity"},
             "fianet": {"cross_entropy", "dice"},
+            "rmsin": {"cross_entropy", "dice"},
         }[name]
     for key, plain in results[0].items():
         torch.testing.assert_close(results[1][key], plain, atol=2e-5, rtol=1e-4, msg=lambda text, key=key: key + text)
@@ -93,7 +94,7 @@ def test_autocast_stays_near_and_trains(name, model):
     assert output.loss.dtype is torch.float32
     assert (output.logits - expected).abs().max() < 0.05 * expected.abs().max()
     output.loss.backward()
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert [key for key, parameter in model.named_parameters() if not parameter.grad.isfinite().all()] == []
 
 
 @each

@@ -1,11 +1,11 @@
-"""What all three models promise."""
+"""What all models promise."""
 
 import pytest
 import torch
 from accelerate import infer_auto_device_map
 from huggingface_hub.errors import StrictDataclassError
 
-from modeling_rrsis import MODELS, DANetConfig, FIANetConfig, LAVTConfig
+from modeling_rrsis import MODELS, DANetConfig, FIANetConfig, LAVTConfig, RMSINConfig
 
 from .tiny import tiny_inputs, tiny_labels, tiny_model
 
@@ -109,7 +109,7 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_buffers(name, use_r
         if checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
             layers = {type(module).__name__ for module in model.modules() if getattr(module, CHECKPOINTING, False)}
-            fusion = type(model.fusion[0]).__name__
+            fusion = {"fianet": "FIANetStageFusion"}.get(name, "LAVTStageFusion")
             assert layers >= {"SwinBlock", fusion, "ConvBlock", "BertLayer"}
         model(**inputs, labels=labels).loss.backward()
         gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
@@ -218,6 +218,8 @@ def test_a_file_of_other_weights_is_refused(name, tmp_path):
         (DANetConfig, "affinity_threshold", 1.5),
         (FIANetConfig, "stage_output", "raw"),
         (FIANetConfig, "num_tmem_layers", 0),
+        (RMSINConfig, "max_rotation", 50),
+        (RMSINConfig, "routing_dropout", 2),
     ],
 )
 def test_config_names_the_wrong_field(name, config_class, field, value):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation
+from modeling_rrsis import FIANetConfig, FIANetForReferringSegmentation, RMSINConfig
 from modeling_rrsis.multi_scale_rrsis import CrossScaleAttention
 
 from .tiny import TINY, tiny_inputs, tiny_labels, tiny_model
@@ -77,36 +77,42 @@ def test_cim_joins_all_four_scales_and_lgce_two():
 
 
 @torch.no_grad()
-def test_cross_scale_attention_by_hand():
-    """Without scores every pixel gathers the mean of 1, 2, 3, 4 and their pooled 2.5, beside its local relations."""
-    attention = CrossScaleAttention(1, num_heads=1, pool_ratios=[1, 2], local_kernel=3)
+def test_cross_scale_attention_reads_two_reshapes_as_published():
+    """By hand on a grid of 2×2: 4 + 1 + 1 tokens, one head, values twice as wide as keys."""
+    attention = CrossScaleAttention(1, grid_size=2, num_heads=1, key_channels=1).eval()
     for parameter in attention.parameters():
         parameter.zero_()
-    attention.value.weight.fill_(1.0)
-    attention.output.weight.fill_(1.0)
-    attention.local.weight[0, 0, 1] = torch.tensor([0.0, 1.0, 10.0])  # itself and ten times its right neighbour
-    pixels = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
-    expected = torch.tensor([[[2.5 + 21.0], [2.5 + 2.0], [2.5 + 43.0], [2.5 + 4.0]]])
-    torch.testing.assert_close(attention(pixels, (2, 2)), expected)
-
-
-@torch.no_grad()
-def test_cross_scale_attention_is_softmax_over_all_receptive_fields():
-    torch.manual_seed(0)
-    attention = CrossScaleAttention(6, num_heads=2, pool_ratios=[1, 3], local_kernel=1).double()
-    torch.nn.init.zeros_(attention.local.weight)
-    torch.nn.init.zeros_(attention.local.bias)
-    pixels = torch.randn(1, 10, 6, dtype=torch.float64)
-    # A map of 2×5 pooled by 3 has ⌈2/3⌉×⌈5/3⌉ = 1×2 cells, which share the middle column of the five.
-    grid = pixels.unflatten(1, (2, 5))
-    cells = torch.stack([grid[:, :, :3].mean((1, 2)), grid[:, :, 2:].mean((1, 2))], dim=1)
-    fields = torch.cat([pixels, cells], dim=1)
-    query, key, value = attention.query(pixels), attention.key(fields), attention.value(fields)
+    for norm in (attention.norm, attention.by_two[1], attention.by_three[1], attention.project_norm):
+        norm.weight.fill_(1.0)
+        norm.eps = 0.0
+    attention.by_two[0].weight[0, 0, 1, 1] = 1.0  # takes the first pixel
+    attention.by_three[0].weight[0, 0, 2, 3] = 1.0  # takes the first pixel's right neighbour
+    attention.project.weight[2], attention.project.weight[3] = 1.0, 10.0  # the two channels of the values
+    # Equal scores: every one of the six tokens gathers their mean, (1 + 2 + 3 + 4 + 1 + 2) / 6 = 13/6 and tenfold.
+    # The rows of the (2, 6) matrix are that sequence's halves, so that both add up alternating ones and tens.
+    attention.to_grid.weight[0] = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    attention.to_grid.weight[1] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     gathered = []
-    for head in (slice(0, 3), slice(3, 6)):
-        weights = (query[..., head] @ key[..., head].transpose(1, 2) / 3**0.5).softmax(-1)
-        gathered.append(weights @ value[..., head])
-    torch.testing.assert_close(attention(pixels, (2, 5)), attention.output(torch.cat(gathered, dim=-1)))
+    attention.gather.register_forward_pre_hook(lambda module, inputs: gathered.append(inputs[0][0].clone()))
+    attention(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    mean = 13 / 6
+    expected = torch.tensor([[mean, mean], [10 * mean, 10 * mean], [0.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(gathered[0], expected)
+    # The values (4, 2) of the grid's pixels, 1 10 2 20 | 3 30 4 40, are read as two maps of 2×2.
+    attention.to_grid.weight.zero_()
+    attention.local.weight[:, 0, 1, 1] = 1.0
+    attention(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    # Hardswish: x · (x + 3) / 6 below 3, x from there on.
+    expected = torch.tensor([[4 / 6, 3.0], [10.0, 30.0], [10 / 6, 4.0], [20.0, 40.0]])
+    torch.testing.assert_close(gathered[1], expected)
+
+
+def test_the_grid_is_the_last_stages_at_the_trained_size():
+    assert RMSINConfig().grid_size == 15
+    assert RMSINConfig(image_size=896).grid_size == 28
+    assert RMSINConfig(image_size=97, backbone_kwargs={"patch_size": 2}).grid_size == 7
+    assert FIANetConfig(image_size=96).grid_size == 4
+    assert RMSINConfig(image_size=480, grid_size=4).grid_size == 4
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -196,11 +202,7 @@ def test_every_weight_of_a_module_moves_the_loss(name):
     ("field", "value"),
     [
         ("multi_scale", "fpn"),
-        ("cim_num_heads", 0),
-        ("cim_pool_ratios", []),
-        ("cim_pool_ratios", [1, 1]),
-        ("cim_pool_ratios", [0, 2]),
-        ("cim_local_kernel", 2),
+        ("grid_size", 0),
     ],
 )
 def test_config_names_the_wrong_field(field, value):
@@ -208,12 +210,19 @@ def test_config_names_the_wrong_field(field, value):
         FIANetConfig(**{field: value})
 
 
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="got 4 heads for 30 channels"):
-        tiny_model("fianet", multi_scale="cim", cim_num_heads=4)
+def test_the_bottleneck_must_divide_the_stages():
+    with pytest.raises(ValueError, match=r"by 3, which must divide the stages' widths, got \[8, 16, 32, 64\]"):
+        tiny_model("fianet", multi_scale="cim", tmem_bottleneck=3)
+
+
+def test_files_of_the_former_cim_are_told_and_others_load():
+    former = {"cim_num_heads": 1, "cim_pool_ratios": [1, 2, 4], "cim_local_kernel": 3}
+    assert not hasattr(FIANetConfig(**TINY, **former), "cim_num_heads")
+    with pytest.raises(ValueError, match="without cim_num_heads, cim_pool_ratios, cim_local_kernel"):
+        FIANetConfig(**TINY, **former, multi_scale="cim")
 
 
 def test_the_paper_has_no_bottleneck_in_either_frame():
     for name in ("tmem", "cim"):
         model = FIANetForReferringSegmentation(FIANetConfig.paper(**TINY, multi_scale=name))
-        assert model.get_submodule(name).layers[0].norm1.normalized_shape == (8 + 16 + 32 + 64,)
+        assert model.get_submodule(name).width == 8 + 16 + 32 + 64

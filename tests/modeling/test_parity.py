@@ -26,6 +26,7 @@ from .parity import (
     target_of,
     uniform,
 )
+from .tiny import tiny_model
 
 TINY = ("fianet1_tiny", "lavt_one_tiny")
 CASES = ("A_sq128_b1", "B_sq160_b2", "C_rect150x203_b1", "D_sq224_b1")
@@ -41,7 +42,7 @@ def small():
 
 
 def arch_of(name):
-    return name.split("_")[0].rstrip("13")
+    return {"remotesam": "rmsin"}.get(network := name.split("_")[0].rstrip("13"), network)
 
 
 def convert(name):
@@ -75,8 +76,9 @@ def run_with_features(model, inputs):
     for i in (1, 2, 3):
         hook = keep(f"stage{i}_next", lambda x: x.flatten(1, 2))
         handles.append(model.vision.layers[i].downsample.register_forward_hook(hook))
-    if getattr(model, "tmem", None) is not None:
-        handles.append(model.tmem.register_forward_hook(keep("enhanced")))
+    for module in ("tmem", "cim"):
+        if hasattr(model, module):
+            handles.append(model.get_submodule(module).register_forward_hook(keep("enhanced")))
     with torch.no_grad():
         output = model(**{**inputs, "pixel_values": inputs["pixel_values"].to(model.dtype)}, output_hidden_states=True)
         words = model.encode_text(**{key: value for key, value in inputs.items() if key != "pixel_values"}).words
@@ -100,6 +102,8 @@ def relative_errors(golden, case, features):
     """Largest difference of each tensor at its stored positions, relative to its largest value there."""
     errors = {}
     for name, tensor in features.items():
+        if f"{case.name}/{name}" not in golden.arrays:
+            continue
         expected = golden[f"{case.name}/{name}"].double()
         positions = sample_positions(case.name, name, size=tensor.numel(), count=len(expected))
         values = tensor.contiguous().flatten()[positions].double()
@@ -170,6 +174,14 @@ def test_base_agrees():
     golden, model, _ = convert("fianet3_base")
     check_float32(golden, model, "E_sq480_b1")
     check_float64(golden, model, "E_sq480_b1")
+
+
+@pytest.mark.parametrize("name", ["rmsin_tiny", pytest.param("remotesam_tiny", marks=pytest.mark.slow)])
+def test_rmsin_agrees_at_its_size(name):
+    golden, model, _ = convert(name)
+    (case,) = golden.cases
+    check_float32(golden, model, case)
+    check_float64(golden, model, case)
 
 
 def test_losses_agree():
@@ -270,6 +282,15 @@ def test_parameter_groups_are_the_published_ones(name):
     assert (groups["no_decay"]["weight_decay"], groups["decay"]["weight_decay"]) == (0.0, 0.01)
     assert groups["text"]["weight_decay"] == 0.01
     assert (groups["head"]["lr"], groups["head"]["weight_decay"]) == (1e-4, 0.005)
+
+
+def test_the_decoder_decays_whole():
+    """As published, the LayerNorm in RMSIN's decoder included; those of vision and fusion do not."""
+    model = tiny_model("rmsin")
+    groups = {group["name"]: {id(p) for p in group["params"]} for group in parameter_groups(model, 3e-5, 0.01)}
+    assert id(model.decoder.blocks[0].conv2.routing_norm.weight) in groups["decay"]
+    assert id(model.cim.norm.weight) in groups["decay"]
+    assert id(model.fusion[0].language.norm.weight) in groups["no_decay"]
 
 
 def test_learning_rates_are_the_published_ones():

@@ -31,7 +31,7 @@ FIANET = [
     {"num_tmem_layers": 3},
     {"multi_scale": "none"},
     {"multi_scale": "cim"},
-    {"multi_scale": "cim", "cim_num_heads": 3, "cim_pool_ratios": [2], "num_tmem_layers": 2, "tmem_bottleneck": 1},
+    {"multi_scale": "cim", "num_tmem_layers": 2, "tmem_bottleneck": 1, "grid_size": 3},
     {"multi_scale": "lgce"},
     {"multi_scale": "lgce", "attention_norm": "none"},
     {"use_ground_object_branch": False},
@@ -40,9 +40,20 @@ FIANET = [
     {"use_ground_object_branch": False, "use_spatial_position_branch": False, "use_channel_modulation": False},
     {"dice_mix": "sum", "dice_reduction": "mean"},
 ]
+RMSIN = [
+    {"use_intra_scale": False},
+    {"use_cross_scale": False},
+    {"use_rotated_convolution": False},
+    {"use_intra_scale": False, "use_cross_scale": False, "use_rotated_convolution": False},
+    {"num_cim_layers": 2, "grid_size": 3},
+    {"max_rotation": 30.0, "routing_dropout": 0.0, "dice_weight": 0.5},
+]
+VARIANTS = [
+    (name, fields) for name, all_of in (("danet", DANET), ("fianet", FIANET), ("rmsin", RMSIN)) for fields in all_of
+]
 
 
-@pytest.mark.parametrize(("name", "fields"), [("danet", f) for f in DANET] + [("fianet", f) for f in FIANET], ids=str)
+@pytest.mark.parametrize(("name", "fields"), VARIANTS, ids=str)
 def test_every_parameter_of_a_variant_is_trained(name, fields):
     model = tiny_model(name, **fields).train()
     output = model(**tiny_inputs(), labels=tiny_labels())

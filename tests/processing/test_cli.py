@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from processing_rrsis.cli.app import HUGE_PAGES, app
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.reports.overlay import paint_overlay
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 run = CliRunner().invoke
 
@@ -131,10 +130,10 @@ def test_errors_are_one_sentence(model_folder, image_file, tmp_path):
             [str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "no" / "m.png")],
             "create it first",
         ),
-        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.xyz")], "'.xyz'"),
-        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.jpg")], "'.jpg'"),
-        ([str(image_file), "a ship", "-m", str(model_folder), "--polygons", str(tmp_path / "m.shp")], "'.shp'"),
-        ([str(image_file), "a ship", "-m", str(model_folder), "-o", "m.png", "--overlay", "m.png"], "one name twice"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.xyz")], ".bmp, got"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "-o", str(tmp_path / "m.jpg")], "ends with .png"),
+        ([str(image_file), "a ship", "-m", str(model_folder), "--polygons", str(tmp_path / "m.shp")], ".json, got"),
+        ([str(image_file), "ship", "-m", str(model_folder), "-o", "m.png", "--overlay", "m.png"], "a file of its own"),
     ]
     for arguments, expected in cases:
         result = run(app, ["segment", *arguments])

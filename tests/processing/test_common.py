@@ -10,9 +10,9 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from modeling_rrsis import LAVTConfig
 from processing_rrsis.image_processing_rrsis import RRSISImageProcessor, RRSISImageProcessorTorchvision
 from processing_rrsis.processor_rrsis import RRSISProcessor
+from tests.tiny import TINY_SIZE, build_tiny_tokenizer
 
 from ..modeling.transformers_tests import load_common_tests
-from .conftest import TINY_SIZE, build_tiny_tokenizer
 
 processing, image_processing = load_common_tests("test_processing_common", "test_image_processing_common")
 # Their pictures are on the Hub.

@@ -8,8 +8,7 @@ from transformers import AutoModel
 
 from processing_rrsis.hub import model_folder
 from processing_rrsis.hub.model_folder import save_hub_folder
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_a_crash_leaves_the_older_folder(parts, tmp_path, monkeypatch, moment):
     def crash(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_folder, "copy_remote_code" if moment == "writing" else "_swap", crash)
+    monkeypatch.setattr(model_folder, "drop_local_keys" if moment == "writing" else "_swap", crash)
     with pytest.raises(OSError, match="No space left"):
         save_hub_folder(*parts, target, metrics={"step": 2})
     assert json.loads((target / "metrics.json").read_text()) == {"step": 1}

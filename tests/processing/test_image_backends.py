@@ -10,8 +10,7 @@ from transformers import AutoImageProcessor, AutoProcessor
 
 import modeling_rrsis  # noqa: F401 - registers the backends
 from processing_rrsis import RRSISImageProcessor, RRSISImageProcessorTorchvision
-
-from .conftest import build_tiny_processor
+from tests.tiny import build_tiny_processor
 
 SIZE = {"height": 48, "width": 64}
 ONE_LEVEL = 1 / 255 / 0.224  # of 256, divided by the smallest of the three standard deviations

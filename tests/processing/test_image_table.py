@@ -1,23 +1,20 @@
 """Every format, depth and layout that Pillow or rasterio writes here, against the same numbers as an array.
 
-`pytest tests/processing/test_image_table.py -s` prints the table: equal or refused, nothing else. A format that is
-refused is refused with a sentence.
+Equal or refused with a sentence, nothing else.
 """
 
 import io
 import itertools
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from processing_rrsis import image_loading_rrsis
-from processing_rrsis.image_loading_rrsis import FORMATS, load_image, to_rgb8
+from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
 HEIGHT, WIDTH = 12, 20
-LOSSY = {"JPEG", "MPO", "AVIF", "WEBP"}
 PIL_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B", "I", "F")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "complex64")
 DRIVERS = {"GTiff": "TIFF", "COG": "TIFF", "PNG": "PNG", "JP2OpenJPEG": "JPEG2000", "PNM": "PPM", "BMP": "BMP"}
@@ -53,8 +50,27 @@ def pil_cases():
             image.save(buffer, format=image_format, **options)
         except Exception:  # what this format doesn't hold
             continue
-        values = np.asarray(image) if mode[0] in "IF" else image
-        yield f"Pillow {image_format} {mode}", buffer.getvalue(), to_rgb8(values), image_format in LOSSY
+        reference = image if mode[0] in "IF" else _reopened(buffer)
+        if reference is None or (mode[0] in "IF" and not _holds(buffer, np.asarray(image))):
+            continue  # written as other numbers, or what Pillow itself reads no more
+        values = np.asarray(reference) if mode[0] in "IF" else reference
+        yield f"Pillow {image_format} {mode}", buffer.getvalue(), to_rgb8(values), False
+
+
+def _reopened(buffer):
+    """The 8-bit picture as Pillow reads what it wrote."""
+    try:
+        image = Image.open(buffer)
+        image.load()
+    except Exception:
+        return None
+    return image
+
+
+def _holds(buffer, values):
+    """Whether a file holds these very numbers."""
+    image = _reopened(buffer)
+    return image is not None and np.array_equal(np.asarray(image), values)
 
 
 def rasterio_cases(folder):
@@ -83,6 +99,8 @@ def rasterio_cases(folder):
                 continue
             if written.dtype != bands.dtype or not np.array_equal(written, bands):
                 continue  # this driver converts
+            if layout.get("photometric") == "miniswhite" and dtype == "uint8":
+                bands = 255 - bands  # Pillow shows what the file says: 0 is white
             kept = bands[:3] if count - alpha >= 3 else bands[:1]
             if alpha:  # the fourth band of an array; for gray the same, by a mask
                 kept = np.ma.MaskedArray(kept, mask=np.broadcast_to(bands[-1:] == 0, kept.shape))
@@ -92,7 +110,7 @@ def rasterio_cases(folder):
 
 
 def outcome(source, reference, lossy):
-    """"equal", or "refused", or what is wrong."""
+    """ "equal", or "refused", or what is wrong."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -108,14 +126,11 @@ def outcome(source, reference, lossy):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("with_rasterio", [True, False])
 def test_every_file_is_the_same_picture_as_its_numbers_or_refused(with_rasterio, tmp_path, monkeypatch):
-    written = [*pil_cases(), *([] if with_rasterio else [])]
-    outcomes = {name: outcome(data, reference, lossy) for name, data, reference, lossy in written}
+    outcomes = {name: outcome(data, reference, lossy) for name, data, reference, lossy in pil_cases()}
     for name, path, reference, lossy in rasterio_cases(tmp_path):
         with monkeypatch.context() as patch:
             if not with_rasterio:
                 patch.setattr(image_loading_rrsis, "rasterio", None)
             outcomes[name] = outcome(path, reference, lossy)
-    print(f"\nrasterio {'there' if with_rasterio else 'missing'}: {dict(Counter(outcomes.values()))}")
-    for name, result in outcomes.items():
-        print(f"{result:8} {name}")
     assert {name: result for name, result in outcomes.items() if result not in ("equal", "refused")} == {}
+    assert sum(result == "equal" for result in outcomes.values()) > (900 if with_rasterio else 150)

@@ -10,8 +10,7 @@ from transformers.utils import logging
 
 from processing_rrsis import mask_output_rrsis
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-
-from .conftest import build_tiny_model, build_tiny_processor
+from tests.tiny import build_tiny_model, build_tiny_processor
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from PIL import Image
 
 from processing_rrsis.image_processing_rrsis import RRSISImageProcessor
 from processing_rrsis.processor_rrsis import RRSISProcessor
-
-from .conftest import TINY_SIZE, build_tiny_processor
+from tests.tiny import TINY_SIZE, build_tiny_processor
 
 IMAGE = Image.new("RGB", (20, 10), (10, 200, 30))
 TEXT_NAMES = ["attention_mask", "ground_object_mask", "input_ids", "spatial_position_mask"]

@@ -1,11 +1,9 @@
 """Tiny models and their graphs. To trace and to translate takes seconds each: the workers of a run share them."""
 
-import os
 import shutil
 
 import pytest
 import torch
-from filelock import FileLock
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app
@@ -15,7 +13,7 @@ from processing_rrsis.runtimes.loading import open_pipeline
 from processing_rrsis.runtimes.network import RuntimeNetwork
 
 from ..modeling.tiny import TINY, tiny_model
-from ..processing.conftest import build_tiny_processor
+from ..tiny import build_tiny_processor
 
 SIZE_PX = 72  # maps of 18, 9, 5 and 3: padded to windows of 4
 PAIR_INPUTS = ("pixel_values", "input_ids", "attention_mask")
@@ -53,15 +51,6 @@ def words(result):
     return " ".join(result.output.split())
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory):
-    """A folder of this run, and the lock of who writes into it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
-    folder.mkdir(exist_ok=True)
-    return folder, FileLock(f"{folder}.lock")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     threads = torch.get_num_threads()
@@ -70,24 +59,16 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def made_once(shared, name, make):
-    folder, lock = shared
-    with lock:
-        if not (folder / name).exists():
-            make(folder / name)
-    return folder / name
-
-
 @pytest.fixture(scope="session")
-def fianet(shared):
+def fianet(made_once):
     """A FIANet in a folder: it reads every input."""
-    return made_once(shared, "fianet", lambda path: save_model("fianet", path.parent))
+    return made_once("fianet", lambda path: save_model("fianet", path.parent))
 
 
 @pytest.fixture(scope="session")
-def danet(shared):
+def danet(made_once):
     """A DANet in a folder: all of LAVT, and a kernel that the expression makes."""
-    return made_once(shared, "danet", lambda path: save_model("danet", path.parent))
+    return made_once("danet", lambda path: save_model("danet", path.parent))
 
 
 def export(model, output, *options):
@@ -97,15 +78,15 @@ def export(model, output, *options):
 
 
 @pytest.fixture(scope="session")
-def openvino_folder(shared, fianet):
+def openvino_folder(made_once, fianet):
     """The FIANet for OpenVINO, as `rrsis export` wrote it; beside it what was printed and the JSON."""
-    return made_once(shared, "fianet-openvino", lambda path: export(fianet, path))
+    return made_once("fianet-openvino", lambda path: export(fianet, path))
 
 
 @pytest.fixture(scope="session")
-def onnx_folder(shared, danet):
+def onnx_folder(made_once, danet):
     """The DANet for onnxruntime."""
-    return made_once(shared, "danet-onnx", lambda path: export(danet, path, "--format", "onnx"))
+    return made_once("danet-onnx", lambda path: export(danet, path, "--format", "onnx"))
 
 
 @pytest.fixture(scope="session")

@@ -235,7 +235,7 @@ def test_what_is_missing_is_named(danet, tmp_path, monkeypatch):
         ExportOptions(format=RuntimeFormat.ONNX, image_size_px=(16, 64)).check()
     monkeypatch.setattr("os.access", lambda path, mode: False)
     result = run("export", danet, tmp_path / "out")
-    assert "expected a folder that can be written to" in words(result)
+    assert "expected a folder or file that can be written to" in words(result)
 
 
 def test_weights_too_large_for_one_onnx_file(monkeypatch):
@@ -291,7 +291,15 @@ def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "graph_format"), [("lavt", "openvino"), ("danet", "openvino"), ("lavt", "onnx"), ("fianet", "onnx")]
+    ("name", "graph_format"),
+    [
+        ("lavt", "openvino"),
+        ("danet", "openvino"),
+        ("lavt", "onnx"),
+        ("fianet", "onnx"),
+        ("rmsin", "openvino"),
+        ("rmsin", "onnx"),
+    ],
 )
 def test_the_other_networks_agree(name, graph_format, tmp_path):
     model = save_model(name, tmp_path)

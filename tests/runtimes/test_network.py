@@ -15,7 +15,7 @@ from processing_rrsis.runtimes.network import RuntimeNetwork
 from processing_rrsis.runtimes.tracing import InputShape, sample_inputs
 
 from ..metrics.evaluation_fakes import make_dataset
-from ..processing.conftest import build_tiny_processor
+from ..tiny import build_tiny_processor
 from .conftest import ALL_INPUTS, SIZE_PX, build_model
 
 TOLERANCE = 1e-4  # of the largest log-odds

@@ -12,6 +12,7 @@ from processing_rrsis.training.checkpoints import (
     CheckpointError,
     checkpoint_folders,
     find_damage,
+    load_checkpoint,
     newest_whole,
     remove_partial,
     resolve_resume,
@@ -41,13 +42,13 @@ class FakeAccelerator:
 
 def save(folder, *steps, keep=9):
     for step in steps:
-        save_checkpoint(FakeAccelerator(), folder, step, {"step": step}, keep=keep)
+        save_checkpoint(FakeAccelerator(), folder, {"progress": {"step": step}}, step=step, keep=keep)
 
 
 def test_the_newest_whole_one_is_found(tmp_path):
     save(tmp_path, 5, 20, 10)
     found = newest_whole(tmp_path, pytest.fail)
-    assert (found.step, found.state()) == (20, {"step": 20})
+    assert (found.step, found.state()) == (20, {"progress": {"step": 20}})
     assert found.folder.name == "step-00000020"
     assert found.num_bytes() > 1400
 
@@ -61,11 +62,16 @@ def test_no_checkpoints_is_no_error(tmp_path):
     ("damage", "words"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), "no manifest.json"),
-        (lambda folder: (folder / "manifest.json").write_text('{"format": 1, "fi'), "can't be read"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format": 2, "fi'), "can't be read"),
         (lambda folder: (folder / "optimizer.bin").unlink(), "optimizer.bin is missing"),
         (lambda folder: (folder / "optimizer.bin").write_bytes(b"half"), "has 4 bytes, 700 were written"),
         (lambda folder: (folder / "optimizer.bin").write_bytes(b"Moments" * 100), "other content"),
         (lambda folder: (folder / "state.json").write_text("{"), "state.json has 1 bytes"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json or state.json can't be read"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format": []}'), "it has format []"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format": 2, "files": 7}'), "can't be read"),
+        (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "can't be read"),
+        (lambda folder: (folder / "custom_checkpoint_0.pkl").touch(), "custom_checkpoint_0.pkl was not written"),
     ],
 )
 def test_damaged_ones_are_skipped_and_named(tmp_path, damage, words):
@@ -77,6 +83,35 @@ def test_damaged_ones_are_skipped_and_named(tmp_path, damage, words):
     assert words in said[0]
     with pytest.raises(CheckpointError, match="is damaged"):
         resolve_resume(str(tmp_path / "checkpoints" / "step-00000002"), tmp_path, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"progress": {"step": 1_000_000}}, "its state.json is of step 1000000"),
+        ({"progress": {"step": "00000002"}}, "can't be read"),
+        ({"progress": []}, "can't be read"),
+        ([], "can't be read"),
+        ({}, "can't be read"),
+    ],
+)
+def test_a_state_of_another_kind_is_skipped(tmp_path, state, words):
+    save(tmp_path, 1)
+    save_checkpoint(FakeAccelerator(), tmp_path, state, step=2, keep=9)
+    (tmp_path / "checkpoints" / "step-00000003").touch()  # a stray file is no checkpoint
+    said = []
+    assert newest_whole(tmp_path, said.append).step == 1
+    assert words in said[0]
+
+
+def test_what_a_loader_stumbles_over_is_said(tmp_path):
+    class Stumbling(FakeAccelerator):
+        def load_state(self, folder):
+            raise KeyError("param_groups")
+
+    save(tmp_path, 1)
+    with pytest.raises(CheckpointError, match=r"step-00000001 can't be loaded: 'param_groups'. Use another"):
+        load_checkpoint(Stumbling(), newest_whole(tmp_path, pytest.fail))
 
 
 def test_nothing_but_damage_is_an_error(tmp_path):
@@ -133,7 +168,7 @@ def test_a_failed_save_leaves_the_last_one_and_no_rest(tmp_path, error):
     with pytest.raises(
         CheckpointError, match=r"step 2 could not be written.*step-00000001, is whole.*--resume latest"
     ):
-        save_checkpoint(FakeAccelerator(error), tmp_path, 2, {}, keep=1)
+        save_checkpoint(FakeAccelerator(error), tmp_path, {}, step=2, keep=1)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert find_damage(tmp_path / "checkpoints" / "step-00000001") is None
 

@@ -1,4 +1,4 @@
-"""The ablations of both papers: complete against their tables, each trains, and each row is a network of its own."""
+"""The ablations of the papers: complete against their tables, each trains, and each row is a network of its own."""
 
 import json
 from collections import Counter
@@ -9,12 +9,18 @@ from typer.testing import CliRunner
 
 from modeling_rrsis import MODELS
 from processing_rrsis.cli.app import app
-from processing_rrsis.training.recipes.presets import ABLATIONS, ablations_of, get_ablation
+from processing_rrsis.training.recipes.presets import ABLATIONS, get_ablation
 from processing_rrsis.training.recipes.shipped import get_recipe
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model
 from train_accelerate import TrainingArguments, resolve_recipe
 
 run = CliRunner().invoke
+
+
+def ablations_of(table):
+    return [ablation for ablation in ABLATIONS.values() if ablation.table == table]
+
+
 # Rows of the papers' tables, and ticks on the axes of DANet's figure 4 (three of K, four of λ).
 ROWS = {
     "table 3": 4,
@@ -25,10 +31,11 @@ ROWS = {
     "table V": 4,
     "table VI": 4,
     "figure 9": 3,
+    "parts": 6,  # of RMSIN, its contributions; the tables of its paper are not at hand
 }
 
 
-def test_every_row_of_both_papers_has_a_preset():
+def test_every_row_of_the_papers_has_a_preset():
     assert Counter(ablation.table for ablation in ABLATIONS.values()) == ROWS
     assert sum(ROWS.values()) == len(ABLATIONS)  # no name twice
     for name, ablation in ABLATIONS.items():
@@ -54,6 +61,7 @@ def test_one_row_of_every_table_is_the_whole_network():
     whole = {
         "danet": {"refsegrs": {"mIoU": 62.14}, "rrsisd": {"mIoU": 66.07}},
         "fianet": {"refsegrs": {"Pr@0.5": 84.09, "Pr@0.7": 61.86, "Pr@0.9": 7.10, "oIoU": 78.32, "mIoU": 68.67}},
+        "rmsin": None,
     }
     for table in ROWS:
         ablations = ablations_of(table)
@@ -65,7 +73,7 @@ def test_one_row_of_every_table_is_the_whole_network():
                 assert one.published == whole[one.model]
             else:
                 assert one.published is None or one.published != whole[one.model]
-                assert (one.published is None) == table.startswith("figure")
+                assert (one.published is None) == (table.startswith("figure") or one.paper == "rmsin")
 
 
 def test_published_numbers_are_the_papers():
@@ -136,12 +144,10 @@ def test_the_baselines_of_both_papers_have_the_parameters_of_lavt():
 
 
 def test_unknown_names_and_tables_say_what_is_near():
-    with pytest.raises(ValueError, match=r"'fianet-fig9-cmi'. Near it: fianet-fig9-cim.*lists all 33"):
+    with pytest.raises(ValueError, match=r"'fianet-fig9-cmi'. Near it: fianet-fig9-cim.*lists all 39"):
         get_ablation("fianet-fig9-cmi")
     with pytest.raises(ValueError, match="A name reads like danet-table3-both"):
         get_ablation("xyz")
-    with pytest.raises(ValueError, match=r"'table 7'. There is: table 3 \(danet\), .*figure 9 \(fianet\)"):
-        ablations_of("table 7")
 
 
 def test_the_command_lists_them(monkeypatch):

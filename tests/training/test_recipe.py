@@ -87,6 +87,8 @@ PUBLISHED = {
     "fianet-refsegrs-paper": (60, 8, 5e-5, 0.1, 20, "none"),
     "fianet-rrsisd": (40, 8, 3e-5, 0.01, 22, "boxes"),
     "fianet-rrsisd-paper": (40, 8, 3e-5, 0.1, 22, "none"),
+    "rmsin-refsegrs": (60, 8, 5e-5, 0.01, 20, "none"),
+    "rmsin-rrsisd": (40, 8, 3e-5, 0.01, 20, "boxes"),
 }
 
 
@@ -116,14 +118,14 @@ def test_the_forms_of_danet_are_those_of_its_configuration(data):
 
 
 def test_the_small_recipes_differ_in_the_affinity_weight_alone():
-    lavt, danet, fianet = (get_recipe(f"{model}-synthetic") for model in ("lavt", "danet", "fianet"))
+    lavt, danet, fianet, rmsin = (get_recipe(f"{model}-synthetic") for model in ("lavt", "danet", "fianet", "rmsin"))
     assert danet.config == {**lavt.config, "affinity_weight": 0.05}
     same = dataclasses.asdict(lavt)
-    for other in (danet, fianet):
+    for other in (danet, fianet, rmsin):
         for key, value in dataclasses.asdict(other).items():
             if key not in ("name", "model", "config", "sources"):
                 assert value == same[key], key
-    assert fianet.config == lavt.config
+    assert fianet.config == rmsin.config == lavt.config
     assert (lavt.max_steps, lavt.batch_size, lavt.learning_rate, lavt.text_learning_rate) == (1000, 32, 8e-4, 5e-4)
     assert (lavt.warmup_steps, lavt.eval_every, lavt.max_grad_norm, lavt.weight_decay) == (120, 250, 1.0, 0.01)
     assert (lavt.image_size_px, lavt.max_length, lavt.trained_text_layers, lavt.vision) == (80, 24, None, None)
@@ -213,7 +215,7 @@ def test_own_files_build_on_a_shipped_recipe(tmp_path):
         ("based_on: lavt-rrsisd\nbatch_size: true", r"batch_size: expected an integer of at least 1, got True"),
         ("based_on: lavt-rrsisd\nlearning_rate: fast", r"learning_rate: expected a number above 0, got 'fast'"),
         ("based_on: lavt-rrsisd\nmax_grad_norm: 0", r"max_grad_norm: expected a number above 0, or null, got 0"),
-        ("based_on: lavt-rrsisd\nmodel: unet", r"model: expected one of lavt, danet, fianet, got 'unet'"),
+        ("based_on: lavt-rrsisd\nmodel: unet", r"model: expected one of lavt, danet, fianet, rmsin, got 'unet'"),
         ("based_on: lavt-rrsisd\nmax_steps: 5\nmax_epochs: 5", r"expected exactly one of them, got max_epochs=5"),
         ("based_on: lavt-rrsisd\nvision: null", r"vision, text: expected pretrained weights for both or for neither"),
         ("based_on: lavt-rrsisd\nbatch_size: {valu: 3}", r"batch_size: expected a value or .*got the keys valu"),

@@ -2,15 +2,20 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import datasets
 import pytest
+import torch
 
-from processing_rrsis.training.checkpoints import checkpoint_folders, find_damage
+from processing_rrsis.errors import RRSISError
+from processing_rrsis.training.checkpoints import _write_manifest, checkpoint_folders, find_damage
+from processing_rrsis.training.main import main
 from processing_rrsis.training.recipes.shipped import get_recipe
 from processing_rrsis.training.run_folder import lock_folder
 
@@ -18,12 +23,47 @@ from . import killed_runs
 from .killed_runs import command, digests, environment, kill_after, run, signal_all, start
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that was never stopped."""
-    folder = tmp_path_factory.mktemp("resume") / "whole"
-    run(folder, 1)
-    return folder
+class Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+@pytest.fixture(scope="session")
+def unbroken(made_once):
+    """A run that was never stopped, the same for all processes."""
+
+    def train(folder):
+        folder.mkdir()
+        run(folder / "whole", 1)
+
+    return made_once("resume", train)
+
+
+@pytest.fixture
+def whole(unbroken, tmp_path):
+    """The run that was never stopped, with the recipe and the data beside it; a test's own."""
+    shutil.copytree(unbroken, tmp_path / "resume")
+    return tmp_path / "resume" / "whole"
+
+
+@pytest.fixture
+def refused(fresh_accelerate, monkeypatch):
+    """The error of a command that trains nothing, in this process: `refused(folder, *options)`."""
+
+    def start_here(folder, *options):
+        for name, value in environment(folder).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder.parent / "cache")
+        with pytest.raises((ValueError, OSError, RRSISError)) as error:
+            main(command(folder, 1, *options)[2:])
+        return str(error.value)
+
+    return start_here
 
 
 def fail(folder, *options, **variables):
@@ -73,11 +113,11 @@ def test_sigterm_saves_and_exits_cleanly(whole):
     assert digests(folder) == digests(whole)
 
 
-def test_two_runs_do_not_share_a_folder(whole):
+def test_two_runs_do_not_share_a_folder(whole, refused):
     folder = whole.parent / "shared"
     lock = lock_folder(folder)
     try:
-        error = fail(folder)
+        error = refused(folder)
     finally:
         lock.close()
     assert "Another process is training in" in error
@@ -143,20 +183,57 @@ def test_an_error_ends_the_process_and_its_workers(whole):
     assert "out of memory" in done.stderr
 
 
-def test_a_checkpoint_of_another_run_is_refused(whole):
-    error = fail(whole.parent / "elsewhere", "--resume", str(whole / "checkpoints" / "step-00000012"))
+def test_a_checkpoint_of_another_run_is_refused(whole, refused):
+    error = refused(whole.parent / "elsewhere", "--resume", str(whole / "checkpoints" / "step-00000012"))
     assert "is of another run" in error
 
 
-def test_a_foreign_folder_is_left_alone(whole):
+def sign(checkpoint):
+    """A manifest that is right about files that were changed."""
+    (checkpoint / "manifest.json").unlink()
+    _write_manifest(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["custom_checkpoint_0.pkl", "optimizer.bin", "random_states_0.pkl"])
+def test_nothing_in_a_checkpoint_runs(whole, name, refused):
+    """Files that run code when they are unpickled, listed in a manifest that is right."""
+    folder = whole.parent / f"hostile_{name}"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000009")
+    checkpoint = folder / "checkpoints" / "step-00000012"
+    torch.save(Touches(folder / "touched"), checkpoint / name)
+    sign(checkpoint)
+    if name == "random_states_0.pkl":  # of no use here: nothing random outlives a forward pass
+        run(folder, 1, "--resume", "latest")
+        assert digests(folder) == digests(whole)
+    else:
+        assert "step-00000012 can't be loaded" in refused(folder, "--resume", "latest")
+    assert not (folder / "touched").exists()
+
+
+def test_a_progress_of_other_kinds_is_refused(whole, refused):
+    folder = whole.parent / "progress"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000009")
+    state = folder / "checkpoints" / "step-00000012" / "state.json"
+    values = json.loads(state.read_text())
+    values["progress"]["losses"] = "none"
+    state.write_text(json.dumps(values))
+    sign(state.parent)
+    assert "step-00000012 holds another progress than ['step'" in refused(folder, "--resume", "latest")
+
+
+def test_a_foreign_folder_is_left_alone(whole, refused):
     folder = whole.parent / "foreign"
     (folder / "logs").mkdir(parents=True)
-    assert "holds logs" in fail(folder)
+    assert "holds logs" in refused(folder)
     assert (folder / "logs").is_dir()
 
 
-def test_a_new_run_on_a_runs_own_weights_needs_another_folder(whole):
-    assert "Choose another --output_dir" in fail(whole, "--init_from", str(whole / "best"))
+def test_a_new_run_on_a_runs_own_weights_needs_another_folder(whole, refused):
+    assert "Choose another --output_dir" in refused(whole, "--init_from", str(whole / "best"))
 
 
 def test_a_finetuned_model_decides_its_recipe(whole):
@@ -175,8 +252,8 @@ def test_a_finished_run_is_left_alone(whole):
     assert digests(whole) == before
 
 
-def test_other_settings_are_named(whole):
-    error = fail(whole, "--resume", "latest", "--learning_rate", "0.1", "--seed", "7")
+def test_other_settings_are_named(whole, refused):
+    error = refused(whole, "--resume", "latest", "--learning_rate", "0.1", "--seed", "7")
     assert "learning_rate was 0.0008, is 0.1; seed was 0, is 7" in error
 
 

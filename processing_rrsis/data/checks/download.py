@@ -141,7 +141,7 @@ def expected_counts(
             )
         return expected, PUBLISHED_COUNTS[dataset]
     if marker is None:
-        raise ValueError("expected: 'demo' needs the demo.json that `rrsis prepare --demo` writes, there is none")
+        raise ValueError("expected: 'demo' needs the demo.json that `rrsis write-demo` writes, there is none")
     if marker.layout != dataset:
         raise ValueError(f"dataset: demo.json says that this folder is {marker.layout!r}, got {dataset!r}")
     return expected, marker.counts

@@ -18,7 +18,7 @@ from ..files.archives import Archive
 from ..files.masks import decode_segmentation, tight_box
 from ..files.pictures import Picture, fit_mask, read_gray, read_picture
 from ..refsegrs import FOREGROUND_ABOVE
-from ..rrsisd_files import Annotation, decode_mask
+from ..rrsisd_files import INSTANCES_FILE, Annotation
 
 MIN_BOX_IOU = 0.5
 """Stored masks are noisy at the edge, so boxes can only be compared roughly."""
@@ -106,26 +106,20 @@ def _examine_image(archive: Archive, task: ImageTask, facts: ImageFacts) -> Pict
     try:
         picture = read_picture(content, name=archive.location(task.name))
     except ValueError as error:
-        facts.problems.append((_kind_of_failure(content, error), task.name, _describe_failure(content, error)))
+        check, detail = _failure(content, error)
+        facts.problems.append((check, task.name, detail))
         return None
     facts.problems.extend((check, task.name, detail) for check, detail in _image_oddities(content, picture, task))
     return picture
 
 
-def _kind_of_failure(content: bytes, error: ValueError) -> str:
-    """Tell a damaged image from one of too many pixels, a web page or another mix-up."""
+def _failure(content: bytes, error: ValueError) -> tuple[str, str]:
+    """(check, detail) of a file that can't be decoded, in the same few words on every machine."""
     if isinstance(error, ImageSizeError):
-        return "oversized-image"
-    return "truncated-image" if content.startswith(_IMAGE_SIGNATURES) else "unreadable-image"
-
-
-def _describe_failure(content: bytes, error: ValueError) -> str:
-    """Say in a few words why a file can't be decoded; the same words on every machine."""
-    if isinstance(error, ImageSizeError):
-        return "more pixels than are decoded at once"
+        return "oversized-image", "more pixels than are decoded at once"
     if content.startswith(_IMAGE_SIGNATURES):
-        return f"{len(content)} bytes, which can't be decoded to the end"
-    return f"{len(content)} bytes, beginning with {content[:14]!r}"
+        return "truncated-image", f"{len(content)} bytes, which can't be decoded to the end"
+    return "unreadable-image", f"{len(content)} bytes, beginning with {content[:14]!r}"
 
 
 def _image_oddities(content: bytes, picture: Picture, task: ImageTask) -> list[tuple[str, str]]:
@@ -150,7 +144,9 @@ def _examine_annotation(annotation: Annotation, picture: Picture | None) -> list
     if picture is None and not has_size:
         return []  # a polygon is drawn at its image's size, and that can't be read
     try:
-        mask = decode_mask(annotation) if has_size or picture is None else decode_mask(annotation, picture.size)
+        size = None if has_size or picture is None else picture.size
+        source = f"{INSTANCES_FILE}, annotation {annotation.ann_id}"
+        mask = decode_segmentation(annotation.segmentation, size=size, source=source)
     except ValueError as error:
         return [("unreadable-mask", str(error))]
     problems = _compare_sizes(mask, picture)
@@ -177,7 +173,7 @@ def _examine_file(archive: Archive, name: str, picture: Picture | None) -> list[
     try:
         values = read_gray(content, name=archive.location(name))
     except ValueError as error:
-        return [("unreadable-mask", _describe_failure(content, error))]
+        return [("unreadable-mask", _failure(content, error)[1])]
     problems = _compare_sizes(values, picture)
     counts = np.bincount(values.ravel(), minlength=256)
     odd = np.flatnonzero(counts[1:255]) + 1

@@ -48,6 +48,6 @@ def read_marker(archive: Archive) -> Marker | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{archive.location(MARKER_FILE)}: expected what `rrsis prepare --demo` wrote, got something else "
+            f"{archive.location(MARKER_FILE)}: expected what `rrsis write-demo` wrote, got something else "
             f"({type(error).__name__}: {error}); write the demo again, or delete this file if the data are no demo"
         ) from error

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 MAX_MASK_PIXELS = 1 << 28
@@ -50,13 +49,6 @@ def decode_segmentation(
     if len({mask.shape for mask in masks}) > 1:
         raise ValueError(f"{source}: expected parts of one size, got (height, width) {[mask.shape for mask in masks]}")
     return np.maximum.reduce(masks)
-
-
-def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask (H, W) to (height, width) by nearest neighbour; one of that size is handed back as it is."""
-    if mask.shape == size:
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def run_lengths(counts: Any, source: str = "segmentation") -> NDArray[np.int64]:

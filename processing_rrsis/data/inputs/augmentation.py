@@ -42,25 +42,15 @@ class Augmentation:
         vflip: Mirror above and below. Shadows then fall the other way.
         boxes: Paint the boxes.
         seed: Seed of all draws.
-        expression_key: The column that holds the expression.
 
     Example:
         >>> augmentation = Augmentation(flip=True, seed=0)
         >>> row = augmentation({**dataset[0], "epoch": 3})  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        *,
-        flip: bool = False,
-        vflip: bool = False,
-        boxes: bool = False,
-        seed: int = 0,
-        expression_key: str = "expression",
-    ) -> None:
+    def __init__(self, *, flip: bool = False, vflip: bool = False, boxes: bool = False, seed: int = 0) -> None:
         self.flip, self.vflip, self.boxes = flip, vflip, boxes
         self.seed = seed
-        self.expression_key = expression_key
 
     @classmethod
     def from_name(cls, name: str, seed: int = 0) -> Augmentation | None:
@@ -119,13 +109,13 @@ class Augmentation:
 
     def _mirror(self, row: dict[str, Any], axis: str) -> None:
         """Mirror image, mask and expression in place, or nothing where the expression refuses."""
-        text = mirror_expression(row[self.expression_key], axis=axis).text
+        text = mirror_expression(row["expression"], axis=axis).text
         if text is None:
             return
         horizontal = axis == "horizontal"
         how = Image.Transpose.FLIP_LEFT_RIGHT if horizontal else Image.Transpose.FLIP_TOP_BOTTOM
         row["image"] = to_rgb8(load_image(row["image"])).transpose(how)  # upright first: EXIF turns after a flip
-        row[self.expression_key] = text
+        row["expression"] = text
         if row.get("mask") is not None:
             labels = to_label_map(load_values(row["mask"]))
             row["mask"] = np.ascontiguousarray(np.flip(labels, axis=1 if horizontal else 0))

@@ -13,51 +13,33 @@ class ReferringCollator:
 
     Args:
         processor: an `RRSISProcessor`.
-        expression_key: the column that holds the expression.
         allow_empty_text: accept blank expressions (the blank-text control).
-        with_metadata: also return `sample_id`, `expression`, `category` and `kind` as lists, where the rows have them.
-        text_control: maps a row to the expression to use instead of its own (the shuffled or category-only control);
-            a module-level function or an object, so that workers can pickle it.
         augmentation: changes a training row before it is processed, see `Augmentation`; `None` for none.
 
     Example:
         >>> loader = DataLoader(dataset, batch_size=8, collate_fn=ReferringCollator(processor))
     """
 
-    METADATA = ("sample_id", "expression", "category", "kind")
-
     def __init__(
         self,
         processor: Callable[..., Mapping[str, Any]],
-        expression_key: str = "expression",
         allow_empty_text: bool = False,
-        with_metadata: bool = False,
-        text_control: Callable[[Mapping[str, Any]], str] | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        if augmentation is not None and augmentation.expression_key != expression_key:
-            raise ValueError(
-                f"augmentation: expected its expression_key to be the collator's, {expression_key!r}, got "
-                f"{augmentation.expression_key!r}"
-            )
         self.processor = processor
-        self.expression_key = expression_key
         self.allow_empty_text = allow_empty_text
-        self.with_metadata = with_metadata
-        self.text_control = text_control
         self.augmentation = augmentation
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
 
         Args:
-            rows: each with `image`, the expression's column and, for training, `mask`; `index` where samples are
-                to be told apart after gathering.
+            rows: each with `image`, `expression` and, for training, `mask`; `index` where samples are to be told
+                apart after gathering.
 
         Returns:
             `pixel_values` (B, 3, H, W), `input_ids`, `attention_mask`, `ground_object_mask`, `spatial_position_mask`
-            (B, L), `labels` int64 (B, H, W) where the rows have masks, `index` int64 (B,) where they have indices, and
-            the metadata lists where asked for.
+            (B, L), `labels` int64 (B, H, W) where the rows have masks, `index` int64 (B,) where they have indices.
 
         Raises:
             ValueError: no rows, a column missing, or only some rows with a mask; the text names the sample.
@@ -67,11 +49,10 @@ class ReferringCollator:
         self._check_columns(rows)
         if self.augmentation is not None:
             rows = [self.augmentation(row) for row in rows]
-        expressions = [self._expression(row) for row in rows]
         masks = [row["mask"] for row in rows] if "mask" in rows[0] else None
         inputs = self.processor(
             images=[row["image"] for row in rows],
-            text=expressions,
+            text=[row["expression"] for row in rows],
             segmentation_maps=masks,
             allow_empty_text=self.allow_empty_text,
             return_tensors="pt",
@@ -79,19 +60,11 @@ class ReferringCollator:
         batch = dict(inputs)
         if "index" in rows[0]:
             batch["index"] = torch.tensor([int(row["index"]) for row in rows], dtype=torch.int64)
-        if self.with_metadata:
-            for name in self.METADATA:
-                if name in rows[0]:
-                    batch[name] = [row.get(name) for row in rows]
         return batch
-
-    def _expression(self, row: Mapping[str, Any]) -> str:
-        return row[self.expression_key] if self.text_control is None else self.text_control(row)
 
     def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Every row needs an image and an expression; masks are for all rows or for none."""
-        needed = ["image"] if self.text_control is not None else ["image", self.expression_key]
-        needed += [name for name in ("mask", "index") if any(name in row for row in rows)]
+        needed = ["image", "expression", *(name for name in ("mask", "index") if any(name in row for row in rows))]
         for number, row in enumerate(rows):
             missing = [name for name in needed if row.get(name) is None]
             if missing:

@@ -13,24 +13,6 @@ ALPHABET = string.ascii_lowercase + string.digits + string.punctuation
 MODEL_MAX_LENGTH = 512
 
 
-def learn_words(sentences: Iterable[str], vocab_size: int) -> set[str]:
-    """Learn the most frequent words of sentences, lower-cased and split as BERT splits them.
-
-    Whole words are learned and not merges of letters: the merges of `tokenizers.trainers.WordPieceTrainer` depend on
-    the order of a hash table where counts are equal, and so differ from call to call.
-
-    Args:
-        sentences: What is learned from, in any order.
-        vocab_size: Bound on the number of words, special tokens included.
-    """
-    tokenizer = _bert_style(models.WordLevel(unk_token="[UNK]"))
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
-    )
-    tokenizer.train_from_iterator(sentences, trainer=trainer)
-    return set(tokenizer.get_vocab())
-
-
 def build_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer in which every given word is one token; any other falls to letters.
 
@@ -65,6 +47,9 @@ def build_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 def learn_expression_tokenizer(expressions: Iterable[str], vocab_size: int = 30_000) -> PreTrainedTokenizerFast:
     """Learn a tokenizer from the expressions of a training split.
 
+    Whole words are learned and not merges of letters: the merges of `tokenizers.trainers.WordPieceTrainer` depend on
+    the order of a hash table where counts are equal, and so differ from call to call.
+
     Args:
         expressions: The expressions, in any order.
         vocab_size: Bound on the number of learned words, special tokens included; letters come on top.
@@ -72,7 +57,12 @@ def learn_expression_tokenizer(expressions: Iterable[str], vocab_size: int = 30_
     Raises:
         ValueError: If there is no word to learn from.
     """
-    words = learn_words(expressions, vocab_size=vocab_size) - set(SPECIAL_TOKENS)
+    tokenizer = _bert_style(models.WordLevel(unk_token="[UNK]"))
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    )
+    tokenizer.train_from_iterator(expressions, trainer=trainer)
+    words = set(tokenizer.get_vocab()) - set(SPECIAL_TOKENS)
     if not words:
         raise ValueError("expected expressions to learn a tokenizer from, got none; is the training split empty?")
     return build_word_tokenizer(words)

@@ -15,8 +15,8 @@ from .queries import (
     REGION_CELLS,
     Match,
     Query,
-    Reference,
     Scene,
+    SceneReference,
     anchor_query,
     answers_of,
     match_object,
@@ -107,7 +107,7 @@ def make_absent_scene(key: Sequence[int], scene_index: int, count: int) -> Scene
             "asked for; lower expressions_per_scene"
         )
     references = tuple(
-        Reference(
+        SceneReference(
             expression=expression_of(query, draws=draws),
             category=query.category,
             kind=query.kind,

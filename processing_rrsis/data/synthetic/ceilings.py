@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from .layout import SceneObject
-from .queries import Match, Query, Reference, Scene, match_object
+from .queries import Match, Query, Scene, SceneReference, match_object
 from .sets import NOUNS, SetQuery, mean_set_iou, set_answers
 from .splits import make_split_scene
 
@@ -62,7 +62,7 @@ def expected_set_iou(query: SetQuery, answers: Sequence[int], objects: Sequence[
     return mean_set_iou(answers, found=set_answers(partial, objects), objects=objects)
 
 
-def _readers_of(reference: Reference, objects: Sequence[SceneObject]) -> dict[str, float]:
+def _readers_of(reference: SceneReference, objects: Sequence[SceneObject]) -> dict[str, float]:
     """Return each reader's expected IoU on one expression; none where nothing is asked for that is there."""
     query, answers = reference.query, reference.answers
     if isinstance(query, SetQuery) and answers:

@@ -21,7 +21,7 @@ from .layout import (
     footprint_of,
     reach_in_frame,
 )
-from .queries import Reference, Scene
+from .queries import Scene, SceneReference
 from .sets import (
     HELD_OUT_PLACES,
     SET_KINDS,
@@ -253,7 +253,7 @@ def make_parking_scene(key: Sequence[int], scene_index: int, count: int, split: 
         if queries is None:
             continue
         references = tuple(
-            Reference(
+            SceneReference(
                 expression=query.expression,
                 category=query.category,
                 kind=query.kind,

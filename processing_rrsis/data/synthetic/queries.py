@@ -93,7 +93,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class SceneReference:
     """One expression with what it refers to.
 
     Attributes:
@@ -116,7 +116,7 @@ class Scene:
     """A layout and the expressions about it."""
 
     layout: SceneLayout
-    references: tuple[Reference, ...]
+    references: tuple[SceneReference, ...]
 
 
 def _bands(coordinate: float) -> tuple[int, ...]:

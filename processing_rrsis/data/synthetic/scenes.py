@@ -20,8 +20,8 @@ from .queries import (
     REGION_CELLS,
     Match,
     Query,
-    Reference,
     Scene,
+    SceneReference,
     anchor_query,
     region_match,
     relation_match,
@@ -319,9 +319,9 @@ def _complete(
     return queries
 
 
-def reference_of(query: Query, target: int, draws: Draws) -> Reference:
+def reference_of(query: Query, target: int, draws: Draws) -> SceneReference:
     """Put a query with one answer into words."""
-    return Reference(
+    return SceneReference(
         expression=expression_of(query, draws=draws),
         category=query.category,
         kind=query.kind,

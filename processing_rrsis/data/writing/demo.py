@@ -1,13 +1,12 @@
-"""SyntheticRS on disk, in the layouts that RRSIS-D, RefSegRS and RISBench are published in; damaged on request."""
+"""SyntheticRS on disk, in the layouts that RRSIS-D, RefSegRS and RISBench are published in."""
 
 from __future__ import annotations
 
 import itertools
 import multiprocessing
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from ..files.rows import SPLITS, encode_png
 from ..synthetic.builder import MAX_IMAGE_SIZE_PX, MIN_IMAGE_SIZE_PX
 from ..synthetic.render import render_image, render_mask
 from ..synthetic.splits import make_split_scene
-from .damage import Damage, DamageableFolder, check_damage_kinds
-from .damage_phrases import PhraseFolder
-from .damage_rrsisd import RRSISDFolder
 from .folder import WrittenBenchmark, encode_image, fresh_directory, write_marker
 from .phrases import IMAGE_FORMATS
 from .writers import LAYOUTS, write_files
@@ -45,7 +41,7 @@ class DemoSpec:
             for ``"risbench"``).
         counts: References of ``train``, ``validation`` and ``test``.
         image_size_px: Side of the square images; the nominal size of the style by default.
-        seed: Seed of SyntheticRS and of the damage.
+        seed: Seed of SyntheticRS.
         expressions_per_image: Expressions about each image, 1 to 6; that of `NOMINAL_EXPRESSIONS` by default.
     """
 
@@ -89,23 +85,14 @@ class DemoSpec:
         return "refsegrs" if self.style == "refsegrs" else "rrsisd"
 
 
-@dataclass(frozen=True)
-class WrittenDemo:
-    """What `write_demo` wrote and then damaged."""
-
-    written: WrittenBenchmark
-    damage: list[Damage]
-
-
 def write_demo(
     spec: DemoSpec,
     directory: str | Path,
     *,
-    damage: Sequence[str] = (),
     overwrite: bool = False,
     num_proc: int = 1,
     progress: bool = True,
-) -> WrittenDemo:
+) -> WrittenBenchmark:
     """Write SyntheticRS as a published benchmark lies on disk, with a ``demo.json`` that says so.
 
     The rows are those of ``SyntheticRS(config_name=spec.preset, seed=..., expressions_per_scene=...)``: masks equal
@@ -116,25 +103,22 @@ def write_demo(
     Args:
         spec: Style, counts, size, seed.
         directory: New or empty folder; see `fresh_directory`.
-        damage: Kinds of `damage.DAMAGE_KINDS`, or ``"all"`` for every one that the style has.
         overwrite: Whether to replace a folder that was written here before.
         num_proc: Processes that draw; the files do not depend on it.
         progress: Whether to show a bar, in a terminal only.
 
     Returns:
-        What was written (counts before the damage) and what was damaged.
+        What was written.
 
     Raises:
         FileExistsError: See `fresh_directory`.
-        ValueError: For an unknown kind of damage, one that the style does not have, or too few images for all kinds.
+        ValueError: For less than one process.
     """
-    kinds = check_damage_kinds(damage, layout=spec.style)
     if num_proc < 1:
         raise ValueError(f"num_proc: expected at least 1, got {num_proc}")
     with fresh_directory(directory, overwrite=overwrite) as folder, _mapper(num_proc) as mapper:
         rows = {split: demo_rows(spec, split, mapper=mapper) for split in SPLITS}
         written = write_files(spec.style, rows, folder=folder, progress=progress, total=sum(spec.counts.values()))
-        done = apply_damage(folder, layout=spec.style, kinds=kinds, seed=spec.seed)
         origin = {
             "generator": "SyntheticRS",
             "preset": spec.preset,
@@ -142,8 +126,8 @@ def write_demo(
             "image_size_px": spec.size_px,
             "expressions_per_image": spec.expressions,
         }
-        write_marker(folder, written, damage=[item.as_dict() for item in done], **origin)
-    return WrittenDemo(WrittenBenchmark(**{**vars(written), "directory": Path(directory)}), damage=done)
+        write_marker(folder, written, **origin)
+    return replace(written, directory=Path(directory))
 
 
 @contextmanager
@@ -201,26 +185,3 @@ def _scene_rows(spec: DemoSpec, split: str, scene_index: int) -> list[dict[str, 
         }
         for number, reference in references
     ]
-
-
-def apply_damage(folder: Path, *, layout: str, kinds: Sequence[str], seed: int = 0) -> list[Damage]:
-    """Damage a written folder, each kind on files of its own.
-
-    Args:
-        folder: Written by `writers`.
-        layout: Its layout.
-        kinds: Checked kinds, see `check_damage_kinds`.
-        seed: Seed of what is hit.
-
-    Returns:
-        What was damaged, in the order of `kinds`.
-
-    Raises:
-        ValueError: If there are too few images for all kinds.
-    """
-    if not kinds:
-        return []
-    target: DamageableFolder = RRSISDFolder(folder) if layout == "rrsisd" else PhraseFolder(folder, layout=layout)
-    done = [target.apply(kind, draw=random.Random(f"{seed} {kind}")) for kind in kinds]
-    target.save()
-    return done

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,15 +214,12 @@ def _encode(picture: Image.Image, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_marker(
-    folder: Path, written: WrittenBenchmark, damage: Sequence[Mapping[str, Any]] = (), **origin: Any
-) -> None:
+def write_marker(folder: Path, written: WrittenBenchmark, **origin: Any) -> None:
     """Write `MARKER_FILE`: what `check_download` compares a folder with that has no published counts.
 
     Args:
         folder: Where the files are.
-        written: What was written, before any damage.
-        damage: What was damaged afterwards.
+        written: What was written.
         **origin: Where the rows come from, e.g. the seed.
     """
     content = {
@@ -231,7 +228,6 @@ def write_marker(
         "images": written.images,
         "categories": list(written.categories),
         "origin": origin,
-        "damage": list(damage),
     }
     write_text(folder / MARKER_FILE, json.dumps(content, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""The ablations of DANet's and FIANet's papers, one name each.
+"""The ablations of DANet's and FIANet's papers and of RMSIN's contributions, one name each.
 
 A preset is fields of the model's configuration and nothing else, on top of whatever else is configured:
 
@@ -18,10 +18,11 @@ from typing import Any
 
 Published = Mapping[str, Mapping[str, float]]
 
-PAPERS: dict[str, str] = {"danet": "DANet (ACM MM 2024)", "fianet": "FIANet (IEEE TGRS)"}
+PAPERS: dict[str, str] = {"danet": "DANet (ACM MM 2024)", "fianet": "FIANet (IEEE TGRS)", "rmsin": "RMSIN (CVPR 2024)"}
 PUBLISHED_ON: dict[str, str] = {
     "danet": "mIoU on RefSegRS (test) and RRSIS-D (validation)",
     "fianet": "on RefSegRS (test, which also selected the weights)",
+    "rmsin": "its tables were not at hand",
 }
 
 
@@ -31,8 +32,9 @@ class Ablation:
 
     Args:
         name: The preset's name, `<paper>-<table>-<row>`.
-        paper: `"danet"` or `"fianet"`.
+        paper: `"danet"`, `"fianet"` or `"rmsin"`.
         table: Table or figure as its paper numbers it; DANet's are Arabic, FIANet's tables Roman, so each is unique.
+            RMSIN's rows, which follow no table, are its `"parts"`.
         row: What distinguishes the row, in the paper's words.
         model: Network that the fields are of.
         fields: Fields of the model's configuration.
@@ -187,7 +189,23 @@ FIANET: tuple[Ablation, ...] = (
     _fianet("figure 9", "lgce", "LGCE", fields={"multi_scale": "lgce"}),
 )
 
-ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in (*DANET, *FIANET)}
+
+def _rmsin(suffix: str, row: str, *, within: bool, across: bool, rotated: bool) -> Ablation:
+    """RMSIN by its parts: interaction within and across scales, rotated convolutions; without all three it is LAVT."""
+    fields = {"use_intra_scale": within, "use_cross_scale": across, "use_rotated_convolution": rotated}
+    return Ablation(f"rmsin-parts-{suffix}", "rmsin", "parts", row, model="rmsin", fields=fields)
+
+
+RMSIN: tuple[Ablation, ...] = (
+    _rmsin("none", "none", within=False, across=False, rotated=False),
+    _rmsin("iim", "IIM", within=True, across=False, rotated=False),
+    _rmsin("cim", "CIM", within=False, across=True, rotated=False),
+    _rmsin("interaction", "IIM, CIM", within=True, across=True, rotated=False),
+    _rmsin("rotation", "ARC", within=False, across=False, rotated=True),
+    _rmsin("all", "IIM, CIM, ARC", within=True, across=True, rotated=True),
+)
+
+ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in (*DANET, *FIANET, *RMSIN)}
 
 
 def get_ablation(name: str) -> Ablation:
@@ -201,19 +219,3 @@ def get_ablation(name: str) -> Ablation:
     near = difflib.get_close_matches(name, ABLATIONS, n=4, cutoff=0.5)
     hint = f"Near it: {', '.join(near)}." if near else "A name reads like danet-table3-both or fianet-fig9-cim."
     raise ValueError(f"No ablation is named {name!r}. {hint} `rrsis ablations` lists all {len(ABLATIONS)}.")
-
-
-def ablations_of(table: str) -> list[Ablation]:
-    """The presets of a table or figure, in the paper's order.
-
-    Args:
-        table: As its paper numbers it: `"table 3"` is DANet's, `"table V"` FIANet's, `"figure 9"` FIANet's.
-
-    Raises:
-        ValueError: If no ablation is in it; the message lists the tables.
-    """
-    found = [ablation for ablation in ABLATIONS.values() if ablation.table == table]
-    if not found:
-        tables = ", ".join(dict.fromkeys(f"{ablation.table} ({ablation.model})" for ablation in ABLATIONS.values()))
-        raise ValueError(f"No ablation is in {table!r}. There is: {tables}.")
-    return found

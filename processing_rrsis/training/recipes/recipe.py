@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MODEL_NAMES = ("lavt", "danet", "fianet")
+MODEL_NAMES = ("lavt", "danet", "fianet", "rmsin")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+Rule = tuple[str, Callable[[Any], bool]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Recipe:
 
     Args:
         name: Name of the recipe.
-        model: `"lavt"`, `"danet"` or `"fianet"`.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
         dataset: Name of the benchmark, or `"own"`.
         source: Where the numbers come from, in one line.
         config: Fields of the model's configuration that differ from its defaults.
@@ -152,67 +153,50 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _integer(low: int, *, optional: bool = False) -> tuple[str, Callable[[Any], bool]]:
-    """An integer of at least `low`, or, where that is optional, nothing."""
+def _rule(kind: type, low: int = 0, *, above: bool = False, optional: bool = False) -> Rule:
+    """What is expected, and its check: a text that is not blank, or a finite number of at least, or above, `low`."""
+    number = f"{'an integer' if kind is int else 'a number'} {'above' if above else 'of at least'} {low}"
 
     def is_right(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= low
+        if value is None or kind is str:
+            return optional if value is None else isinstance(value, str) and bool(value.strip())
+        is_number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and (value > low if above else value >= low)
 
-    return _or_none(f"an integer of at least {low}", is_right, optional=optional)
-
-
-def _number(*, above_zero: bool, optional: bool = False) -> tuple[str, Callable[[Any], bool]]:
-    """A finite number above 0, or of at least 0."""
-
-    def is_right(value: Any) -> bool:
-        is_finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return is_finite and (value > 0 if above_zero else value >= 0)
-
-    return _or_none(f"a number {'above' if above_zero else 'of at least'} 0", is_right, optional=optional)
+    return ("a text" if kind is str else number) + (", or null" if optional else ""), is_right
 
 
-def _words(*, optional: bool = False) -> tuple[str, Callable[[Any], bool]]:
-    """A text that is not blank."""
-    return _or_none("a text", lambda value: isinstance(value, str) and bool(value.strip()), optional=optional)
-
-
-def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
+def _one_of(*names: str) -> Rule:
     return f"one of {', '.join(names)}", lambda value: value in names
-
-
-def _or_none(expected: str, is_right: Callable[[Any], bool], *, optional: bool) -> tuple[str, Callable[[Any], bool]]:
-    if not optional:
-        return expected, is_right
-    return f"{expected}, or null", lambda value: value is None or is_right(value)
 
 
 def _named_values(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
-CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": _words(),
+CHECKS: dict[str, Rule] = {
+    "name": _rule(str),
     "model": _one_of(*MODEL_NAMES),
-    "dataset": _words(),
-    "source": _words(),
-    "vision": _words(optional=True),
-    "text": _words(optional=True),
-    "image_size_px": _integer(32),
-    "max_length": _integer(3),
-    "augmentation": _words(),
-    "batch_size": _integer(1),
-    "max_epochs": _integer(1, optional=True),
-    "max_steps": _integer(1, optional=True),
-    "eval_every": _integer(1, optional=True),
-    "learning_rate": _number(above_zero=True),
-    "text_learning_rate": _number(above_zero=True),
-    "weight_decay": _number(above_zero=False),
-    "trained_text_layers": _integer(0, optional=True),
-    "warmup_steps": _integer(0),
-    "schedule_power": _number(above_zero=False),
-    "max_grad_norm": _number(above_zero=True, optional=True),
+    "dataset": _rule(str),
+    "source": _rule(str),
+    "vision": _rule(str, optional=True),
+    "text": _rule(str, optional=True),
+    "image_size_px": _rule(int, 32),
+    "max_length": _rule(int, 3),
+    "augmentation": _rule(str),
+    "batch_size": _rule(int, 1),
+    "max_epochs": _rule(int, 1, optional=True),
+    "max_steps": _rule(int, 1, optional=True),
+    "eval_every": _rule(int, 1, optional=True),
+    "learning_rate": _rule(float, above=True),
+    "text_learning_rate": _rule(float, above=True),
+    "weight_decay": _rule(float),
+    "trained_text_layers": _rule(int, optional=True),
+    "warmup_steps": _rule(int),
+    "schedule_power": _rule(float),
+    "max_grad_norm": _rule(float, above=True, optional=True),
     "mixed_precision": _one_of(*PRECISIONS),
-    "ablation": _words(optional=True),
+    "ablation": _rule(str, optional=True),
     "config": ("fields of the model's configuration by name", _named_values),
 }
 """Field → what is expected, and the check; in the order in which a recipe is written and shown."""

@@ -56,18 +56,13 @@ def get_recipe(name_or_path: str) -> Recipe:
         FileNotFoundError: If there is no such file.
     """
     if name_or_path in recipe_names():
-        return _shipped(name_or_path)
+        return _complete(_shipped_file(name_or_path))
     path = Path(name_or_path).expanduser()
     if path.suffix.lower() not in FILE_ENDINGS:
-        raise ValueError(
-            f"recipe: expected a shipped name or the path of a .yaml file, got {name_or_path!r}. "
-            f"{_near(name_or_path, recipe_names())}There is: {', '.join(recipe_names())}."
-        )
+        raise ValueError(f"recipe: expected a shipped name or the path of a .yaml file, {_no_recipe(name_or_path)}")
     if not path.is_file():
         raise FileNotFoundError(f"recipe: expected a file, there is none at {path}; `rrsis recipes` lists the shipped")
-    file = read_recipe_file(path.read_text(encoding="utf-8"), origin=str(path))
-    file.values.setdefault("name", path.stem)
-    recipe = _complete(file)
+    recipe = _complete(_read(path.read_text(encoding="utf-8"), origin=str(path), name=path.stem))
     try:
         check_recipe(recipe)
     except ValueError as error:
@@ -77,26 +72,18 @@ def get_recipe(name_or_path: str) -> Recipe:
 
 @cache
 def _shipped_file(name: str) -> RecipeFile:
-    """A shipped file, the recipes that it is based on merged in."""
     text = (importlib.resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
-    file = read_recipe_file(text, origin=f"{name}.yaml")
-    file.values["name"] = name
-    return _merged(file)
+    return _read(text, origin=f"{name}.yaml", name=name)
 
 
-def _shipped(name: str) -> Recipe:
-    return _complete(_shipped_file(name))
-
-
-def _merged(file: RecipeFile) -> RecipeFile:
-    """The file on top of the recipe it is based on."""
+def _read(text: str, *, origin: str, name: str) -> RecipeFile:
+    """A file on top of the recipe that it is based on."""
+    file = read_recipe_file(text, origin=origin)
+    file.values.setdefault("name", name)
     if file.based_on is None:
         return file
     if file.based_on not in recipe_names():
-        raise ValueError(
-            f"{file.origin}: based_on: expected a shipped recipe, got {file.based_on!r}. "
-            f"{_near(file.based_on, recipe_names())}There is: {', '.join(recipe_names())}."
-        )
+        raise ValueError(f"{origin}: based_on: expected a shipped recipe, {_no_recipe(file.based_on)}")
     return file.on_top_of(_shipped_file(file.based_on))
 
 
@@ -106,7 +93,6 @@ def _complete(file: RecipeFile) -> Recipe:
     Raises:
         ValueError: If a field is missing, unknown or outside its range.
     """
-    file = _merged(file)
     for key in file.values:
         if key not in CHECKS:
             raise ValueError(
@@ -145,7 +131,7 @@ def default_recipe(model: str, dataset: str) -> Recipe:
     """The shipped recipe for a model on a benchmark, in the released form.
 
     Args:
-        model: `"lavt"`, `"danet"` or `"fianet"`.
+        model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
         dataset: A benchmark. What no paper trains on, `"risbench"`, `"own"` or the path of a .csv or .jsonl file, gets
             the model's numbers for RRSIS-D, and its sources say so.
 
@@ -177,14 +163,12 @@ def write_recipe(recipe: Recipe, path: str | Path) -> Path:
 
 def recipe_text(recipe: Recipe) -> Table:
     """The recipe as a table for the terminal: field, value, source."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Recipe {recipe.name}", caption=recipe.source, box=box.SIMPLE, pad_edge=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("source", overflow="fold", style="dim")
+    from ...terminal import new_table
+
+    table = new_table(("field", "value", "source"), title=f"Recipe {recipe.name}", caption=recipe.source)
+    table.columns[0].no_wrap, table.columns[2].style = True, "dim"
     for name in ("model", "dataset", "ablation"):
         if getattr(recipe, name) is not None:
             table.add_row(name, Text(getattr(recipe, name)), "")
@@ -205,6 +189,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key}: {part}" for key, part in value.items())
     return str(value)
+
+
+def _no_recipe(name: str) -> str:
+    names = recipe_names()
+    return f"got {name!r}. {_near(name, names)}There is: {', '.join(names)}."
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from processing_rrsis.data.files.masks import decode_segmentation, resize_mask, run_lengths
+from processing_rrsis.data.files.masks import decode_segmentation, run_lengths
+from processing_rrsis.data.files.pictures import Picture, fit_mask
 from tests.data.fake_downloads import runs_of
 
 
@@ -108,5 +109,6 @@ def test_a_value_that_holds_itself_is_refused():
 
 def test_resize_is_nearest():
     mask = np.array([[0, 255]], dtype=np.uint8)
-    assert resize_mask(mask, (2, 4)).tolist() == [[0, 0, 255, 255]] * 2
-    assert resize_mask(mask, (1, 2)) is mask
+    larger, resized = fit_mask(mask, Picture(data=b"", size=(2, 4), orientation=1))
+    assert (larger.tolist(), resized) == ([[0, 0, 255, 255]] * 2, True)
+    assert fit_mask(mask, Picture(data=b"", size=(1, 2), orientation=1)) == (mask, False)

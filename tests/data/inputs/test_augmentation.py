@@ -9,7 +9,7 @@ from processing_rrsis.data.inputs.augmentation import Augmentation, paint_boxes
 from processing_rrsis.data.inputs.collate import ReferringCollator
 from processing_rrsis.training.sampling import KeyedRows, SampleKey
 
-from ...processing.conftest import TINY_SIZE, build_tiny_processor
+from ...tiny import TINY_SIZE, build_tiny_processor
 
 
 def make_row(index=0, expression="the ship on the upper left", **changes):
@@ -140,5 +140,3 @@ def test_the_collator_applies_it_in_workers_by_the_rows_epoch():
         for label, text in zip(direct["labels"], words, strict=True):
             assert label[0, 0 if text.endswith("left") else TINY_SIZE - 1] == 1
     assert not torch.equal(batches[0]["labels"], batches[2]["labels"])
-    with pytest.raises(ValueError, match="expression_key"):
-        ReferringCollator(build_tiny_processor(), expression_key="text", augmentation=Augmentation(flip=True))

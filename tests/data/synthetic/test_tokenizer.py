@@ -1,4 +1,4 @@
-"""The tokenizer trained from SyntheticRS's own words."""
+"""The tokenizer made from SyntheticRS's own words."""
 
 import pytest
 from transformers import AutoTokenizer
@@ -47,12 +47,3 @@ def test_round_trip_through_auto_tokenizer(tokenizer, tmp_path):
     sentence = "An airplane is on the left of the gray windmill"
     assert loaded(sentence)["input_ids"] == tokenizer(sentence)["input_ids"]
     assert loaded.get_vocab() == tokenizer.get_vocab()
-
-
-def test_training_is_deterministic(tokenizer):
-    assert build_synthetic_tokenizer().get_vocab() == tokenizer.get_vocab()
-
-
-def test_too_small_a_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="vocab_size 20 is too small"):
-        build_synthetic_tokenizer(vocab_size=20)

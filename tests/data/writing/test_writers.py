@@ -161,7 +161,7 @@ def test_demo_rows_are_those_of_synthetic_rs(demo, tmp_path):
 def test_a_demo_of_rrsisd_has_its_categories_and_no_other(tmp_path):
     """Of 40 references some 5 would be about buildings."""
     spec = DemoSpec("rrsisd", counts={"train": 40, "validation": 1, "test": 1}, image_size_px=SIZE_PX)
-    written = write_demo(spec, tmp_path / "demo", progress=False).written
+    written = write_demo(spec, tmp_path / "demo", progress=False)
     assert written.categories == FILE_CATEGORIES
     assert written.counts == spec.counts
     assert {row["category"] for row in demo_rows(spec, "train")} <= set(CATEGORY_SETS["rrsisd"])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from processing_rrsis.ablation.danet_readings import average, read_stages, target_coverage
+from benchmarks.danet_readings import average, read_stages, target_coverage
 
-from ..modeling.tiny import TINY, tiny_inputs, tiny_labels, tiny_model
+from .modeling.tiny import TINY, tiny_inputs, tiny_labels, tiny_model
 
 
 def test_coverage_is_the_share_of_each_cell():

@@ -1,6 +1,6 @@
 """What DANet's two alignments do at a real training point.
 
-`python -m processing_rrsis.ablation.danet_readings MODEL…`
+`python benchmarks/danet_readings.py MODEL…`
 
 The paper leaves the scale of the affinity loss and of the agents' reliability open; this measures both on any trained
 DANet, so that `affinity_temperature`, `affinity_threshold` and `num_agents` can be chosen by figures:
@@ -27,10 +27,9 @@ from torch import Tensor
 
 from modeling_rrsis import DANetForReferringSegmentation
 from modeling_rrsis.alignment_rrsis import TextFeatures, map_to_tokens, tokens_to_map
-from modeling_rrsis.loss_rrsis import affinity_loss, binary_cross_entropy
+from modeling_rrsis.loss_rrsis import affinity_loss, weighted_cross_entropy
 from modeling_rrsis.modeling_lavt import StageState
-
-from ..reports.tables import ResultTable
+from processing_rrsis.reports.tables import ResultTable
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,8 @@ def read_stages(
     logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
     wanted = model.config.affinity_stages
     outputs = [stages[number - 1].output for number in wanted]
-    gradients = torch.autograd.grad(binary_cross_entropy(logits, labels), outputs, retain_graph=True)
+    loss = weighted_cross_entropy(logits, labels, class_weights=(1.0, 1.0))
+    gradients = torch.autograd.grad(loss, outputs, retain_graph=True)
     readings = [
         _read_stage(model, stages, text, number, gradient, labels, temperatures)
         for number, gradient in zip(wanted, gradients, strict=True)

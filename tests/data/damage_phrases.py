@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files.archives import open_archive
-from ..files.rows import SPLITS
-from ..refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
+from processing_rrsis.data.files.archives import open_archive
+from processing_rrsis.data.files.rows import SPLITS
+from processing_rrsis.data.refsegrs_files import PHRASE_LAYOUTS, image_name, mask_name, read_phrases
+from processing_rrsis.data.writing.folder import encode_mask, read_mask
+from processing_rrsis.data.writing.phrases import IMAGE_FORMATS, write_phrases
+
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .folder import encode_mask, read_mask
-from .phrases import IMAGE_FORMATS, write_phrases
 
 FREE_ID = "999999"
 ODD_FOREGROUND, ODD_BACKGROUND = 200, 30

@@ -1,4 +1,4 @@
-"""A plain PyTorch data set of a downloaded benchmark, as research code writes it: the yardstick of `throughput`.
+"""A plain PyTorch data set of a downloaded benchmark, as research code writes it: an independent reading of the files.
 
 Nothing is checked, repaired or cached: a sample opens its JPEG, decodes its run lengths and is tokenised on its own.
 """
@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..data.file_benchmark import FileBenchmark
-from ..data.refsegrs import FOREGROUND_ABOVE
+from processing_rrsis.data.file_benchmark import FileBenchmark
+from processing_rrsis.data.refsegrs import FOREGROUND_ABOVE
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from processing_rrsis.data.writing.demo import DemoSpec, write_demo
 
 DAMAGE_KINDS: dict[str, str] = {
     "missing-image": "an image file is deleted",
@@ -42,10 +44,6 @@ class Damage:
     kind: str
     names: tuple[str, ...]
     detail: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {**asdict(self), "names": list(self.names)}
 
 
 class DamageableFolder(Protocol):
@@ -98,3 +96,25 @@ def take(pool: list[Any], *, kind: str, draw: random.Random, fits: Callable[[Any
     if not indices:
         raise ValueError(f"damage {kind!r}: no undamaged sample is left for it; write a larger demo or fewer kinds")
     return pool.pop(draw.choice(indices))
+
+
+def write_damaged_demo(spec: DemoSpec, directory: Path, kinds: Sequence[str]) -> list[Damage]:
+    """Write a demo and damage it, each kind on files of its own, drawn by the demo's seed.
+
+    Returns:
+        What was damaged, in the order of `DAMAGE_KINDS`.
+
+    Raises:
+        ValueError: For an unknown kind, or too few images for all kinds.
+    """
+    from .damage_phrases import PhraseFolder
+    from .damage_rrsisd import RRSISDFolder
+
+    kinds = check_damage_kinds(kinds, layout=spec.style)
+    write_demo(spec, directory, progress=False)
+    target: DamageableFolder = (
+        RRSISDFolder(directory) if spec.style == "rrsisd" else PhraseFolder(directory, layout=spec.style)
+    )
+    done = [target.apply(kind, draw=random.Random(f"{spec.seed} {kind}")) for kind in kinds]
+    target.save()
+    return done

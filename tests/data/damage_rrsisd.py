@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..files.masks import decode_segmentation, encode_rle, tight_box
-from ..files.safe_pickle import load_plain_pickle
-from ..rrsisd_files import INSTANCES_FILE, REFERENCES_FILE, box_name, image_name
+from processing_rrsis.data.files.masks import decode_segmentation, encode_rle, tight_box
+from processing_rrsis.data.files.safe_pickle import load_plain_pickle
+from processing_rrsis.data.rrsisd_files import INSTANCES_FILE, REFERENCES_FILE, box_name, image_name
+from processing_rrsis.data.writing.rrsisd import FILE_SPLITS, write_instances, write_references
+
 from .damage import Damage, replace_by_web_page, take, truncate_file
-from .rrsisd import FILE_SPLITS, write_instances, write_references
 
 SPLIT_ORDER = list(FILE_SPLITS.values())
 UNKNOWN_CATEGORY = "spaceship"

@@ -1,0 +1,67 @@
+"""`rrsis write-demo`: rendered scenes in a published layout, to try everything without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import _plain_errors
+from .prepare import Layout
+
+
+def write_demo(
+    directory: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    style: Annotated[Layout, typer.Option(help="Layout of the demo.")] = Layout.RRSISD,
+    num_train: Annotated[int, typer.Option(min=1, help="References of train.")] = 60,
+    num_validation: Annotated[int, typer.Option(min=1, help="References of val.")] = 20,
+    num_test: Annotated[int, typer.Option(min=1, help="References of test.")] = 20,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="As many references as published: 17,402 or 4,420.")
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", "-s", help="Side of the images in px. Default: 800 (rrsisd), 512.")
+    ] = None,
+    expressions_per_image: Annotated[
+        int | None, typer.Option(min=1, help="Expressions about an image. Default: 1, refsegrs 4.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
+    num_proc: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a folder that this command wrote before.")
+    ] = False,
+) -> None:
+    """Write scenes of SyntheticRS as a published benchmark lies on disk, to try everything without a download.
+
+    A demo of rrsisd has the 20 published categories and no other: rows of
+    SyntheticRS about buildings are skipped.
+
+    Examples:
+        rrsis write-demo RRSIS-D-demo --num-train 8 --image-size 160
+
+        rrsis prepare RRSIS-D-demo
+    """
+    with _plain_errors():
+        from ..data.facts import PUBLISHED_COUNTS
+        from ..data.writing.demo import DemoSpec
+        from ..data.writing.demo import write_demo as write
+
+        counts = {"train": num_train, "validation": num_validation, "test": num_test}
+        if full_size and style.value not in PUBLISHED_COUNTS:
+            raise ValueError(
+                f"--full-size: published counts are known of {sorted(PUBLISHED_COUNTS)}, not of {style.value}"
+            )
+        spec = DemoSpec(
+            style=style.value,
+            counts=dict(PUBLISHED_COUNTS[style.value]) if full_size else counts,
+            image_size_px=image_size,
+            seed=seed,
+            expressions_per_image=expressions_per_image,
+        )
+        written = write(spec, directory, overwrite=overwrite, num_proc=num_proc)
+    shown = ", ".join(f"{count} {split}" for split, count in written.counts.items())
+    typer.echo(
+        f"{directory}: {shown} references, {written.images} images in the layout of {style.value}; check it with: "
+        f"rrsis prepare {directory}"
+    )
