@@ -1,4 +1,4 @@
-"""Run the tests that need a GPU, then measure the networks on it and print the table of docs/performance.md.
+"""Run the tests that need a GPU, then measure the networks on it and print the table of docs/design/performance.md.
 
     python benchmarks/gpu.py --json gpu.json            # tests and all measurements, about eight minutes on an H200
     python benchmarks/gpu.py --no-tests --models fianet
@@ -174,7 +174,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     """Tests, then measurements; the exit status is that of the tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="fianet,lavt,danet", help="Networks, separated by commas.")
+    parser.add_argument("--models", default="fianet,lavt,danet,rmsin", help="Networks, separated by commas.")
     parser.add_argument("--batch", type=int, default=16, help="Images of a batch.")
     parser.add_argument("--size-px", type=int, default=480, help="Side of the images in pixels.")
     parser.add_argument("--rounds", type=int, default=10, help="Timed runs of each case.")

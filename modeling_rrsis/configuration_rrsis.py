@@ -152,7 +152,7 @@ class DANetConfig(LAVTConfig):
         affinity_threshold: α of equation 2, on the text-to-visual activation after its min–max to [0, 1] (table 6).
         affinity_temperature: Divisor inside both softmaxes of equations 1 and 3; 1.0 is the literal paper. The
             gradient vanishes with the number of pixels; lower values make it stronger, and each of them did worse on
-            the embedded benchmark (docs/danet_readings.md).
+            the embedded benchmark (docs/design/danet_readings.md).
         predictor: `"agent"` (RAAM), `"cross_attention"`, `"masked_attention"` (table 5) or `"conv"`, LAVT's fixed
             1×1 kernel (table 3).
         num_agents: K, the number of agents, at most as many as the last stage has pixels (figure 4a). With a single

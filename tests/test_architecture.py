@@ -33,12 +33,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data/writing",),
     ("data/checks",),
     ("metrics", "metrics/rrsis_iou"),
-    ("scenes",),
     ("reports",),
     ("hub",),
     ("training/recipes",),
     ("training", "benchmark"),
     ("ablation", "runtimes"),
+    ("scenes",),
     ("cli",),
 )
 """Folders of `processing_rrsis` from the bottom up: a file imports its own folder and floors below, nothing else."""

@@ -1,4 +1,4 @@
-"""Command line: published checkpoint in, model folder out."""
+"""Command line: published checkpoint in, model folder out; `rrsis convert` is the same for whole folders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
 from transformers.utils import logging
 
-from ..modeling_lavt import LAVTForReferringSegmentation
 from .conversion import Conversion, convert_checkpoint, convert_swin
 from .report import describe
 
 WEIGHTS_FILE = "model.safetensors"
-# Token limits of the released data pipelines, by model and benchmark.
-MAX_LENGTHS = {("fianet", "refsegrs"): 20, ("fianet", "rrsisd"): 22, ("lavt", "refsegrs"): 20, ("lavt", "rrsisd"): 20}
-
 DESCRIPTION = """\
 Convert a published checkpoint to a folder that `AutoModel.from_pretrained` loads.
 
@@ -51,10 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("output_dir", metavar="OUT_DIR", type=Path, help="folder to write; must be new or empty")
     parser.add_argument(
         "--arch",
-        required=True,
-        choices=("lavt", "fianet", "swin"),
+        choices=("lavt", "fianet", "rmsin", "swin"),
         help="lavt: with BERT inside (text_encoder.*) or beside (bert_model); fianet: any number of TMEM layers; "
-        "swin: Microsoft's plain Swin file, ImageNet weights to start a training from",
+        "rmsin: RemoteSAM, too; swin: Microsoft's plain Swin file, ImageNet weights to start a training from "
+        "(default: found from the keys; swin must be said)",
     )
     parser.add_argument(
         "--tokenizer",
@@ -101,12 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
             conversion = convert_swin(options.checkpoint)
             written = write_swin(conversion, options.output_dir)
         else:
-            tokenizer = _load_tokenizer(options.tokenizer) if options.tokenizer else None
-            model, conversion = convert_checkpoint(
-                options.checkpoint, options.arch, text_heads=options.text_heads, fusion_heads=options.fusion_heads
-            )
-            benchmark = options.benchmark or _guess_benchmark(conversion)
-            written = write_model(model, conversion, options.output_dir, tokenizer=tokenizer, benchmark=benchmark)
+            conversion, written = write_model(options)
     except (ValueError, OSError, ImportError, StrictDataclassError) as error:
         sys.stderr.write(f"convert: {error}\n")
         return 1
@@ -120,62 +111,29 @@ def _check_output(folder: Path) -> None:
         raise ValueError(f"OUT_DIR: expected a new or an empty folder, {folder} is not; choose another name.")
 
 
-def _guess_benchmark(conversion: Conversion) -> str:
-    """FIANet was released with one TMEM layer for RefSegRS and three for RRSIS-D."""
-    return "refsegrs" if conversion.sizes.get("num_tmem_layers") == 1 else "rrsisd"
-
-
-def _load_tokenizer(source: str) -> Any:
-    """The tokenizer of a folder, a vocabulary file or a name on the Hub."""
-    from transformers import AutoTokenizer, BertTokenizer
-
-    if not Path(source).is_file():
-        return AutoTokenizer.from_pretrained(source)
-    tokens = Path(source).read_text(encoding="utf-8").split("\n")
-    vocabulary = {token.rstrip("\r"): index for index, token in enumerate(tokens) if token}
-    if not {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} <= set(vocabulary):
-        raise ValueError(f"--tokenizer: expected a BERT vocabulary, one token a line with [CLS] in it, got {source}.")
-    return BertTokenizer(vocab=vocabulary)
-
-
-def write_model(
-    model: LAVTForReferringSegmentation, conversion: Conversion, folder: Path, tokenizer: Any, benchmark: str
-) -> str:
-    """Write configuration, weights and remote code, with a tokenizer the processor and the pipeline, too.
-
-    Args:
-        model: What [`convert_checkpoint`] returns.
-        conversion: What it did.
-        folder: A new or empty folder.
-        tokenizer: A BERT tokenizer, or `None` for no processor.
-        benchmark: `"rrsisd"` or `"refsegrs"`: categories and token limit of the processor.
+def write_model(options: argparse.Namespace) -> tuple[Conversion, str]:
+    """Convert a network; with a tokenizer the processor, the pipeline and a card are written, too.
 
     Returns:
-        A line that says what was written and how to use it.
+        What was done, and a line that says what was written and how to use it.
     """
-    if tokenizer is None:
+    folder, given = options.output_dir, {"text_heads": options.text_heads, "fusion_heads": options.fusion_heads}
+    if options.tokenizer is None:
+        model, conversion = convert_checkpoint(options.checkpoint, options.arch, **given)
         _write_aside(folder, lambda aside: model.save_pretrained(aside))
-        return f"wrote {folder} without a processor (add one with --tokenizer bert-base-uncased)"
+        return conversion, f"wrote {folder} without a processor (add one with --tokenizer bert-base-uncased)"
     # The one place where this package reaches for the other: a processor belongs into a complete folder.
-    from processing_rrsis import RRSISImageProcessor, RRSISProcessor
-    from processing_rrsis.hub.model_folder import save_hub_folder
+    from processing_rrsis.hub.converted import convert_to_folder
 
-    vocab_size = conversion.sizes["text_config"]["vocab_size"]
-    if len(tokenizer) > vocab_size:
-        raise ValueError(
-            f"--tokenizer: expected at most the {vocab_size} tokens of the checkpoint's BERT, got {len(tokenizer)}."
-        )
-    side = model.config.image_size
-    max_length = MAX_LENGTHS[conversion.arch, benchmark]
-    processor = RRSISProcessor(
-        RRSISImageProcessor(size={"height": side, "width": side}),
-        tokenizer,
-        categories=benchmark,
-        alignment="word",
-        max_length=max_length,
+    _, conversion = convert_to_folder(
+        str(options.checkpoint),
+        folder,
+        arch=options.arch,
+        tokenizer=options.tokenizer,
+        benchmark=options.benchmark,
+        **given,
     )
-    save_hub_folder(model, processor, folder)
-    return f"wrote {folder} with a processor for {benchmark}, {max_length} tokens, alignment word"
+    return conversion, f"wrote {folder} with processor, pipeline and card"
 
 
 def write_swin(conversion: Conversion, folder: Path) -> str:

@@ -16,7 +16,7 @@ from ..modeling_lavt import LAVTForReferringSegmentation
 from ..modeling_rmsin import RMSINForReferringSegmentation
 from ..swin_rrsis import build_swin
 from .keys import TABLES, KeyTable, recognise
-from .reading import Checkpoint, read_checkpoint
+from .reading import Checkpoint, listed, read_checkpoint
 from .sizes import Shapes, read_sizes, swin_sizes
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number that is taken
@@ -51,24 +51,38 @@ class Conversion:
 
 
 def convert_checkpoint(
-    path: str | Path, arch: str, text_heads: int | None = None, fusion_heads: list[int] | None = None
+    path: str | Path,
+    arch: str | None = None,
+    text_heads: int | None = None,
+    fusion_heads: list[int] | None = None,
 ) -> tuple[LAVTForReferringSegmentation, Conversion]:
-    """Convert a published LAVT or FIANet checkpoint.
+    """Convert a published checkpoint of LAVT, FIANet, RMSIN or RemoteSAM.
 
     The parameters of the returned model are the file's bytes; its position indices are on the meta device. Save it and
     load it again to use it: `model.save_pretrained(folder)`, `Model.from_pretrained(folder)`.
 
     Args:
         path: The checkpoint.
-        arch: `"lavt"` (either of its forms) or `"fianet"`.
+        arch: `"lavt"` (either of its forms), `"fianet"` or `"rmsin"`; found from the keys if absent.
         text_heads: Attention heads of BERT, which no tensor tells; one for each 64 channels if absent.
         fusion_heads: Heads of the pixel–word attention of the four stages, which no tensor tells; one each if absent.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It can't be read safely, is of another kind, or has unexpected or missing keys; all are listed.
+        ValueError: It can't be read safely, is of another kind, has unexpected or missing keys, or holds numbers that
+            are not finite; the message begins with the path.
     """
     checkpoint = read_checkpoint(path)
+    arch = arch or recognise(checkpoint.model) or "lavt"  # what is none of them fails as the base
+    try:
+        return _convert(checkpoint, arch, text_heads=text_heads, fusion_heads=fusion_heads)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _convert(
+    checkpoint: Checkpoint, arch: str, text_heads: int | None, fusion_heads: list[int] | None
+) -> tuple[LAVTForReferringSegmentation, Conversion]:
     published = _with_bert(checkpoint, arch)
     sizes = read_sizes(arch, published, text_heads=text_heads, fusion_heads=fusion_heads)
     model_class = MODELS[arch]
@@ -77,6 +91,7 @@ def convert_checkpoint(
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     conversion = translate(published, arch, shapes=shapes, sizes=sizes)
     conversion.other = checkpoint.other
+    _check_finite(conversion)
     model.load_state_dict(conversion.state, strict=True, assign=True)
     return model.eval(), conversion
 
@@ -110,7 +125,7 @@ def _with_bert(checkpoint: Checkpoint, arch: str) -> dict[str, Tensor]:
     if inside == (checkpoint.bert is not None):
         found = "both" if inside else "neither"
         raise ValueError(
-            "Expected a BERT, either as `text_encoder.*` among the network's keys or beside them under `bert_model`; "
+            "expected a BERT, either as `text_encoder.*` among the network's keys or beside them under `bert_model`; "
             f"found {found}."
         )
     beside = {f"text_encoder.{key}": tensor for key, tensor in (checkpoint.bert or {}).items()}
@@ -122,7 +137,7 @@ def _check_kind(state: Mapping[str, Tensor], arch: str) -> None:
     kind = recognise(state)
     if arch != kind:
         hint = f"this looks like {kind}" if kind else f"its keys begin with {', '.join(list(state)[:3])}"
-        raise ValueError(f"Expected a published {arch} checkpoint, but {hint}.")
+        raise ValueError(f"expected a published {arch} checkpoint, but {hint}.")
 
 
 def translate(
@@ -185,6 +200,13 @@ def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> 
     return tensor.reshape(shape)
 
 
+def _check_finite(conversion: Conversion) -> None:
+    """Raise a `ValueError` if a tensor holds infinities or no numbers, as a run that diverged leaves them."""
+    wrong = [key for key, name in conversion.taken.items() if not conversion.state[name].isfinite().all()]
+    if wrong:
+        raise ValueError(f"expected finite numbers, {len(wrong)} tensors hold others: {listed(wrong)}.")
+
+
 def _described(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
@@ -202,13 +224,7 @@ def fold_two_channels(tensor: Tensor) -> Tensor:
 
 
 def _check_complete(arch: str, unexpected: Iterable[str], missing: Iterable[str], wrong: Iterable[str]) -> None:
-    parts = []
     named = (("unexpected", unexpected), ("missing (our names)", missing), ("of another size or type", wrong))
-    for title, keys in named:
-        keys = list(keys)
-        if keys:
-            parts.append(f"{len(keys)} {title}:\n  " + "\n  ".join(keys))
+    parts = [f"{len(found)} {title}: {listed(found)}" for title, keys in named if (found := list(keys))]
     if parts:
-        raise ValueError(
-            f"The tensors are not exactly those of a published {arch}; nothing was written.\n" + "\n".join(parts)
-        )
+        raise ValueError(f"expected exactly the tensors of a published {arch}, but found {'; '.join(parts)}.")

@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if name is None:
         raise ValueError(
             f"{path}: expected tensors by name, or a dictionary of them under {' or '.join(map(repr, STATE_NAMES))}; "
-            f"the file holds {_listed(content)}."
+            f"the file holds {listed(content)}."
         )
     bert = content.get(BERT_NAME)
     return Checkpoint(
@@ -99,7 +99,18 @@ def load_safely(path: Path) -> Any:
             "Reading that could run foreign code, so the file was refused and nothing in it was run. If you trust its "
             'maker, write the tensors alone to a new file: `torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
         ) from None
-    except (RuntimeError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except PermissionError:
+        raise
+    # OSError: a cut archive sends the reader before the file's beginning.
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(
             f"{path}: expected a PyTorch checkpoint, this is none or a damaged one ({_said(error)}). Is the download "
             "complete?"
@@ -156,7 +167,7 @@ def _tensors(path: Path, name: str, state: Any) -> dict[str, Tensor]:
         raise ValueError(f"{path}: expected tensors by name under {name!r}, got {type(state).__name__}.")
     wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
-        raise ValueError(f"{path}: expected only tensors under {name!r}, these are none: {_listed(wrong)}.")
+        raise ValueError(f"{path}: expected only tensors under {name!r}, these are none: {listed(wrong)}.")
     return _without_prefix({str(key): value for key, value in state.items()})
 
 
@@ -166,6 +177,7 @@ def _without_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[s
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
-def _listed(names: Any, limit: int = 8) -> str:
+def listed(names: Any, limit: int = 8) -> str:
+    """Names for a message, the first ones where there are many."""
     names = [str(name) for name in names]
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "") or "nothing"

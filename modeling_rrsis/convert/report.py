@@ -49,6 +49,8 @@ def _size_lines(conversion: Conversion) -> Iterable[str]:
             f"{sizes['num_tmem_layers']} layers, bottleneck {sizes['tmem_bottleneck']}, "
             f"MLP ratio {sizes['tmem_mlp_ratio']:g}",
         )
+    if "num_cim_layers" in sizes:
+        yield _line("CIM", f"{sizes['num_cim_layers']} layers, grid {sizes['grid_size']}×{sizes['grid_size']}")
 
 
 def _line(label: str, text: str) -> str:

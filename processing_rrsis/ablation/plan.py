@@ -77,7 +77,7 @@ class OptionParser(HfArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise it."""
-        raise ValueError(f"--train: {message}; `python -m processing_rrsis.training --help` lists the options")
+        raise ValueError(f"--train: {message}; `rrsis train --help` lists the options")
 
 
 def plan_runs(

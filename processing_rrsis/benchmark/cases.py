@@ -46,7 +46,8 @@ def build_model(case: Case) -> Any:
 
         model_class = MODELS[case.model]
         settings = TINY_CONFIG if case.model_size == "tiny" else {}
-        model = model_class(model_class.config_class(**settings))
+        # The size is the network's own: RMSIN has weights for each place of a grid that follows from it.
+        model = model_class(model_class.config_class(**settings, image_size=case.image_size_px))
     return model.to(device=case.device, dtype=torch.bfloat16 if case.dtype == "bfloat16" else torch.float32)
 
 

@@ -19,7 +19,7 @@ def ablate(
         list[str],
         typer.Argument(
             metavar="PRESET",
-            help="lavt, danet, fianet, rmsin, a name of [bold]rrsis ablations[/], or a table such as danet-table5 for "
+            help="lavt, danet, fianet, rmsin, a name of `rrsis ablations`, or a table such as danet-table5 for "
             "all its rows. The others are compared with the first.",
             show_default=False,
         ),
@@ -48,7 +48,7 @@ def ablate(
         str,
         typer.Option(
             help="Options of training in quotes, the same for every run: '--max_steps 500 --batch_size 16'. "
-            "[bold]python -m processing_rrsis.training --help[/] lists them.",
+            "`rrsis train --help` lists them.",
             show_default=False,
         ),
     ] = "",
@@ -74,7 +74,8 @@ def ablate(
     Examples:
         rrsis ablate lavt danet fianet rmsin
 
-        rrsis ablate danet-table5 --seeds 5 -o runs/table5 --train "--max_steps 500"
+        rrsis ablate danet-table5 --seeds 5 -o runs/table5
+            --train "--max_steps 500"
 
         rrsis ablate fianet fianet-fig9-cim -d refsegrs --data-dir RefSegRS
             --launch "accelerate launch --config_file four_gpus.yaml"

@@ -11,6 +11,7 @@ import typer
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -20,6 +21,7 @@ from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
+from .scene import scene
 from .segment import segment
 from .train import train
 from .write_demo import write_demo
@@ -38,6 +40,7 @@ app = typer.Typer(
 # In the order in which a newcomer needs them.
 USE, TRAIN, DATA, SHARE = "Use a model", "Train and compare", "Data", "Move and measure"
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(segment)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(scene)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
 app.command(
@@ -53,6 +56,7 @@ app.command(cls=HelpfulCommand, rich_help_panel=DATA)(prepare)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="write-demo")(write_demo)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA)(parse)
 app.command(cls=HelpfulCommand, rich_help_panel=DATA, name="parse-report")(parse_report)
+app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(convert)
 app.command(cls=HelpfulCommand, rich_help_panel=SHARE)(export)
 app.add_typer(publish, rich_help_panel=SHARE)
 app.add_typer(benchmark, rich_help_panel=SHARE)
@@ -60,7 +64,7 @@ app.add_typer(benchmark, rich_help_panel=SHARE)
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """PyTorch's switch for huge memory pages, read when it makes its first tensor: large maps cost fewer page faults."""
-INFERENCE_COMMANDS = frozenset({"segment", "evaluate", "demo"})
+INFERENCE_COMMANDS = frozenset({"segment", "scene", "evaluate", "demo"})
 
 
 def show_version(is_asked: bool) -> None:

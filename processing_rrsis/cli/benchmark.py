@@ -28,12 +28,7 @@ from .help import HelpfulCommand, HelpfulGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
-benchmark = typer.Typer(
-    name="benchmark",
-    cls=HelpfulGroup,
-    rich_markup_mode=None,
-    help="Measure the networks on this machine: time, memory, operations, beside timm's Swin-B.",
-)
+benchmark = typer.Typer(name="benchmark", cls=HelpfulGroup, rich_markup_mode=None)
 
 ALL_MODELS = ",".join(MODEL_NAMES)
 ALL_SIZES = ",".join(map(str, SCALING_SIZES_PX))

@@ -21,10 +21,10 @@ def demo(
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
-    r"""Try a model in the browser: upload an image, say what to look for.
+    """Try a model in the browser: upload an image, say what to look for.
 
     The page that `rrsis publish space` puts on the Hub, here. Ctrl+C ends it.
-    Needs Gradio: pip install 'rrsis\[demo]'.
+    Needs Gradio: pip install 'rrsis[demo]'.
 
     Example:
         rrsis demo --model runs/fianet/best

@@ -72,11 +72,12 @@ def export(
     ] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
-    r"""Write a model as a folder for another runtime, and check it.
+    """Write a model as a folder for another runtime, and check it.
 
-    - openvino: the fastest on a CPU; needs pip install "rrsis\[openvino]".
-    - onnx: for onnxruntime and whatever else reads ONNX; needs
-      pip install "rrsis\[onnx]".
+    The libraries that run it:
+      - openvino: the fastest on a CPU; needs pip install "rrsis[openvino]".
+      - onnx: for onnxruntime and whatever else reads ONNX; needs
+        pip install "rrsis[onnx]".
 
     The folder holds graph, configuration and processor. rrsis segment, evaluate and
     demo take it as --model, in the place of the model that it was made from. It takes images

@@ -101,7 +101,10 @@ def model(
     max_shard_size: Annotated[str, typer.Option(help="Larger weights are cut into files of this size.")] = "5GB",
     i_have_the_right_to: Annotated[
         bool,
-        typer.Option("--i-have-the-right-to", help="Show the contact sheet of RRSIS-D or own data too."),
+        typer.Option(
+            "--i-have-the-right-to",
+            help="Show the contact sheet of RRSIS-D or own data too; publish weights that rrsis convert converted.",
+        ),
     ] = False,
 ) -> Any:
     """Publish a model: weights, configuration, processor, code, card, scores, contact sheet.
@@ -116,7 +119,14 @@ def model(
     """
     from ..hub.publish_model import publish_model
 
-    return publish_model(folder, repo, push, max_shard_size=max_shard_size, may_show_images=i_have_the_right_to)
+    return publish_model(
+        folder,
+        repo,
+        push,
+        max_shard_size=max_shard_size,
+        may_show_images=i_have_the_right_to,
+        may_publish_weights=i_have_the_right_to,
+    )
 
 
 @publish.command(cls=HelpfulCommand)
@@ -149,9 +159,11 @@ def dataset(
     RRSIS-D has no licence and derives from DIOR, which is for non-commercial use: it needs --i-have-the-right-to.
 
     Examples:
-        rrsis publish dataset you/refsegrs --dataset refsegrs --data-dir RefSegRS.zip --private
+        rrsis publish dataset you/refsegrs --dataset refsegrs --private
+            --data-dir RefSegRS.zip
 
-        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv --license cc-by-4.0
+        rrsis publish dataset you/roofs --dataset own --data-dir roofs.csv
+            --license cc-by-4.0
     """
     from ..hub.publish_dataset import publish_dataset
 

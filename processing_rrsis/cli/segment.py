@@ -24,14 +24,22 @@ ENDINGS = {
     "--polygons": (".geojson", ".json"),
     "--probability": (*FLOAT_ENDINGS, ".png"),
 }
+CATEGORY_QUESTION = "{} in the image"
 
 
 def segment(
     image: Annotated[str, typer.Argument(help="Image file or http(s) URL: JPEG, PNG, TIFF; any size, gray, 16-bit.")],
-    expressions: Annotated[
-        list[str], typer.Argument(metavar="EXPRESSION...", help="What to segment, in English, in quotes; one or more.")
-    ],
     model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    expressions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="EXPRESSION...", help="What to segment, in English, in quotes; one or more."),
+    ] = None,
+    categories: Annotated[
+        str | None,
+        typer.Option(
+            help='Whole categories, a mask each: vehicle,building asks for "vehicle in the image" and so on.'
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the mask goes (PNG or TIFF, 0 and 255).")
     ] = Path("mask.png"),
@@ -56,22 +64,28 @@ def segment(
     and one polygon file of all. A line says how much of the image a mask covers and how
     sure the model is: its mean probability inside the mask.
 
-    Example:
-        rrsis segment harbor.jpg "the ship on the left" --model runs/fianet/best -o mask.png --overlay overlay.png
+    Examples:
+        rrsis segment harbor.jpg "the ship on the left" -m runs/fianet/best
+            -o mask.png --overlay overlay.png
+
+        rrsis segment town.jpg --categories vehicle,building -m remotesam
     """
     from ..runtimes.loading import open_pipeline
 
     with _plain_errors():
+        expressions = [*(expressions or []), *category_questions(categories)]
+        if not expressions:
+            raise ValueError("expected an EXPRESSION or --categories, got neither")
         for expression in expressions:
             check_expression(expression)
         files = {"--output": output, "--overlay": overlay, "--polygons": polygons, "--probability": probability}
-        output, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
+        mask, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
         if polygons is not None:
             from processing_rrsis.mask_output_rrsis import check_polygons_available
 
             check_polygons_available()
         shared = [path for path in (overlay, polygons) if path is not None]
-        own = [path for path in (output, probability) if path is not None]
+        own = [path for path in (mask, probability) if path is not None]
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
         picture = to_rgb8(load_image(image))
@@ -91,6 +105,11 @@ def segment(
             polygons.write_text(json.dumps(feature_collection(results)) + "\n", encoding="utf-8")
     for result in results:
         typer.echo(_summary(result))
+
+
+def category_questions(categories: str | None) -> list[str]:
+    """The question for each name in "vehicle,building", as RemoteSAM was trained to be asked."""
+    return [CATEGORY_QUESTION.format(name.strip()) for name in (categories or "").split(",") if name.strip()]
 
 
 def check_expression(expression: str) -> None:

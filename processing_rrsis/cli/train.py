@@ -11,19 +11,21 @@ import typer
 from .common import _plain_errors
 
 MODULE = "processing_rrsis.training"
-DESCRIPTION = """Train LAVT, DANet or FIANet on one CPU, one GPU or many.
+DESCRIPTION = """Train a network on one CPU, one GPU or many.
 
-    rrsis train                                             small FIANet on the embedded benchmark
+    rrsis train                          small FIANet on the embedded benchmark
     rrsis train --model danet --seed 1 --output_dir runs/danet
     rrsis train --dataset my_roofs.csv --init_from runs/fianet/best
     rrsis train --recipe fianet-rrsisd --data_dir RRSIS-D --resume latest
     rrsis train --num_processes 4 --recipe lavt-rrsisd --data_dir RRSIS-D
 
-A recipe sets every number (`rrsis recipes`); an option given here replaces it. The weights in OUTPUT_DIR/best are
-chosen on the validation split; the test splits are read once, at the end. Stopped with Ctrl-C or killed, the same
-command with --resume latest goes on, and ends with the same bytes.
+A recipe sets every number (`rrsis recipes`); an option given here replaces it.
+The weights in OUTPUT_DIR/best are chosen on the validation split; the test
+splits are read once, at the end. Stopped with Ctrl-C or killed, the same command
+with --resume latest goes on, and ends with the same bytes.
 
-Options of `accelerate launch` (--config_file, --num_processes, --cpu, ...) stand beside these.
+Options of `accelerate launch` (--config_file, --num_processes, --cpu, ...) stand
+beside these.
 """
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from datasets.utils.py_utils import convert_file_size_to_int
 
 from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_secrets, refuse
+from .converted import CONVERTED
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
 
 MAX_SHARD_SIZE = "5GB"
@@ -42,6 +43,7 @@ def publish_model(
     *,
     max_shard_size: int | str = MAX_SHARD_SIZE,
     may_show_images: bool = False,
+    may_publish_weights: bool = False,
 ) -> Publication:
     """Publish a model folder, so that it loads with `transformers`, `timm` and `trust_remote_code=True` alone.
 
@@ -51,6 +53,7 @@ def publish_model(
         options: How to publish.
         max_shard_size: Larger weights are cut into files of at most this size, e.g. `"5GB"`.
         may_show_images: Show the run's contact sheet also where the benchmark's images may not be passed on freely.
+        may_publish_weights: Publish also weights that others trained and `rrsis convert` converted.
 
     Returns:
         What was published, or would be.
@@ -66,6 +69,12 @@ def publish_model(
         raise FileNotFoundError(f"model: expected a folder such as runs/fianet/best, there is none at {source}")
     if not (source / CONFIG).is_file() and (source / "best" / CONFIG).is_file():
         raise ValueError(f"model: expected a model's folder, {source} is a run's; did you mean {source / 'best'}?")
+    origin = _metrics(source).get(CONVERTED)
+    if origin and not may_publish_weights:
+        raise ValueError(
+            f"{source}: holds weights that others trained ({origin['weights']}, from {origin['source']}); licence: "
+            f"{origin['licence']}. Publishing them is your decision: --i-have-the-right-to"
+        )
     files, left_out = gather_files(source, repo_id, may_show_images)
     refuse(source, [*check_model_folder(source), *find_secrets(files, options.used_token)])
     with ExitStack() as stack:
@@ -111,14 +120,18 @@ def _read_card(path: Path) -> str:
         raise ValueError(f"{path}: expected UTF-8 text, got other bytes ({error}); save the card as UTF-8") from error
 
 
-def _dataset_of(folder: Path) -> str | None:
-    """Benchmark that the model was trained on, by the run's metrics.json."""
-    path = folder / "metrics.json"
+def _metrics(folder: Path) -> dict[str, Any]:
+    """What metrics.json says of the weights."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or no JSON: the check of the folder says so
-        return None
-    recipe = content.get("recipe") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _dataset_of(folder: Path) -> str | None:
+    """Benchmark that the model was trained on."""
+    recipe = _metrics(folder).get("recipe")
     return recipe.get("dataset") if isinstance(recipe, dict) else None
 
 

@@ -1,6 +1,6 @@
 """The metric of referring segmentation, the one evaluation loop and its text controls."""
 
-from .confidence import BootstrapIntervals, ReferringIoUWithIntervals, bootstrap_intervals
+from .confidence import BootstrapIntervals, bootstrap_intervals
 from .controls import CONTROLS, control_expressions, evaluate_with_controls
 from .evaluation import TIE_MARGIN, EvaluationResult, evaluate_model
 from .referring_iou import ReferringIoU, compute_referring_iou, intersection_and_union
@@ -12,7 +12,6 @@ __all__ = [
     "BootstrapIntervals",
     "EvaluationResult",
     "ReferringIoU",
-    "ReferringIoUWithIntervals",
     "TrainerMetrics",
     "bootstrap_intervals",
     "compute_referring_iou",

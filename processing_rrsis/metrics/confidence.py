@@ -10,14 +10,13 @@ Welsh, Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007), section 2 (dr
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .referring_iou import THRESHOLDS, ReferringIoU
+from .referring_iou import THRESHOLDS
 
 SCORE_NAMES: tuple[str, ...] = ("mIoU", "oIoU", *(f"Pr@{threshold}" for threshold in THRESHOLDS))
 CHUNK_DRAWS = 4_000_000  # indices held at once: 32 MB
@@ -175,82 +174,3 @@ def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(defined, [tail, 100 - tail])
     return float(low), float(high)
-
-
-class ReferringIoUWithIntervals(ReferringIoU):
-    """The streaming metric, which also keeps two integers and the image of every sample, for intervals.
-
-    ```python
-    metric = ReferringIoUWithIntervals()
-    for prediction, reference, image_id in samples:
-        metric.update(*intersection_and_union(prediction, reference), image_id=image_id)
-    metric.compute()["mIoU"], metric.intervals().scores["mIoU"]
-    ```
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._intersections, self._unions = array("q"), array("q")  # 16 bytes a sample
-        self._image_ids: list[str | None] = []
-
-    def update(
-        self,
-        intersection: int,
-        union: int,
-        *,
-        category: str | None = None,
-        kind: str | None = None,
-        image_id: str | None = None,
-    ) -> None:
-        """Adds one sample; see `ReferringIoU.update`.
-
-        Args:
-            intersection: |P∧G| in pixels.
-            union: |P∨G| in pixels.
-            category: Name of the target's category.
-            kind: Kind of the expression.
-            image_id: The image; given for every sample or for none.
-        """
-        super().update(intersection, union, category=category, kind=kind)
-        self._intersections.append(int(intersection))
-        self._unions.append(int(union))
-        self._image_ids.append(image_id)
-
-    def merge(self, other: ReferringIoU) -> None:
-        """Adds the samples of another accumulator of this class.
-
-        Raises:
-            TypeError: If the other one has not kept its samples.
-        """
-        if not isinstance(other, ReferringIoUWithIntervals):
-            raise TypeError(
-                f"Expected a ReferringIoUWithIntervals to merge, got {type(other).__name__}, which keeps no samples."
-            )
-        super().merge(other)
-        self._intersections.extend(other._intersections)
-        self._unions.extend(other._unions)
-        self._image_ids.extend(other._image_ids)
-
-    def intervals(self, **options: Any) -> BootstrapIntervals:
-        """Intervals of all samples so far, drawing images where they were given.
-
-        Args:
-            options: `confidence`, `num_resamples` and `seed` of `bootstrap_intervals`.
-
-        Returns:
-            The intervals.
-
-        Raises:
-            ValueError: If no sample was added or only some came with an image.
-        """
-        known = sum(image_id is not None for image_id in self._image_ids)
-        if known not in (0, len(self._image_ids)):
-            raise ValueError(
-                f"Expected an image id for every sample or for none, got {known} for {len(self._image_ids)} samples."
-            )
-        return bootstrap_intervals(
-            np.array(self._intersections, dtype=np.int64),
-            np.array(self._unions, dtype=np.int64),
-            image_ids=self._image_ids if known else None,
-            **options,
-        )

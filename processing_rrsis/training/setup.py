@@ -67,7 +67,7 @@ def make_repeatable() -> None:
     """Have a GPU add up in a fixed order, so that a run that was killed ends with the same bytes as one that was not.
 
     Without it the gradients of upsampling and of some convolutions and matrix products differ from run to run. What
-    it costs stands in docs/performance.md.
+    it costs stands in docs/design/performance.md.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product of matrices starts
     torch.use_deterministic_algorithms(True)

@@ -25,7 +25,7 @@ def test_a_dry_run_lists_every_file_and_asks_nobody(hub, best, tmp_path):
     (best / "notes.txt").write_text("mine")
     done = run_publish(hub, tmp_path, "model", best, REPO, "--dry-run", token=None, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
-    listed = dict(re.findall(r"^(\S+) +([\d.]+ (?:bytes|[kM]B))$", done.stdout, flags=re.MULTILINE))
+    listed = dict(re.findall(r"^ *(\S+) +([\d.]+ (?:bytes|[kM]B)) *$", done.stdout, flags=re.MULTILINE))
     assert set(listed) == {path.name for path in best.iterdir()} - {"notes.txt"} | {"contact_sheet.png"}
     assert listed["contact_sheet.png"] == f"{(best.parent / 'contact_sheet.png').stat().st_size} bytes"
     assert "left out: notes.txt" in done.stdout

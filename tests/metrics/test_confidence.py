@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from processing_rrsis.metrics.confidence import SCORE_NAMES, ReferringIoUWithIntervals, bootstrap_intervals
-from processing_rrsis.metrics.referring_iou import ReferringIoU
+from processing_rrsis.metrics.confidence import SCORE_NAMES, bootstrap_intervals
 
 
 def make_counts(n=200, seed=0):
@@ -82,23 +81,6 @@ def test_large_splits_are_drawn_in_chunks_with_the_same_result(monkeypatch):
     found = bootstrap_intervals(inside, whole, num_resamples=301).scores
     assert list(found) == list(expected)
     assert np.array(list(found.values())) == pytest.approx(np.array(list(expected.values())))
-
-
-def test_streaming_metric_with_intervals():
-    inside, whole = make_counts(n=50)
-    images = [f"image {index // 2}" for index in range(50)]
-    plain, parts = ReferringIoU(), [ReferringIoUWithIntervals() for _ in range(2)]
-    for index in range(50):
-        plain.update(inside[index], whole[index], category="ship")
-        parts[index % 2].update(inside[index], whole[index], category="ship", image_id=images[index])
-    parts[0].merge(parts[1])
-    assert parts[0].compute() == plain.compute()
-    assert parts[0].intervals(seed=3) == bootstrap_intervals(inside, whole, image_ids=images, seed=3)
-    with pytest.raises(TypeError, match="keeps no samples"):
-        parts[0].merge(plain)
-    parts[0].update(1, 2)
-    with pytest.raises(ValueError, match="every sample or for none, got 50 for 51"):
-        parts[0].intervals()
 
 
 def test_empty_masks_leave_the_overall_iou_undefined():

@@ -134,9 +134,11 @@ def test_unexpected_and_missing_keys_are_listed_and_nothing_is_written(states, s
     state["classifier.bn1_3.weight"] = torch.zeros(5)
     status, printed = run("fianet", save({"model": state}), tmp_path / "out", capsys=capsys)
     assert status == 1
-    assert "1 unexpected:\n  backbone.layers.1.surprise.weight\n" in printed
-    assert "1 missing (our names):\n  fusion.2.norm.bias\n" in printed
-    assert "1 of another size or type:\n  classifier.bn1_3.weight (5,) float32, expected (32,)" in printed
+    assert printed.count("\n") == 1
+    assert f"convert: {tmp_path / 'published.pth'}: expected exactly the tensors of a published fianet" in printed
+    assert "1 unexpected: backbone.layers.1.surprise.weight; " in printed
+    assert "1 missing (our names): fusion.2.norm.bias; " in printed
+    assert "1 of another size or type: classifier.bn1_3.weight (5,) float32, expected (32,)" in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -150,7 +152,7 @@ def test_unexpected_and_missing_keys_are_listed_and_nothing_is_written(states, s
     ],
 )
 def test_a_key_beside_the_dead_ones_is_unexpected(key, states, save):
-    with pytest.raises(ValueError, match=f"1 unexpected:\n  {re.escape(key)}$"):
+    with pytest.raises(ValueError, match=rf"1 unexpected: {re.escape(key)}\.$"):
         convert_checkpoint(save({"model": {**states["fianet1_tiny"], key: torch.zeros(1)}}), "fianet")
 
 
@@ -179,6 +181,20 @@ def test_another_size_or_type_is_told(key, change, said, states, save):
         convert_checkpoint(save({"model": {**state, key: change(state[key]).clone()}}), "fianet")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(value, states, save):
+    weight = states["rmsin_tiny"]["backbone.cim.down_channel.weight"].clone()
+    weight[0, 3] = value
+    path = save({"model": {**states["rmsin_tiny"], "backbone.cim.down_channel.weight": weight}})
+    with pytest.raises(ValueError, match=r"pth: expected finite numbers, 1 tensors hold others: backbone\.cim\.down_"):
+        convert_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ARCH)
+def test_the_network_is_found_from_the_keys(name, states, save):
+    assert convert_checkpoint(save({"model": states[name]}))[1].arch == ARCH[name]
+
+
 @pytest.mark.parametrize("heads", ["0", "-2", "two"])
 def test_heads_are_counted_from_one(heads, tmp_path, capsys):
     with pytest.raises(SystemExit):
@@ -188,9 +204,9 @@ def test_heads_are_counted_from_one(heads, tmp_path, capsys):
 
 def test_another_kind_of_checkpoint_is_recognised(states, save, tmp_path, capsys):
     _, printed = run("lavt", save({"model": states["fianet1_tiny"]}), tmp_path / "out", capsys=capsys)
-    assert "this looks like --arch fianet" in printed
+    assert "this looks like fianet" in printed
     _, printed = run("fianet", save({"model": states["lavt_one_tiny"]}), tmp_path / "out", capsys=capsys)
-    assert "this looks like --arch lavt" in printed
+    assert "this looks like lavt" in printed
     _, printed = run("fianet", save({"model": {"a.weight": torch.zeros(1)}}), tmp_path / "out", capsys=capsys)
     assert "its keys begin with a.weight" in printed
 
@@ -256,7 +272,7 @@ def check_sizes(name, published):
     dropped = [key for keys in conversion.dropped.values() for key in keys]
     assert sorted([*conversion.taken, *dropped]) == sorted(published)
     dead = [key for key in dropped if not key.endswith("relative_position_index")]
-    assert len(dead) == {"fianet": 29, "lavt": 2, "rmsin": 50}[arch]  # as many as get no gradient in the authors' code
+    assert len(dead) == {"fianet": 29, "lavt": 2, "rmsin": 50}[arch]  # as many as feed nothing in the authors' code
 
 
 def test_sizes_that_no_tensor_tells_can_be_given(states, save, tmp_path, capsys):

@@ -7,7 +7,7 @@ grid and averaged down. Masks use the very outlines of the objects: no shadow, a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +95,29 @@ def render_image(layout: SceneLayout, image_size_px: int) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB; equal arguments give equal bytes.
     """
     generator = generator_of(*layout.texture_key)
+    ground = _ground(layout, image_size_px=image_size_px, generator=generator)
+    brightness = generator.uniform(0.93, 1.05, size=len(layout.objects)).tolist()
+    picture = paint_layout(layout, ground=ground, brightness=brightness)
+    grain = generator.standard_normal((image_size_px, image_size_px, 1), dtype=np.float32)
+    return np.clip(picture + GRAIN * grain, 0.0, 255.0).astype(np.uint8)
+
+
+def paint_layout(layout: SceneLayout, ground: NDArray[np.float32], brightness: Sequence[float]) -> NDArray[np.float32]:
+    """Draw roads, objects and shadows on a ground.
+
+    Args:
+        layout: The scene; what reaches over the frame is cut off there.
+        ground: (H, H, 3) float32, 0 to 255.
+        brightness: A factor for each object's colour.
+
+    Returns:
+        (H, H, 3) float32, 0 to 255, without grain.
+    """
+    image_size_px = len(ground)
     factor = supersampling_of(image_size_px)
     fine_size_px = image_size_px * factor
-    ground = _ground(layout, image_size_px=image_size_px, generator=generator)
     canvas = Image.fromarray(ground.astype(np.uint8)).resize((fine_size_px, fine_size_px), Image.Resampling.NEAREST)
     painter = Painter(canvas, fine_size_px=fine_size_px, pixel=float(factor))
-    brightness = generator.uniform(0.93, 1.05, size=len(layout.objects)).tolist()
     lit = list(zip(layout.objects, brightness, strict=True))
     for road in layout.roads:
         painter.road(road)
@@ -113,8 +130,7 @@ def render_image(layout: SceneLayout, image_size_px: int) -> NDArray[np.uint8]:
             draw_object(painter, item=item, brightness=light)
     picture = np.asarray(canvas.reduce(factor), dtype=np.float32)
     picture += (SHADOW_VALUE - picture) * _shadows(layout, image_size_px=image_size_px, factor=factor)
-    grain = generator.standard_normal((image_size_px, image_size_px, 1), dtype=np.float32)
-    return np.clip(picture + GRAIN * grain, 0.0, 255.0).astype(np.uint8)
+    return picture
 
 
 def render_mask(layout: SceneLayout, answers: Collection[int], image_size_px: int) -> NDArray[np.uint8]:

@@ -1,0 +1,288 @@
+"""What a sentence says of a place: the target's words, where in the scene, and next to what.
+
+A small grammar over words, without a tagger, in the manner of the `"wordpiece"` reading. Image words (upper, left)
+mean the image's frame, compass words (north, eastern) the ground's. What it can't resolve it leaves unread, and says
+so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from ..expression_position_rrsis import PLACE_WORDS, head_noun, tokenize
+
+Frame = Literal["image", "ground"]
+Choice = Literal["largest", "smallest"]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction in a frame.
+
+    Attributes:
+        frame: `"image"` (x to the right, y up) or `"ground"` (x east, y north).
+        x: -1, 0 or 1.
+        y: -1, 0 or 1; the middle is (0, 0).
+        extreme: Whether only what lies farthest that way is meant ("northernmost").
+    """
+
+    frame: Frame
+    x: int
+    y: int
+    extreme: bool = False
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Where something lies as seen from something else.
+
+    Attributes:
+        kind: `"direction"`, `"near"`, `"nearest"`, `"between"` or `"inside"`.
+        anchors: What it is seen from; two for `"between"` of two phrases, else one.
+        direction: Of `"direction"`.
+    """
+
+    kind: Literal["direction", "near", "nearest", "between", "inside"]
+    anchors: tuple[Place, ...]
+    direction: Direction | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A noun phrase with its place taken out.
+
+    Attributes:
+        phrase: What is left to ask a network for: "the storage tanks".
+        count: How many are meant: 1, another number, or None for all of them.
+        positions: Where in the scene; all of them hold.
+        relations: Next to what; all of them hold.
+        choice: Which of those that are there, by size.
+        unread: Words of a place that were left in the phrase because nothing here resolves them.
+    """
+
+    phrase: str
+    count: int | None = 1
+    positions: tuple[Direction, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    choice: Choice | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def has_place(self) -> bool:
+        """Whether anything is said that needs the whole scene."""
+        return bool(self.positions or self.relations or self.choice)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """All that a network is asked for: the target, then the anchors."""
+        return (self.phrase, *(p for relation in self.relations for place in relation.anchors for p in place.phrases))
+
+    @property
+    def all_unread(self) -> tuple[str, ...]:
+        """Unread words of the target and of the anchors."""
+        anchors = (place for relation in self.relations for place in relation.anchors)
+        return (*self.unread, *(word for place in anchors for word in place.all_unread))
+
+
+_IMAGE = {"left": (-1, 0), "right": (1, 0), "top": (0, 1), "upper": (0, 1), "bottom": (0, -1), "lower": (0, -1)}
+_COMPASS = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
+_MIDDLE = ("middle", "center", "centre", "central", "mid")
+_SIDE = r"(?:left|right|top|bottom|upper|lower|middle|center|centre|central|mid)"
+_POINT = r"(?:north|south)?\s?(?:east|west)|north|south"
+_DIRECTION = (
+    rf"(?P<dir>(?:(?:far|very|extreme|most)\s)?(?:{_SIDE}(?:\s(?:hand|most))?(?:\s{_SIDE})?|{_SIDE}most"
+    rf"|(?:{_POINT})(?:ern)?(?:most)?))"
+)
+_PART = r"(?:\s(?:hand|most|side|part|edge|corner|end|area|half|section|third|quadrant|border|portion|region))*"
+_FRAME_NOUN = r"(?:image|picture|photo|photograph|scene|frame|view|map|raster|satellite\simage|aerial\simage|area)"
+_LEAD = (
+    r"(?:\b(?:that|which)\s)?(?:\b(?:is|are|was|were|lies|lie|sits|stands|stand)\s)?(?:\b(?:located|situated|positioned|"
+    r"placed|lying|found|seen|parked|standing|moored|docked)\s)?(?:(?:just|directly|immediately|right|slightly)\s)?"
+)
+_AT = r"(?:\b(?:on|in|at|to|towards?|near)\s)?(?:the\s)?"
+_SCENE_END = (
+    rf"(?:\s(?:of|in)\s(?:the|this)\s{_FRAME_NOUN})?(?=$|[,;.]|\s(?:and|that|which|there|is|are|of|above|below|next|"
+    r"near|north|south|east|west|left|right|on|to|between)\b)"
+)
+
+_POSITION = re.compile(rf"{_LEAD}\b(?:on|in|at|to|towards?)\sthe\s{_DIRECTION}{_PART}{_SCENE_END}")
+_IN_SCENE = re.compile(rf"\s?\b(?:of|in|on)\s(?:the|this)\s{_FRAME_NOUN}(?=$|[,;.])")
+_SIDE_OF = re.compile(rf"{_LEAD}{_AT}{_DIRECTION}{_PART}\s(?:of|from)\s(?=\w)")
+_ABOVE = re.compile(rf"{_LEAD}\b(?P<word>above|below|beneath|underneath|under)\s(?=\w)")
+_NEAREST = re.compile(rf"{_LEAD}\b(?:nearest|closest)(?:\sto)?\s(?=(?:the|a|an)\b)")
+_NEAR = re.compile(
+    rf"{_LEAD}\b(?:(?:next|close|adjacent)\sto|near|beside|besides|alongside|by|in\sthe\svicinity\sof)\s"
+    r"(?=(?:the|a|an|another|some)\b)"
+)
+_BETWEEN = re.compile(rf"{_LEAD}\b(?:in\s)?between\s(?=\w)")
+_INSIDE = re.compile(rf"{_LEAD}\b(?:inside|within)\s(?:of\s)?(?=(?:the|a|an)\b)")
+_ADJECTIVE = re.compile(
+    rf"^(?P<before>(?:(?:the|a|an|all|both|every|two|three|four|five|six|most)\s)*){_DIRECTION}(?:\shand)?\s(?=\w)"
+)
+_LARGEST = re.compile(r"\b(?P<word>largest|biggest|smallest|tiniest)\s")
+_LOOSE = re.compile(r"^(?:there\s)?(?:is|are|of)\s|(?:\s(?:that|which))?\s(?:is|are)$")
+"""What a place leaves behind: "On the left [is] a ship"."""
+_NUMBERS = {"two": 2, "both": 2, "three": 3, "four": 4, "five": 5, "six": 6, "pair": 2}
+_ALL = frozenset(("all", "every", "each", "any", "several", "some", "many", "multiple"))
+_SINGULAR_ENDINGS = ("ss", "us", "is")
+_LOCAL = frozenset(
+    [
+        "on",
+        "in",
+        "at",
+        "with",
+        "along",
+        "around",
+        "off",
+        "across",
+        "over",
+        "through",
+        "past",
+        "than",
+        "from",
+        "toward",
+        "towards",
+        "into",
+    ]
+)
+"""Prepositions that tell what is to be seen in a tile, too ("driving on the road"): left to the network."""
+_RELATION_PATTERNS = (_BETWEEN, _NEAREST, _NEAR, _SIDE_OF, _ABOVE, _INSIDE)
+
+
+def read_place(text: str) -> Place:
+    """Read one sentence.
+
+    Args:
+        text: Such as "the storage tanks north of the harbour".
+
+    Returns:
+        Its target without its place; the whole sentence as the target where it tells no place that is resolved here.
+    """
+    words = " ".join(re.findall(r"[^\W_]+|[,;.]", text.lower().replace("-", " ")))
+    place = _read(words.strip(" ,;."))
+    if place.has_place and all(head_noun(tokenize(phrase)) is not None for phrase in place.phrases):
+        return place
+    return Place(phrase=text.strip(), count=place.count, unread=place.unread)
+
+
+def _read(words: str) -> Place:
+    """Read a noun phrase: relations from the left, since what follows an anchor belongs to it."""
+    relation, rest = _first_relation(words)
+    positions: list[Direction] = []
+    rest, choice = _take_choice(rest)
+    adjective = _ADJECTIVE.match(rest)
+    if adjective is not None:
+        positions.append(_direction(adjective["dir"]))
+        rest = adjective["before"] + rest[adjective.end() :]
+    while (match := _POSITION.search(rest)) is not None:
+        positions.append(_direction(match["dir"]))
+        rest = _without(rest, match)
+    rest = _LOOSE.sub("", _IN_SCENE.sub("", rest)).strip(" ,;.")
+    return Place(
+        phrase=rest,
+        count=_count(rest),
+        positions=tuple(positions),
+        relations=relation,
+        choice=choice,
+        unread=_unread(rest),
+    )
+
+
+def _first_relation(words: str) -> tuple[tuple[Relation, ...], str]:
+    """The leftmost relation, with those joined to it by "and", and the words before it."""
+    matches = [match for pattern in _RELATION_PATTERNS if (match := _search(pattern, words)) is not None]
+    if not matches:
+        return (), words
+    match = min(matches, key=lambda found: (found.start(), -found.end()))
+    before, after = words[: match.start()].strip(" ,;"), words[match.end() :]
+    if not before:
+        return (), words
+    first, others = _split_relations(after)
+    relation = _relation(match, first)
+    return (relation, *others), re.sub(r"\s(?:and|but)$", "", before)
+
+
+def _search(pattern: re.Pattern[str], words: str) -> re.Match[str] | None:
+    """The leftmost match that is no position in the scene ("on the left of the image")."""
+    for match in pattern.finditer(words):
+        if not re.match(rf"(?:the|this)\s{_FRAME_NOUN}(?=$|[,;.\s])", words[match.end() :]):
+            return match
+    return None
+
+
+def _split_relations(after: str) -> tuple[str, tuple[Relation, ...]]:
+    """Cut "the harbour and left of the road" where another relation of the same target begins."""
+    for joint in re.finditer(r"(?:\s(?:and|but)|,)\s", after):
+        rest = after[joint.end() :]
+        for pattern in _RELATION_PATTERNS:
+            match = pattern.match(rest)
+            if match is not None:
+                first, others = _split_relations(rest[match.end() :])
+                return after[: joint.start()], (_relation(match, first), *others)
+    return after, ()
+
+
+def _relation(match: re.Match[str], anchor: str) -> Relation:
+    if match.re is _BETWEEN:
+        parts = re.split(r"\sand\s", anchor, maxsplit=1)
+        return Relation(kind="between", anchors=tuple(_read(part) for part in parts))
+    anchors = (_read(anchor),)
+    if match.re is _SIDE_OF:
+        return Relation(kind="direction", anchors=anchors, direction=_direction(match["dir"]))
+    if match.re is _ABOVE:
+        up = 1 if match["word"] == "above" else -1
+        return Relation(kind="direction", anchors=anchors, direction=Direction("image", 0, up))
+    kinds = {_NEAREST: "nearest", _NEAR: "near", _INSIDE: "inside"}
+    return Relation(kind=kinds[match.re], anchors=anchors)  # type: ignore[arg-type]
+
+
+def _direction(words: str) -> Direction:
+    """Such as "far upper left", "topmost", "north eastern"."""
+    extreme = "most" in words or words.startswith("extreme")
+    x = y = 0
+    compass = False
+    for word in re.sub(r"(north|south)(?=\w)", r"\1 ", words).split():
+        stem = word.removesuffix("most").removesuffix("ern")
+        step = _COMPASS.get(stem, _IMAGE.get(stem))
+        compass = compass or stem in _COMPASS
+        if step is not None:
+            x, y = x or step[0], y or step[1]
+    return Direction("ground" if compass else "image", x, y, extreme=extreme)
+
+
+def _take_choice(words: str) -> tuple[str, Choice | None]:
+    match = _LARGEST.search(words)
+    if match is None:
+        return words, None
+    return _without(words, match), "largest" if match["word"] in ("largest", "biggest") else "smallest"
+
+
+def _without(words: str, match: re.Match[str]) -> str:
+    return f"{words[: match.start()].rstrip()} {words[match.end() :].lstrip()}".strip()
+
+
+def _count(phrase: str) -> int | None:
+    """How many a noun phrase means."""
+    tokens = tokenize(phrase)
+    words = [token.word for token in tokens]
+    for word in words:
+        if word in _NUMBERS:
+            return _NUMBERS[word]
+    if _ALL & set(words) or "are" in words:
+        return None
+    head = head_noun(tokens)
+    if head is None:
+        return 1
+    # a compound's last noun tells: "storage tanks"
+    last = head
+    while last + 1 < len(words) and words[last + 1].isalpha() and words[last + 1] not in PLACE_WORDS | {"of", "to"}:
+        last += 1
+    noun = words[last]
+    return None if noun.endswith("s") and not noun.endswith(_SINGULAR_ENDINGS) and len(noun) > 3 else 1
+
+
+def _unread(phrase: str) -> tuple[str, ...]:
+    """Words in a phrase that tell a place and that nothing here resolved."""
+    return tuple(token.word for token in tokenize(phrase) if token.word in PLACE_WORDS - _LOCAL)

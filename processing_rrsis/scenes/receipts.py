@@ -1,0 +1,165 @@
+"""What lets a killed run go on: strips as small files of their own, and a receipt of what they belong to.
+
+Every file is written under another name, flushed to the disk and renamed: one that has its name is complete. Beside
+the strips lies what the next one needs of the one before, so that no window is looked at twice but those of the strip
+that was under way.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RRSISError
+
+RECEIPT_FILE = "receipt.json"
+RECEIPT_VERSION = 1
+COMPRESSION_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Finished rows of a block of columns, for every phrase.
+
+    Attributes:
+        mask: uint8 (P, rows, columns): 1 target, 0 background, 255 not valid.
+        score: uint8 (P, rows, columns): probability × 254, 255 not valid.
+        probability: float32 (P, rows, columns), NaN where not valid; None unless asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    score: NDArray[np.uint8]
+    probability: NDArray[np.float32] | None = None
+
+
+class Scratch:
+    """The folder of an unfinished run.
+
+    Args:
+        folder: `OUTPUT.part`.
+        request: What was asked for; see [`differences`].
+        overwrite: Whether to drop what an earlier run left.
+
+    Raises:
+        RRSISError: If an earlier run left strips that belong to something else.
+    """
+
+    def __init__(self, folder: Path, request: Mapping[str, Any], overwrite: bool = False) -> None:
+        self.folder = folder
+        if overwrite and folder.exists():
+            shutil.rmtree(folder)
+        held = read_receipt(folder / RECEIPT_FILE)
+        if held is not None:
+            changed = differences(held["request"], request)
+            if changed:
+                raise RRSISError(
+                    f"{folder}: expected the settings of the run that was begun, {'; '.join(changed)}; give the same "
+                    "ones to go on, or --overwrite to begin again"
+                )
+        else:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+            write_receipt(folder / RECEIPT_FILE, {"version": RECEIPT_VERSION, "request": dict(request)})
+        for left in folder.glob("*.writing"):
+            left.unlink()
+
+    def has(self, block: int, row: int) -> bool:
+        """Whether a strip is finished."""
+        return self._path("strip", block, row).exists()
+
+    def save(self, block: int, row: int, strip: Strip, carry: NDArray[np.float32] | None) -> None:
+        """Write a finished strip and what the next one needs of it; drop what this one needed."""
+        if carry is not None:
+            _write_arrays(self._path("carry", block, row), [carry])
+        arrays = [strip.mask, strip.score] + ([] if strip.probability is None else [strip.probability])
+        _write_arrays(self._path("strip", block, row), arrays)
+        self._path("carry", block, row - 1).unlink(missing_ok=True)
+
+    def load(self, block: int, row: int) -> Strip:
+        """Read a finished strip."""
+        return Strip(*_read_arrays(self._path("strip", block, row)))
+
+    def carry(self, block: int, row: int) -> NDArray[np.float32] | None:
+        """Read what a strip left for the next one; None where it left nothing."""
+        path = self._path("carry", block, row)
+        return _read_arrays(path)[0] if path.exists() else None
+
+    def remove(self) -> None:
+        """Drop the folder: its files have become results."""
+        shutil.rmtree(self.folder)
+
+    def _path(self, kind: str, block: int, row: int) -> Path:
+        return self.folder / f"{kind}-{block:04d}-{row:06d}.bin"
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say in words which entries of two requests differ; large ones by name alone."""
+    found = []
+    for name in sorted({*held, *wanted}):
+        first, second = held.get(name), json.loads(json.dumps(wanted.get(name)))
+        if first != second:
+            short = max(len(str(first)), len(str(second))) <= 60
+            found.append(f"{name} was {first} and is {second}" if short else f"{name} differs")
+    return found
+
+
+def read_receipt(path: Path) -> dict[str, Any] | None:
+    """Read a receipt; None where there is none.
+
+    Raises:
+        RRSISError: If another version wrote it, or it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["version"] == RECEIPT_VERSION:
+            return values
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RRSISError(
+        f"{path}: expected a receipt of version {RECEIPT_VERSION}, as this version of rrsis writes it, got something "
+        "else; begin again with --overwrite"
+    )
+
+
+def write_receipt(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a receipt as JSON, whole or not at all."""
+    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name, flush it to the disk, then rename it."""
+    aside = path.with_name(f"{path.name}.writing")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def _write_arrays(path: Path, arrays: list[NDArray[Any]]) -> None:
+    buffer = io.BytesIO()
+    for array in arrays:
+        np.save(buffer, array, allow_pickle=False)
+    write_whole(path, zlib.compress(buffer.getbuffer(), COMPRESSION_LEVEL))
+
+
+def _read_arrays(path: Path) -> list[NDArray[Any]]:
+    buffer = io.BytesIO(zlib.decompress(path.read_bytes()))
+    size = buffer.getbuffer().nbytes
+    arrays = []
+    while buffer.tell() < size:
+        arrays.append(np.load(buffer, allow_pickle=False))
+    return arrays

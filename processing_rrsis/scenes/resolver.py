@@ -1,0 +1,254 @@
+"""Which objects a place means: pure functions on objects with their geometry, of the whole scene.
+
+Each says how well an object fits, from 0 to 1: at least 0.5 is "there". Where one object is meant the best fit is
+taken, if it is not below 0.25; where several are meant, all that are there.
+
+Positions count from the frame's middle: the left third is "left", its upper end "upper left". A direction from an
+anchor is the mean of two: from the anchor's middle, and from its nearest point, so that a long road and a small
+building both have a north; within 45° is there. "Next to" is a gap no larger than target and anchor are on average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from .ground import Ground
+from .places import Direction, Place, Relation
+
+THERE = 0.5
+BEST_AT_LEAST = 0.25
+THIRD = 1 / 3
+SAME_SHARE = 0.5
+"""Share of a target inside an anchor from which on the two are one thing."""
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An object as the resolver sees it.
+
+    Attributes:
+        image: Outline in pixels, x to the right and y up.
+        ground: Outline in metres, x east and y north.
+    """
+
+    image: Any
+    ground: Any
+
+    def outline(self, frame: str) -> Any:
+        """The outline in the frame of a direction."""
+        return self.image if frame == "image" else self.ground
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Borders of the scene in both frames: (x low, y low, x high, y high)."""
+
+    image: Bounds
+    ground: Bounds
+
+
+def frames_of(ground: Ground) -> Frames:
+    """The borders of a raster's frame."""
+    corners = shapely.box(0, 0, ground.width_px, ground.height_px)
+    placed = placed_object(corners, ground)
+    return Frames(image=placed.image.bounds, ground=placed.ground.bounds)
+
+
+def placed_object(outline_px: Any, ground: Ground) -> Placed:
+    """An object from its outline in pixels, y down."""
+    return Placed(
+        image=shapely.transform(outline_px, lambda points: points * [1.0, -1.0]),
+        ground=shapely.transform(outline_px, ground.to_metres),
+    )
+
+
+def resolve(place: Place, objects: Mapping[str, Sequence[Placed]], frames: Frames) -> list[int]:
+    """Find the objects that a place means.
+
+    Args:
+        place: What was read.
+        objects: Of every phrase of the place, see `Place.phrases`.
+        frames: Borders of the scene.
+
+    Returns:
+        Indices among the objects of `place.phrase`, in their order.
+    """
+    candidates = list(objects[place.phrase])
+    single = place.count is not None
+    fits = np.ones(len(candidates))
+    for direction in place.positions:
+        fits = np.minimum(fits, _position_fits(direction, candidates, frames, single=single))
+    for relation in place.relations:
+        groups = [_anchors(anchor, objects, frames) for anchor in relation.anchors]
+        if relation.kind == "nearest":
+            fits = np.minimum(fits, nearest_fits(candidates, groups[0]))
+        else:
+            fits = np.minimum(fits, [relation_fit(relation, item, groups) for item in candidates])
+    return _chosen(place, fits, candidates)
+
+
+def _anchors(place: Place, objects: Mapping[str, Sequence[Placed]], frames: Frames) -> list[Placed]:
+    """Objects that an anchor's words mean: all of its kind where they tell no place of it."""
+    found = objects[place.phrase]
+    return [found[index] for index in resolve(place, objects, frames)] if place.has_place else list(found)
+
+
+def _chosen(place: Place, fits: NDArray[np.float64], candidates: Sequence[Placed]) -> list[int]:
+    """All that are there, the best ones, or the largest of those that are there."""
+    there = [index for index, fit in enumerate(fits) if fit >= THERE]
+    if place.choice is not None:
+        sign = -1 if place.choice == "largest" else 1
+        return sorted(sorted(there, key=lambda index: sign * candidates[index].ground.area)[: place.count or 1])
+    if place.count is None:
+        return there
+    ranked = sorted((index for index, fit in enumerate(fits) if fit >= BEST_AT_LEAST), key=lambda index: -fits[index])
+    return sorted(ranked[: place.count])
+
+
+def _position_fits(
+    direction: Direction, candidates: Sequence[Placed], frames: Frames, *, single: bool
+) -> NDArray[np.float64]:
+    """Fits of a position in the scene, (N,)."""
+    if not candidates:
+        return np.ones(0)
+    bounds = frames.image if direction.frame == "image" else frames.ground
+    points = np.array([item.outline(direction.frame).centroid.coords[0] for item in candidates])
+    low, high = np.array(bounds[:2]), np.array(bounds[2:])
+    shares = 2.0 * (points - low) / (high - low) - 1.0
+    if direction.extreme:
+        along = shares @ [direction.x, direction.y]
+        behind = along.max() - along
+        return 1.0 - behind / 4 if single else np.where(behind <= THIRD, 1.0, 0.0)
+    return np.array([position_fit(direction, x, y, single=single) for x, y in shares])
+
+
+def position_fit(direction: Direction, x: float, y: float, *, single: bool = False) -> float:
+    """How well a point lies in a part of the frame.
+
+    Args:
+        direction: The part; (0, 0) is the middle.
+        x: Of the point, from -1 at the frame's left (west) to 1.
+        y: From -1 at its lower (southern) end to 1.
+        single: Whether one object is meant: then "left" prefers what is in the middle of the left side, since a corner
+            would have been called one.
+    """
+    if (direction.x, direction.y) == (0, 0):
+        return _clipped(1.0 - 1.5 * max(abs(x), abs(y)))
+    fits = []
+    for step, at, other in ((direction.x, x, y), (direction.y, y, x)):
+        if step:
+            fits.append(_clipped(THERE + 0.75 * (step * at - THIRD)))
+            if single and not (direction.x and direction.y):
+                fits.append(1.0 - 0.75 * abs(other))
+    return min(fits)
+
+
+def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
+    """How well a target lies as a relation says, from the anchor for which it does so best; 0 without an anchor.
+
+    Args:
+        relation: Any but `"nearest"`, which needs all targets.
+        target: The object.
+        groups: The anchors; two groups for "between" of two phrases.
+    """
+    if relation.kind == "between":
+        return _between_groups_fit(target, groups)
+    measures: dict[str, Callable[[Placed, Placed], float]] = {"near": near_fit, "inside": inside_fit}
+    if relation.direction is not None:
+        measures["direction"] = partial(direction_fit, relation.direction)
+    measure = measures[relation.kind]
+    # something inside of its anchor is not the same thing
+    anchors = [item for item in groups[0] if relation.kind == "inside" or not is_same(target, item)]
+    return max((measure(target, anchor) for anchor in anchors), default=0.0)
+
+
+def is_same(target: Placed, anchor: Placed) -> bool:
+    """Whether two masks show one object, found by both phrases."""
+    return target.image.intersection(anchor.image).area > SAME_SHARE * target.image.area
+
+
+def direction_fit(direction: Direction, target: Placed, anchor: Placed) -> float:
+    """1 straight in the direction, 0.5 at 45°, 0 at 90° and beyond."""
+    target_shape, anchor_shape = target.outline(direction.frame), anchor.outline(direction.frame)
+    middle = _unit(anchor_shape.centroid, target_shape.centroid)
+    nearest, _ = shapely.ops.nearest_points(anchor_shape, target_shape.centroid)
+    edge = _unit(nearest, target_shape.centroid)
+    along_x, along_y = middle[0] + edge[0], middle[1] + edge[1]
+    length = math.hypot(along_x, along_y) * math.hypot(direction.x, direction.y)
+    if length == 0.0:
+        return 0.0
+    cosine = (along_x * direction.x + along_y * direction.y) / length
+    return _clipped(1.0 - math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) / 90.0)
+
+
+def near_fit(target: Placed, anchor: Placed) -> float:
+    """1 where they touch, 0.5 at a gap as wide as the two are on average, less beyond."""
+    reach = (_size(target) + _size(anchor)) / 2
+    return reach / (reach + target.ground.distance(anchor.ground))
+
+
+def inside_fit(target: Placed, anchor: Placed) -> float:
+    """Share of the target inside the anchor's hull."""
+    hull = anchor.ground.convex_hull
+    return float(target.ground.intersection(hull).area / target.ground.area) if target.ground.area else 0.0
+
+
+def between_fit(target: Placed, first: Placed, second: Placed) -> float:
+    """1 on the line between two anchors, 0.5 where they are seen 120° apart, 0.25 at a right angle."""
+    here = target.ground.centroid
+    ends = []
+    for anchor in (first, second):
+        nearest, _ = shapely.ops.nearest_points(anchor.ground, here)
+        ends.append(_unit(here, nearest if not anchor.ground.contains(here) else anchor.ground.centroid))
+    cosine = ends[0][0] * ends[1][0] + ends[0][1] * ends[1][1]
+    angle = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+    return _clipped(1.0 - (180.0 - angle) / 120.0)
+
+
+def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDArray[np.float64]:
+    """1 for the candidate with the smallest gap to an anchor, 0 for all others, (N,)."""
+    gaps = np.array(
+        [
+            min(
+                (item.ground.distance(anchor.ground) for anchor in anchors if not is_same(item, anchor)),
+                default=np.inf,
+            )
+            for item in candidates
+        ]
+    )
+    return np.where(np.isfinite(gaps) & (gaps == gaps.min(initial=np.inf)), 1.0, 0.0)
+
+
+def _between_groups_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
+    firsts = groups[0]
+    if len(groups) == 1:  # "between the two buildings"
+        pairs = [(first, second) for number, first in enumerate(firsts) for second in firsts[number + 1 :]]
+    else:
+        pairs = [(first, second) for first in firsts for second in groups[1]]
+    free = [pair for pair in pairs if not any(is_same(target, anchor) for anchor in pair)]
+    return max((between_fit(target, *pair) for pair in free), default=0.0)
+
+
+def _unit(start: Any, end: Any) -> tuple[float, float]:
+    """Direction from one point to another; (0, 0) where they are the same."""
+    x, y = end.x - start.x, end.y - start.y
+    length = math.hypot(x, y)
+    return (x / length, y / length) if length else (0.0, 0.0)
+
+
+def _size(item: Placed) -> float:
+    return math.sqrt(item.ground.area)
+
+
+def _clipped(value: float) -> float:
+    return max(0.0, min(1.0, float(value)))

@@ -1,0 +1,197 @@
+"""The raster that is looked at: opened with what remote files need, read as 8-bit RGB with its validity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+
+from ..errors import RRSISError
+from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
+from .stac import stac_asset
+
+GDAL_CACHE_BYTES = 64 * 2**20
+REMOTE_TRIES = 3
+REMOTE_PAUSE_S = 1.0
+REMOTE_SETTINGS: dict[str, Any] = {
+    "GDAL_NUM_THREADS": "1",  # with more, a failed range gives blank pixels without an error (GDAL issue 11552)
+    "GDAL_HTTP_MULTIRANGE": "SERIAL",  # ranges read together are not tried again (GDAL issue 12933)
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # side-car masks are asked for by name, folders are not listed
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",  # a failed request is not remembered
+}
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """An open raster.
+
+    Attributes:
+        name: Path or address, without what a signature adds to it.
+        dataset: rasterio's.
+        choice: Its red, green and blue.
+        stretch: How its values become 8-bit; None where they are.
+    """
+
+    name: str
+    dataset: Any
+    choice: BandChoice
+    stretch: Stretch | None
+
+    @property
+    def width_px(self) -> int:
+        """Columns."""
+        return int(self.dataset.width)
+
+    @property
+    def height_px(self) -> int:
+        """Rows."""
+        return int(self.dataset.height)
+
+    def read(
+        self, window: Window, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Read a window.
+
+        Args:
+            window: Inside the frame.
+            shape: Height and width to read it at; its own if absent.
+
+        Returns:
+            RGB uint8 (H, W, 3), and which pixels are valid, bool (H, W).
+
+        Raises:
+            OSError: If it can't be read or decoded.
+        """
+        indexes = list(self.choice.indexes)
+        options = {} if shape is None else {"out_shape": (len(indexes), *shape), "resampling": self.choice.resampling}
+        values = tried(partial(self.dataset.read, indexes, window=window, **options), self.name)
+        valid = self.read_valid(window, shape)
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=0)
+        return to_rgb(values, self.choice, self.stretch), valid
+
+    def read_valid(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+        """Read which pixels are valid by nodata, alpha, internal and side-car masks; bool (H, W)."""
+        options = {} if shape is None else {"out_shape": shape}
+        return tried(partial(self.dataset.dataset_mask, window=window, **options), self.name) > 0
+
+    def place_of(self, window: Window) -> str:
+        """A window in words: pixels, and the coordinates of its centre."""
+        column, row = window.col_off + window.width / 2, window.row_off + window.height / 2
+        x, y = self.dataset.xy(row, column, offset="ul")
+        crs = self.dataset.crs
+        return (
+            f"rows {window.row_off} to {window.row_off + window.height}, columns {window.col_off} to "
+            f"{window.col_off + window.width}"
+            + (f" (around {x:.10g}, {y:.10g} in {crs.to_string()[:40]})" if crs else "")
+        )
+
+
+@contextmanager
+def open_scene(
+    source: str | Path, *, bands: Sequence[int] | None = None, stretch: Sequence[float] | None = None
+) -> Iterator[SceneSource]:
+    """Open a raster for as long as the context lasts; to be done in the process and thread that reads it.
+
+    Args:
+        source: Whatever rasterio opens: path, `https://`, `s3://`, `/vsi.../`; or a STAC item, see [`stac_asset`].
+        bands: See [`choose_bands`].
+        stretch: See [`scene_stretch`].
+
+    Raises:
+        OSError: If it can't be opened.
+        ValueError: If it has no red, green and blue.
+    """
+    address = stac_asset(str(source))
+    if not is_remote(address):
+        address = str(Path(address).expanduser()) if not address.startswith("/vsi") else address
+    settings = REMOTE_SETTINGS if is_remote(address) else {}
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), _open(address) as dataset:
+        choice, name = choose_bands(dataset, bands), public_name(address)
+        try:
+            values = scene_stretch(dataset, choice, stretch)
+        except RasterioIOError as error:
+            raise RRSISError(
+                f"{name}: expected to read what its values range over, got: {error.__cause__ or error}; check the file"
+            ) from error
+        yield SceneSource(name=name, dataset=dataset, choice=choice, stretch=values)
+
+
+def is_remote(address: str) -> bool:
+    """Whether a raster lies on another machine."""
+    return "://" in address or address.startswith(("/vsicurl", "/vsis3", "/vsigs", "/vsiaz"))
+
+
+def public_name(address: str) -> str:
+    """An address without query and user: what a signed one adds is never written down."""
+    if "://" not in address:
+        return address.partition("?")[0] if address.startswith("/vsicurl") else address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def tried(read: Callable[[], Any], address: str) -> Any:
+    """Read something; of a remote raster, a failure is tried again: GDAL itself does not where an answer was cut off.
+
+    Raises:
+        RasterioIOError: If it fails in the end.
+    """
+    for number in range(1, REMOTE_TRIES if is_remote(address) else 1):
+        try:
+            return read()
+        except RasterioIOError:
+            time.sleep(REMOTE_PAUSE_S * number)
+    return read()
+
+
+def _open(address: str) -> Any:
+    """Open a raster."""
+    try:
+        return tried(partial(rasterio.open, address), address)
+    except RasterioIOError as error:
+        raise RRSISError(
+            f"{public_name(address)}: expected a raster that GDAL opens, got: {_without_query(error)}; "
+            + ("check address and connection" if is_remote(address) else "check path and file")
+        ) from None
+
+
+def _without_query(error: BaseException) -> str:
+    return " ".join(word.partition("?")[0] if "://" in word else word for word in str(error).split())
+
+
+def source_identity(source: SceneSource) -> dict[str, Any]:
+    """What a receipt holds of a raster, so that another one under the same name is noticed.
+
+    Of a file its size and time of change; of any raster its frame, place and kind of values. A remote file is
+    recognised by these alone.
+    """
+    dataset = source.dataset
+    found: dict[str, Any] = {
+        "name": source.name,
+        "size_px": [dataset.width, dataset.height],
+        "count": dataset.count,
+        "dtypes": sorted(set(dataset.dtypes)),
+        "crs": None if dataset.crs is None else dataset.crs.to_wkt(),
+        "transform": list(dataset.transform)[:6],
+    }
+    path = Path(source.name)
+    if path.is_file():
+        status = path.stat()
+        found["bytes"], found["changed_ns"] = status.st_size, status.st_mtime_ns
+    return found

@@ -1,0 +1,62 @@
+"""A STAC item's asset as the address of a raster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+from urllib.request import urlopen
+
+ITEM_ENDINGS = (".json", ".geojson")
+TIMEOUT_S = 30
+
+
+def stac_asset(source: str) -> str:
+    """Return the address of the raster that a source names.
+
+    Args:
+        source: A raster, returned as it is; or a STAC item, `item.json` or `item.json#asset`. Without a name the
+            item's only asset of the role `visual`, or named so, or its only raster is taken.
+
+    Raises:
+        OSError: If the item can't be read.
+        ValueError: If the file is no STAC item, or if it isn't plain which asset is meant.
+    """
+    item, _, name = source.partition("#")
+    if not item.lower().endswith(ITEM_ENDINGS):
+        return source
+    assets = _read_item(item).get("assets")
+    if not isinstance(assets, dict) or not assets:
+        raise ValueError(f"{item}: expected a raster or a STAC item with assets, got JSON without any")
+    rasters = [
+        key for key, asset in assets.items() if "tif" in asset.get("type", "") or "jp2" in asset.get("type", "")
+    ]
+    visual = [key for key in rasters if key == "visual" or "visual" in assets[key].get("roles", ())]
+    chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
+    if len(chosen) != 1 or chosen[0] not in assets:
+        raise ValueError(
+            f"{item}: expected the name of one asset, as in {item}#{rasters[0] if rasters else next(iter(assets))}, "
+            f"got {name or 'none'}; there are {', '.join(assets)}"
+        )
+    return _resolved(item, assets[chosen[0]]["href"])
+
+
+def _read_item(address: str) -> dict[str, Any]:
+    if "://" in address:
+        with urlopen(address, timeout=TIMEOUT_S) as answer:
+            text = answer.read().decode()
+    else:
+        text = Path(address).expanduser().read_text(encoding="utf-8")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{address}: expected a STAC item, got text that is no JSON ({error})") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _resolved(item: str, href: str) -> str:
+    """An asset's address, relative to its item where it is relative."""
+    if "://" in href or href.startswith("/"):
+        return href
+    return urljoin(item, href) if "://" in item else str(Path(item).expanduser().parent / href)

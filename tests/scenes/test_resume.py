@@ -1,0 +1,127 @@
+"""A run that ends early goes on; one of other settings is refused; finished files appear by rename."""
+
+import json
+
+import pytest
+
+from processing_rrsis.errors import RRSISError
+from processing_rrsis.scenes import segment_scene
+
+from .rasters import looking_around, noise, write_raster
+
+OPTIONS = {"tile_size_px": 32, "overlap_px": 8}
+
+
+class EndsAfter:
+    """A reader that fails after some windows, and counts those that it saw."""
+
+    identity = "a reader for tests"
+
+    def __init__(self, windows):
+        self.left = windows
+        self.seen = 0
+
+    def __call__(self, windows, phrases):
+        if self.left <= 0:
+            raise KeyboardInterrupt
+        self.left -= len(windows)
+        self.seen += len(windows)
+        return looking_around(windows, phrases)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return write_raster(tmp_path / "scene.tif", noise(200, 100))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".receipt.json")}
+
+
+def run(scene, folder, reader, **options):
+    folder.mkdir(exist_ok=True)
+    return segment_scene(
+        scene,
+        ["the ship", "the largest dam"],
+        folder / "mask.tif",
+        model=reader,
+        vector=folder / "objects.gpkg",
+        preview=folder / "preview.png",
+        **{**OPTIONS, **options},
+    )
+
+
+def test_a_run_that_ended_early_goes_on_and_ends_with_the_same_bytes(scene, tmp_path):
+    whole = EndsAfter(10**6)
+    run(scene, tmp_path / "whole", whole)
+    counts = []
+    for windows in (6, 3, 9, 10**6):
+        reader = EndsAfter(windows)
+        try:
+            run(scene, tmp_path / "killed", reader)
+        except KeyboardInterrupt:
+            assert (tmp_path / "killed" / "mask.tif.part").is_dir()
+            assert not (tmp_path / "killed" / "mask.tif").exists()
+        counts.append(reader.seen)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    # 8 rows of 4 tiles; a row is asked about in one call, so only the one under way is asked again
+    assert whole.seen == 32
+    assert sum(counts) == 32
+
+
+def test_a_finished_run_is_not_done_again(scene, tmp_path):
+    first = run(scene, tmp_path / "out", EndsAfter(10**6))
+    reader = EndsAfter(0)
+    again = run(scene, tmp_path / "out", reader)
+    assert reader.seen == 0
+    assert [[item.score for item in entry.objects] for entry in again] == [
+        [item.score for item in entry.objects] for entry in first
+    ]
+    assert [[item.geometry for item in entry.objects] for entry in again] == [
+        [item.geometry for item in entry.objects] for entry in first
+    ]
+    assert again.paths == first.paths
+
+
+def test_a_deleted_file_is_made_again(scene, tmp_path):
+    run(scene, tmp_path / "out", EndsAfter(10**6))
+    before = files(tmp_path / "out")
+    (tmp_path / "out" / "objects.gpkg").unlink()
+    run(scene, tmp_path / "out", EndsAfter(10**6))
+    assert files(tmp_path / "out") == before
+
+
+def test_other_settings_are_refused_while_and_after_a_run(scene, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, tmp_path / "out", EndsAfter(6))
+    with pytest.raises(RRSISError, match=r"threshold was 0\.5 and is 0\.6"):
+        run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6)
+    run(scene, tmp_path / "out", EndsAfter(10**6))
+    with pytest.raises(RRSISError, match=r"threshold was 0\.5 and is 0\.6"):
+        run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6)
+    run(scene, tmp_path / "out", EndsAfter(10**6), threshold=0.6, overwrite=True)
+    receipt = json.loads((tmp_path / "out" / "mask.tif.receipt.json").read_text())
+    assert receipt["request"]["threshold"] == 0.6
+
+
+def test_a_changed_scene_is_noticed(scene, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, tmp_path / "out", EndsAfter(6))
+    write_raster(scene, noise(200, 100, seed=1))
+    with pytest.raises(RRSISError, match="source differs"):
+        run(scene, tmp_path / "out", EndsAfter(10**6))
+
+
+def test_a_file_of_unknown_origin_is_not_replaced(scene, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "objects.gpkg").write_text("somebody's")
+    with pytest.raises(RRSISError, match="no receipt"):
+        run(scene, tmp_path / "out", EndsAfter(10**6))
+    assert (tmp_path / "out" / "objects.gpkg").read_text() == "somebody's"
+
+
+def test_a_damaged_receipt_is_told(scene, tmp_path):
+    run(scene, tmp_path / "out", EndsAfter(10**6))
+    (tmp_path / "out" / "mask.tif.receipt.json").write_text("{")
+    with pytest.raises(RRSISError, match="--overwrite"):
+        run(scene, tmp_path / "out", EndsAfter(10**6))
