@@ -226,7 +226,7 @@ def _to_channels_last(array: Any, channels_first: bool | None, keep_alpha: bool 
     elif array.ndim != 3:
         raise ValueError(
             f"image: expected an array of shape (H, W), (H, W, C) or (C, H, W), got {tuple(array.shape)}; "
-            "pass a batch as a list of images or as one array (B, H, W, C) or (B, C, H, W)"
+            "a batch is passed as a list of images, or to an image processor as one array"
         )
     elif channels_first or (channels_first is None and array.shape[0] in (1, 3, 4) and not _is_tie(array.shape)):
         array = torch.movedim(array, 0, -1) if isinstance(array, torch.Tensor) else np.moveaxis(array, 0, -1)

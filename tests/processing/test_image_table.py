@@ -1,10 +1,12 @@
 """Every format, depth and layout that Pillow or rasterio writes here, against the same numbers as an array.
 
-Equal or refused with a sentence, nothing else.
+Equal or refused with a sentence, nothing else. `pytest -m "slow or not slow" --log-cli-level=INFO` on this file shows
+the table.
 """
 
 import io
 import itertools
+import logging
 import warnings
 
 import numpy as np
@@ -123,14 +125,15 @@ def outcome(source, reference, lossy):
     return "equal" if difference.max() <= (30 if lossy else 0) else f"wrong by up to {difference.max()}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("with_rasterio", [True, False])
 def test_every_file_is_the_same_picture_as_its_numbers_or_refused(with_rasterio, tmp_path, monkeypatch):
-    outcomes = {name: outcome(data, reference, lossy) for name, data, reference, lossy in pil_cases()}
-    for name, path, reference, lossy in rasterio_cases(tmp_path):
-        with monkeypatch.context() as patch:
-            if not with_rasterio:
-                patch.setattr(image_loading_rrsis, "rasterio", None)
-            outcomes[name] = outcome(path, reference, lossy)
+    cases = rasterio_cases(tmp_path)
+    if not with_rasterio:
+        monkeypatch.setattr(image_loading_rrsis, "rasterio", None)
+    outcomes = {name: outcome(*case) for name, *case in itertools.chain(pil_cases(), cases)}
+    for name, result in outcomes.items():
+        logging.getLogger(__name__).info("%-8s %s", result, name)
     assert {name: result for name, result in outcomes.items() if result not in ("equal", "refused")} == {}
     assert sum(result == "equal" for result in outcomes.values()) > (900 if with_rasterio else 150)
