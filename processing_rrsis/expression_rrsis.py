@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .expression_position_rrsis import Token, head_noun, position_ranges, split_targets, tokenize, uncovered_anchors
+from .expression_position_rrsis import Token, position_ranges, target_mentions, tokenize, uncovered_anchors
 from .expression_tagging_rrsis import (
     nltk_tagger_available,
     released_objects,
@@ -186,11 +186,7 @@ class ExpressionParser:
         """Read for the `"wordpiece"` alignment: (1) category phrases, (2) the target, (3) the position."""
         tokens = tokenize(text)
         mentions = self._find_mentions(text, tokens)
-        if mentions:
-            objects, anchors = split_targets(tokens, mentions)
-        else:
-            head = head_noun(tokens)
-            objects, anchors = ([] if head is None else [(head, head + 1)]), []
+        objects, anchors = target_mentions(tokens, mentions)
         position = position_ranges(tokens, objects)
         position += uncovered_anchors(anchors, position, tokens)
         return ParsedExpression(
