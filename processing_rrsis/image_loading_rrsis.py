@@ -229,7 +229,7 @@ def _too_large(name: str) -> ImageSizeError:
     most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     return ImageSizeError(
         f"image file {name!r}: expected at most {most:,} pixels ({_MAX_BYTES >> 20} MiB of more than 8 bits), which "
-        "are decoded at once, got more; cut it into parts"
+        "are decoded at once, got more; cut it into parts, or read it in tiles with `rrsis scene`"
     )
 
 
