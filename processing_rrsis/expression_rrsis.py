@@ -12,6 +12,7 @@ Travels to the Hub: needs nothing but the standard library and its two neighbour
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,6 +78,7 @@ CATEGORY_SETS: dict[str, tuple[str, ...]] = {
         "baseball field",
     ),
 }
+_SHOWN_CHARACTERS = 120
 ALIGNMENTS = ("wordpiece", "word")
 TAGGERS = ("auto", "nltk", "builtin")
 
@@ -104,6 +106,29 @@ class ParsedExpression:
     def words_of(self, part: str) -> list[str]:
         """Return the marked text pieces of `"ground_object"` or `"spatial_position"`."""
         return [self.text[start:end] for start, end in getattr(self, part)]
+
+
+def check_text(text: str, source: str = "text") -> None:
+    """Refuse characters that no expression has and that a terminal, a log or a browser may act on.
+
+    Args:
+        text: an expression.
+        source: what it is called in the message.
+
+    Raises:
+        ValueError: half a surrogate pair, or control characters other than white space.
+    """
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
+            raise ValueError(
+                f"{source}: expected words such as 'the ship on the left', got {shortened(text)} with the control "
+                f"character {character!r}; remove it"
+            )
+
+
+def shortened(text: str) -> str:
+    """Return an expression in quotes for a message: cut, and with what can't be printed as escapes."""
+    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
 
 
 def resolve_categories(categories: str | Iterable[str]) -> tuple[str, ...]:

@@ -141,7 +141,10 @@ def category_questions(categories: str | None) -> list[str]:
 
 
 def check_expression(expression: str) -> None:
-    """Raise a ValueError for an expression without words."""
+    """Raise a ValueError for an expression without words, or with control characters."""
+    from processing_rrsis.expression_rrsis import check_text
+
+    check_text(expression, source="expression")
     if not expression.strip():
         raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
 
