@@ -17,15 +17,28 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_DETERMINERS = _words("the a an this these those some any each every all both another its their")
+_DETERMINERS = _words(
+    "the a an this these those some any each every all both another its their many several numerous few"
+)
 _PREPOSITIONS = _words(
     "on in at above below near with by along from inside beside besides around across over under between among "
     "amongst behind within through toward towards into onto upon beneath underneath against outside alongside amid "
     "amidst atop off past beyond throughout than opposite"
 )
+_OTHER_PREPOSITIONS = _words(
+    "without about aboard after ahead although apart as aside at barring because before but concerning considering "
+    "despite down during except excluding for following given including like minus notwithstanding out per plus "
+    "regarding round save since till unless unlike until up upon versus via whereas while worth"
+)
+"""These lead to other things than the object, but tell no place; the closed rest of English prepositions."""
+_FUNCTION_WORDS = _words(
+    "not no nor only just also too very quite rather more less least most so if though whether then thus please me us "
+    "i we you he she his her our your my such same other others almost nearly exactly directly"
+)
+_REQUESTS = _words("find show segment select locate highlight mark detect identify outline give get point")
 _RELATIONS = _words(
     "next close closer closest adjacent parallel perpendicular nearer nearest farther farthest further furthest "
-    "opposite left right north south east west similar equal"
+    "opposite left right north south east west northeast northwest southeast southwest similar equal"
 )
 _STANDALONE_PLACES = _words("above below inside outside nearby underneath beneath behind")
 _MEASURES = _words("size color colour shape length width height contrast comparison")
@@ -46,7 +59,13 @@ _LOCATING_VERBS = _words(
     "surrounding connecting abuts adjoins borders faces flanks overlooks touches crosses spans traverses straddles "
     "surrounds connects intersects"
 )
-_ORDINALS = _words("first second third fourth fifth sixth seventh eighth ninth tenth last penultimate")
+_ORDINAL_NUMBERS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"),
+    *("twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"),
+    "twentieth",
+)
+_ORDINALS = frozenset(_ORDINAL_NUMBERS) | _words("last penultimate")
+_ORDINAL_FIGURES = re.compile(r"(\d+)(st|nd|rd|th)")
 _FRACTIONS = _words("one two")
 _CONJUNCTIONS = frozenset(("and", "or", "&"))
 _PLAIN_ADJECTIVES = _words(
@@ -56,6 +75,7 @@ _PLAIN_ADJECTIVES = _words(
 )
 _PRONOUNS = _words("it one ones they them thing things everything something here there")
 _GROUPS = _words("group row cluster pair lot line set number series bunch couple piece frustum")
+_NEVER_HEADS = _PLAIN_ADJECTIVES | _SIDES | _SIDE_COMPANIONS | _PRONOUNS | _CONJUNCTIONS | _FUNCTION_WORDS
 PLACE_WORDS = (_PREPOSITIONS | _RELATIONS | _SIDES | _LOCATING_VERBS | _ORDINALS) - {"similar", "equal"}
 """Words that can tell a place; one that is left unread deserves a look."""
 MEASURES = _MEASURES
@@ -74,9 +94,21 @@ class Token:
 
 
 def tokenize(text: str) -> list[Token]:
-    """Split into words and punctuation; hyphens and apostrophes only separate."""
+    """Split into words and punctuation; hyphens and apostrophes only separate, and "2nd" is the word "second"."""
     matches = _TOKEN.finditer(text)
-    return [Token(m.group().lower(), m.start(), m.end()) for m in matches if m.group() not in _TRANSPARENT]
+    return [Token(_word(m.group()), m.start(), m.end()) for m in matches if m.group() not in _TRANSPARENT]
+
+
+def _word(piece: str) -> str:
+    """Return a piece in lower case; the ordinals up to 20th, written in figures, as words."""
+    word = piece.lower()
+    figures = _ORDINAL_FIGURES.fullmatch(word)
+    number = int(figures[1][:3]) if figures else 0
+    return _ORDINAL_NUMBERS[number - 1] if 0 < number <= len(_ORDINAL_NUMBERS) else word
+
+
+def _is_ordinal(word: str) -> bool:
+    return word in _ORDINALS or _ORDINAL_FIGURES.fullmatch(word) is not None
 
 
 def _is_break(token: Token) -> bool:
@@ -97,24 +129,71 @@ def split_targets(tokens: Sequence[Token], mentions: list[Span]) -> tuple[list[S
     return mentions[:count], mentions[count:]
 
 
+def target_mentions(tokens: Sequence[Token], mentions: list[Span]) -> tuple[list[Span], list[Span]]:
+    """Return the targets and the anchors: a mention inside a position phrase is an anchor if a noun stands outside.
+
+    Without any mention the head noun is the target. Lists are empty where there is nothing.
+    """
+    led = led_ranges(tokens)
+    inside = {index for start, end in led for index in range(start, end)}
+    first = next((number for number, (start, _) in enumerate(mentions) if start not in inside), None)
+    if first is not None:
+        targets, anchors = split_targets(tokens, mentions[first:])
+        return targets, sorted(mentions[:first] + anchors)
+    head = _head_outside(tokens, led)
+    if head is None and mentions:
+        return split_targets(tokens, mentions)
+    head = head_noun(tokens) if head is None else head
+    return ([] if head is None else [(head, head + 1)]), mentions
+
+
+def led_ranges(tokens: Sequence[Token]) -> list[Span]:
+    """Return what prepositions and relations lead to, whether it tells a place or not."""
+    ranges: list[Span] = []
+    index = 0
+    while index < len(tokens):
+        if _opens_phrase(tokens, index) or tokens[index].word in _OTHER_PREPOSITIONS:
+            end = max(_phrase_end(tokens, index, set()), index + 1)
+            ranges.append((index, end))
+            index = end
+        else:
+            index += 1
+    return ranges
+
+
+def _head_outside(tokens: Sequence[Token], ranges: Sequence[Span]) -> int | None:
+    """Return the index of the head noun among the words outside ranges, each of which separates like a comma."""
+    kept: list[int] = []
+    words: list[Token] = []
+    start = 0
+    for first, last in [*ranges, (len(tokens), len(tokens))]:
+        kept += [*range(start, first), first]
+        words += [*tokens[start:first], Token(",", 0, 0)]
+        start = last
+    head = head_noun(words)
+    return None if head is None else kept[head]
+
+
 def head_noun(tokens: Sequence[Token]) -> int | None:
     """Return the index of the head of the first noun phrase outside a prepositional phrase; None without one."""
     head: int | None = None
     in_phrase = False
     for index, token in enumerate(tokens):
         word = token.word
-        stops = word in _PREPOSITIONS or word in ("of", "to") or _is_break(token) or word in _PARTICIPLES
+        leads = word in _PREPOSITIONS or word in _OTHER_PREPOSITIONS
+        stops = leads or word in ("of", "to") or _is_break(token) or word in _PARTICIPLES
         if stops or (word in _RELATIONS and head is not None and _followed_by(tokens, index, ("to", "of"))):
             if head is not None and not (word == "of" and tokens[head].word in _GROUPS):
                 return head
             head = None
-            in_phrase = word in _PREPOSITIONS or (in_phrase and word in ("of", "to"))
+            in_phrase = leads or (in_phrase and word in ("of", "to"))
         elif word in _DETERMINERS:
             if head is not None:
                 return head
-            in_phrase = in_phrase and (
-                tokens[index - 1].word in _PREPOSITIONS or tokens[index - 1].word in ("of", "to")
-            )
+            before = tokens[index - 1].word
+            in_phrase = in_phrase and (before in _PREPOSITIONS | _OTHER_PREPOSITIONS or before in ("of", "to"))
+        elif index < 2 and head is None and word in _REQUESTS and index + 1 < len(tokens):
+            continue
         elif not in_phrase and not _is_modifier(word, has_head=head is not None):
             head = index
     return head
@@ -124,7 +203,11 @@ def _is_modifier(word: str, has_head: bool) -> bool:
     """Whether the word cannot be the head noun; participles and adverbs only after a noun."""
     if word in _PLAIN_ADJECTIVES or word in _SIDES or word in _SIDE_COMPANIONS or word in _PRONOUNS:
         return True
-    return word in _CONJUNCTIONS or word in _ORDINALS or (has_head and word.endswith(("ing", "ed", "ly", "est")))
+    return (
+        word in _CONJUNCTIONS | _FUNCTION_WORDS
+        or _is_ordinal(word)
+        or (has_head and word.endswith(("ing", "ed", "ly", "est")))
+    )
 
 
 def _followed_by(tokens: Sequence[Token], index: int, words: tuple[str, ...]) -> bool:
@@ -153,7 +236,7 @@ def position_ranges(tokens: Sequence[Token], objects: Sequence[Span]) -> list[Sp
                 end = _phrase_end(tokens, end, taken)
             ranges.append(_trim(tokens, index, end))
             index = end
-        elif tokens[index].word in _ORDINALS and tokens[max(index - 1, 0)].word not in _FRACTIONS:
+        elif _is_ordinal(tokens[index].word) and tokens[max(index - 1, 0)].word not in _FRACTIONS:
             ranges.append((index, index + 1))
             index += 1
         else:
@@ -170,6 +253,8 @@ def _opens_phrase(tokens: Sequence[Token], index: int) -> bool:
         return index + 1 < len(tokens) and tokens[index + 1].word in _DETERMINERS | _SIDES | _SIDE_COMPANIONS
     if word in _LOCATING_VERBS:
         return _locates(tokens, index)
+    if index == 0 and word in ("nearest", "closest"):
+        return _followed_by(tokens, index, ("to", *_DETERMINERS))
     return word in _RELATIONS and _followed_by(tokens, index, ("to", "of"))
 
 
@@ -184,11 +269,10 @@ def _phrase_end(tokens: Sequence[Token], start: int, taken: set[int]) -> int:
         token = tokens[index]
         if index in taken or _is_break(token):
             return index
-        if token.word in _DETERMINERS:
+        if token.word in _DETERMINERS and index > start + 1:
             before = tokens[index - 1].word
             joins = _PREPOSITIONS | _CONJUNCTIONS | _DETERMINERS | _RELATIONS | {"of", "to"}
-            joins |= _LOCATING_VERBS if index == start + 1 else frozenset()
-            if before not in joins or (before in _SIDES and index - 1 > start):
+            if before not in joins or before in _SIDES:
                 return index
         if token.word in _PARTICIPLES or (token.word in _LOCATING_VERBS and _locates(tokens, index)):
             return index

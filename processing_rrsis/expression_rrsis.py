@@ -12,11 +12,12 @@ Travels to the Hub: needs nothing but the standard library and its two neighbour
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .expression_position_rrsis import Token, head_noun, position_ranges, split_targets, tokenize, uncovered_anchors
+from .expression_position_rrsis import Token, position_ranges, target_mentions, tokenize, uncovered_anchors
 from .expression_tagging_rrsis import (
     nltk_tagger_available,
     released_objects,
@@ -77,6 +78,7 @@ CATEGORY_SETS: dict[str, tuple[str, ...]] = {
         "baseball field",
     ),
 }
+_SHOWN_CHARACTERS = 120
 ALIGNMENTS = ("wordpiece", "word")
 TAGGERS = ("auto", "nltk", "builtin")
 
@@ -104,6 +106,29 @@ class ParsedExpression:
     def words_of(self, part: str) -> list[str]:
         """Return the marked text pieces of `"ground_object"` or `"spatial_position"`."""
         return [self.text[start:end] for start, end in getattr(self, part)]
+
+
+def check_text(text: str, source: str = "text") -> None:
+    """Refuse characters that no expression has and that a terminal, a log or a browser may act on.
+
+    Args:
+        text: an expression.
+        source: what it is called in the message.
+
+    Raises:
+        ValueError: half a surrogate pair, or control characters other than white space.
+    """
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
+            raise ValueError(
+                f"{source}: expected words such as 'the ship on the left', got {shortened(text)} with the control "
+                f"character {character!r}; remove it"
+            )
+
+
+def shortened(text: str) -> str:
+    """Return an expression in quotes for a message: cut, and with what can't be printed as escapes."""
+    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
 
 
 def resolve_categories(categories: str | Iterable[str]) -> tuple[str, ...]:
@@ -186,11 +211,7 @@ class ExpressionParser:
         """Read for the `"wordpiece"` alignment: (1) category phrases, (2) the target, (3) the position."""
         tokens = tokenize(text)
         mentions = self._find_mentions(text, tokens)
-        if mentions:
-            objects, anchors = split_targets(tokens, mentions)
-        else:
-            head = head_noun(tokens)
-            objects, anchors = ([] if head is None else [(head, head + 1)]), []
+        objects, anchors = target_mentions(tokens, mentions)
         position = position_ranges(tokens, objects)
         position += uncovered_anchors(anchors, position, tokens)
         return ParsedExpression(

@@ -3,72 +3,133 @@
 Used by the image processor, the pipeline and the dataset builders. Travels to the Hub.
 """
 
+import base64
+import binascii
 import io
-import re
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .image_values_rrsis import exif_orientation, to_bands8, to_label_map, to_rgb8, to_uint8
+from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_label_map, to_rgb8
 
-try:  # only for TIFFs of many bands or bit depths, which PIL does not read
+try:  # only for files of more than three bands or 8 bits, of which PIL reads few and some wrongly
     import rasterio
 except ImportError:
     rasterio = None
 
 __all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_label_map", "to_rgb8"]
 
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+"""PIL's names of the formats that are opened; others stay shut, PostScript above all."""
+_DRIVERS = {"TIFF": "GTiff", "JPEG2000": "JP2OpenJPEG", "PNG": "PNG", "PPM": "PNM"}
+"""GDAL's names of the formats that may be deep."""
+_BEGINNINGS = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\0\0\0\x0cjP  ": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
+}
+_OTHER_COLOURS = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
+_MAX_BYTES = 1 << 29
+"""Most that a deep file may take in memory: as much as PIL's own limit of 178,956,970 pixels of RGB."""
+_ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
-_MEMORY_NAME = re.compile(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[\w./]*")
-"""The random name that rasterio gives to a file in memory."""
-_TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NAME_CHARACTERS = 200
+
+
+class ImageSizeError(ValueError):
+    """An image of more pixels than are decoded at once."""
 
 
 def load_image(source: Any) -> Any:
-    """Open a path or URL with PIL and decode it; anything else is handed back as it came.
+    """Open a path, URL, stream or bytes and decode the image; anything else is handed back as it came.
 
-    Unlike `transformers.image_utils.load_image` nothing is converted: a 16-bit file keeps its values, which
-    `to_rgb8` then stretches once instead of clipping them at 255. The exception are TIFFs that PIL does not read
-    (five and more bands, 16-bit or float data in several bands): see `decode_image`.
+    Unlike `transformers.image_utils.load_image` nothing is clipped: what PIL does not read, or not whole, comes back
+    with the values of `to_rgb8`.
 
     Args:
-        source: path (str or `Path`), http(s) URL, PIL image, or array.
+        source: path (str or `Path`), http(s) or `data:` URL, bytes, a binary stream, PIL image, or array.
 
     Returns:
-        The decoded PIL image in its own mode, or `source` itself where it is no path and no URL.
+        The decoded PIL image in its own mode, or `source` itself where there is nothing to read from.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no image, a truncated one, or one so large that decoding it is refused; the text names the file.
         ConnectionError: the URL could not be read.
     """
+    values = load_values(source)
+    return to_rgb8(values) if isinstance(values, np.ma.MaskedArray) and values is not source else values
+
+
+def load_values(source: Any) -> Any:
+    """Open and decode like [`load_image`], but never convert: masks mean what their own numbers say.
+
+    Returns:
+        What [`decode_values`] returns, or `source` itself where there is nothing to read from.
+    """
+    if isinstance(source, bytes | bytearray):
+        return decode_values(bytes(source), name="(bytes)")
+    if isinstance(source, io.IOBase):
+        source.seek(0)
+        return load_values(source.read())
     if not isinstance(source, str | Path):
         return source
     name = str(source)
     if name.startswith(_URL_PREFIXES):
-        return decode_image(_read_url(name), name=name)
+        return decode_values(_read_url(name), name=name)
+    if name.startswith("data:"):
+        return decode_values(_read_data_url(name), name=_shortened(name))
+    path = _existing(name)
+    with path.open("rb") as stream:
+        return _decode(stream, name=name, path=path.absolute())
+
+
+def _existing(name: str) -> Path:
+    """Return the path of the file that a text names."""
     try:
-        path = Path(source).expanduser()
+        path = Path(name).expanduser()
+        exists = path.exists()
     except RuntimeError as error:
         raise FileNotFoundError(
             f"image file {name!r}: expected an existing file, got '~' of an unknown user"
         ) from error
-    if not path.exists():
+    except (OSError, ValueError):  # too long for a name, or holding a null
+        exists = False
+    if not exists:
+        is_long = len(name) > _NAME_CHARACTERS
+        hint = "; write base64 text as 'data:image/png;base64,…', or pass the bytes" if is_long else ""
         raise FileNotFoundError(
-            f"image file {name!r}: expected an existing file or an http(s) URL, found nothing there"
+            f"image file {_shortened(name)!r}: expected an existing file or an http(s) URL, found nothing there{hint}"
         )
     if path.is_dir():
         raise ValueError(
             f"image file {name!r}: expected a file, got a folder; pass the images one by one or as a list"
         )
-    with path.open("rb") as stream:
-        return _decode(stream, name=name)
+    return path
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS // 2]}…"
+
+
+def _read_data_url(url: str) -> bytes:
+    try:
+        return base64.b64decode(url.partition(",")[2], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(
+            f"image {_shortened(url)!r}: expected base64 text behind 'data:image/png;base64,', got {error}"
+        ) from error
 
 
 def _read_url(url: str) -> bytes:
@@ -82,11 +143,7 @@ def _read_url(url: str) -> bytes:
 
 
 def decode_image(data: bytes, name: str, reduced: bool = False) -> Image.Image:
-    """Decode a file's bytes completely, so that a damaged file fails here and by name.
-
-    A TIFF that PIL does not read goes through rasterio where that is installed and comes back as 8-bit RGB: of the
-    bands that the file marks as red, green and blue, else of its first three (one or two bands: the first, as gray),
-    with the values of `to_rgb8`; pixels without data become black and are left out of the stretch.
+    """Decode a file's bytes as [`load_image`] does, so that a damaged file fails here and by name.
 
     Args:
         data: the content of the file.
@@ -94,74 +151,164 @@ def decode_image(data: bytes, name: str, reduced: bool = False) -> Image.Image:
         reduced: a JPEG may come back at an eighth of its size: all of the file is read, in less than half the time.
 
     Returns:
-        The decoded image in its own mode, its EXIF rotation not yet applied.
+        The decoded image, its EXIF rotation not yet applied.
 
     Raises:
-        ValueError: as `load_image`.
+        ValueError: as `load_image`; `ImageSizeError` for too many pixels.
+    """
+    values = decode_values(data, name=name, reduced=reduced)
+    return to_rgb8(values) if isinstance(values, np.ndarray) else values
+
+
+def decode_values(data: bytes, name: str, reduced: bool = False) -> Image.Image | np.ma.MaskedArray:
+    """Decode a file's bytes completely, to the numbers that it holds.
+
+    Files of 8 bits come from PIL, in its own mode. A deeper one, and a TIFF or JPEG 2000 that PIL does not read, comes
+    from rasterio: of the bands that the file marks as red, green and blue, else of its first three (one or two bands:
+    the first), masked where nodata, alpha or a mask say so. Without rasterio, PIL reads deep files of one band, and
+    the others are refused.
+
+    Args:
+        data: as for [`decode_image`].
+        name: as there.
+        reduced: as there.
+
+    Returns:
+        A PIL image, its EXIF rotation not yet applied, or an array (H, W, 1 or 3).
+
+    Raises:
+        ValueError: as `decode_image`.
     """
     return _decode(io.BytesIO(data), name=name, reduced=reduced)
 
 
-def _decode(stream: Any, name: str, reduced: bool = False) -> Image.Image:
+def _decode(stream: BinaryIO, name: str, path: Path | None = None, reduced: bool = False) -> Any:
+    """Decode by PIL or rasterio, which finds the mask that lies beside a file by its path."""
+    beginning = stream.read(8)
+    stream.seek(0)
+    if not beginning:
+        raise ValueError(f"image file {name!r}: expected an image, got an empty file; fetch it again")
+    kind = next((kind for start, kind in _BEGINNINGS.items() if beginning.startswith(start)), None)
     try:
-        image = Image.open(stream)
-        if reduced and image.format == "JPEG":
-            image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
-        image.load()
-    except UnidentifiedImageError as error:
-        stream.seek(0)
-        if stream.read(4) in _TIFF_BEGINNINGS:
-            stream.seek(0)
-            return _decode_bands(stream.read(), name=name)
-        raise ValueError(
-            f"image file {name!r}: expected an image PIL can read (JPEG, PNG, TIFF with 8-bit or single-band 16-bit "
-            "data), got something else; read a multi-band scene with rasterio and pass the array"
-        ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is twice as many pixels
+            image = Image.open(stream, formats=FORMATS)
+        if not is_deep(image) or (rasterio is None and _is_plain_band(image)):
+            if reduced and image.format == "JPEG":
+                image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
+            image.load()
+            return image
+        kind = image.format
     except Image.DecompressionBombError as error:
-        raise _bomb(name, str(error)) from error
+        raise _too_large(name) from error
     except Exception as error:  # on damaged files the formats' readers raise nearly every kind there is
+        if kind is None:
+            raise _unreadable(name, error) from error
+    stream.seek(0)
+    if kind == "TIFF" and _tiff_orientation(stream) != 1:
+        raise ValueError(f"image file {name!r}: expected an upright deep TIFF, got one to be turned; turn it")
+    if kind not in _DRIVERS:
         raise ValueError(
-            f"image file {name!r}: expected a complete image, got a truncated or damaged one ({error}); fetch it again"
-        ) from error
-    return image
+            f"image file {name!r}: expected 8 bits a value in this {kind} file, got more; save it as TIFF"
+        )
+    return _decode_bands(stream, name=name, path=path, kind=str(kind))
 
 
-def _bomb(name: str, reason: str) -> ValueError:
+def _unreadable(name: str, error: Exception) -> ValueError:
+    if isinstance(error, UnidentifiedImageError):
+        return ValueError(
+            f"image file {name!r}: expected an image PIL can read (JPEG, PNG, TIFF, WebP, …), got something else; "
+            "read other formats with rasterio and pass the array"
+        )
     return ValueError(
-        f"image file {name!r}: {reason}; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
+        f"image file {name!r}: expected a complete image, got a truncated or damaged one ({error}); fetch it again"
     )
 
 
-def _decode_bands(data: bytes, name: str) -> Image.Image:
-    """Read a TIFF that PIL does not read; which bands and values `decode_image` says."""
+def _too_large(name: str) -> ImageSizeError:
+    most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return ImageSizeError(
+        f"image file {name!r}: expected at most {most:,} pixels ({_MAX_BYTES >> 20} MiB of more than 8 bits), which "
+        "are decoded at once, got more; cut it into parts, or read it in tiles with `rrsis scene`"
+    )
+
+
+def _is_plain_band(image: Image.Image) -> bool:
+    """Whether PIL reads a deep file as rasterio does: one band, and no second image that may be its mask."""
+    return image.mode[0] in "IF" and image.format != "PPM" and getattr(image, "n_frames", 1) == 1
+
+
+def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str) -> np.ma.MaskedArray:
+    """Read a file with rasterio; which bands and values `decode_image` says."""
     if rasterio is None:
         raise ValueError(
-            f"image file {name!r}: expected an image PIL can read (JPEG, PNG, TIFF with 8-bit or single-band 16-bit "
-            "data), got a TIFF of other bands or bit depth; install rasterio (pip install 'rrsis[geo]') to read it"
+            f"image file {name!r}: expected an image that PIL reads whole, got a {kind} of other bands, compression "
+            "or bit depth, or a damaged one; install rasterio (pip install 'rrsis[geo]') to read it"
         )
     try:
-        with warnings.catch_warnings(), rasterio.MemoryFile(data) as memory:
+        with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = memory.open(driver="GTiff")
-            limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # the bound of PIL's own check
-            if limit is not None and dataset.width * dataset.height > limit:
-                raise _bomb(name, f"{dataset.width} × {dataset.height} pixels exceed the limit of {limit}")
-            colours = {colour.name: band for band, colour in enumerate(dataset.colorinterp, start=1)}
-            bands = [colours.get(colour, 0) for colour in ("red", "green", "blue")]
-            if 0 in bands:
-                bands = [1, 2, 3] if dataset.count >= 3 else [1]
-            pixels = np.moveaxis(dataset.read(bands), 0, -1)  # (H, W, 1 or 3)
-            valid = dataset.dataset_mask() > 0
+            if path is None:
+                memory = stack.enter_context(rasterio.MemoryFile(stream.read()))
+                dataset = stack.enter_context(memory.open(driver=_DRIVERS[kind]))
+            else:
+                dataset = stack.enter_context(rasterio.open(path, driver=_DRIVERS[kind]))
+            _check_meaning(dataset, name=name)
+            names = [colour.name for colour in dataset.colorinterp]
+            bands = _bands_to_read(names)
+            _check_size(dataset, len(bands), name=name)
+            pixels = np.moveaxis(dataset.read(bands, masked=True), 0, -1)  # (H, W, 1 or 3)
+            palette = dataset.colormap(1) if names[0] == "palette" else None
     except rasterio.errors.RasterioError as error:
-        reason = _MEMORY_NAME.sub("the file", str(error))
         raise ValueError(
-            f"image file {name!r}: expected a complete TIFF, got a damaged one ({reason}); fetch it again"
+            f"image file {name!r}: expected a complete {kind}, got a truncated or damaged one; fetch it again"
         ) from error
-    if pixels.dtype.kind not in "biuf":
-        raise ValueError(f"image file {name!r}: expected integer or float pixels, got {pixels.dtype}")
-    if pixels.dtype.kind == "f":
-        valid &= np.isfinite(pixels).all(axis=-1)
-    result = np.zeros(pixels.shape, dtype=np.uint8)
-    if valid.any():
-        result[valid] = to_uint8(pixels[valid])
-    return Image.fromarray(np.broadcast_to(result, (*result.shape[:2], 3)).copy())
+    if palette is not None:
+        table = np.array([palette.get(index, (0, 0, 0))[:3] for index in range(max(palette) + 1)], dtype=np.uint8)
+        return np.ma.MaskedArray(table[np.minimum(pixels.data[:, :, 0], len(table) - 1)])
+    return pixels
+
+
+def _bands_to_read(names: list[str]) -> list[int]:
+    """Return the numbers, from 1, of red, green and blue, else of the first three bands, or one, that aren't alpha."""
+    bands = [number for number, name in enumerate(names, start=1) if name != "alpha"] or [1]
+    if {"red", "green", "blue"} <= set(names):
+        return [names.index(colour) + 1 for colour in ("red", "green", "blue")]
+    return bands[:3] if len(bands) >= 3 else bands[:1]
+
+
+def _check_meaning(dataset: Any, name: str) -> None:
+    """Refuse a file whose numbers aren't the colours that it shows."""
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    colours = {colour.name for colour in dataset.colorinterp} & _OTHER_COLOURS
+    if colours or structure.get("MINISWHITE") == "YES" or "SOURCE_COLOR_SPACE" in structure:
+        raise ValueError(
+            f"image file {name!r}: expected gray from black to white or red, green and blue in a deep file, got "
+            f"{', '.join(sorted(colours)) or structure.get('SOURCE_COLOR_SPACE', 'white as 0')}; convert it to RGB"
+        )
+    if any(np.dtype(kind).kind not in "biuf" for kind in dataset.dtypes):
+        raise ValueError(f"image file {name!r}: expected integer or float pixels, got {dataset.dtypes[0]}")
+
+
+def _tiff_orientation(stream: BinaryIO) -> int:
+    """Return how a TIFF is to be turned, which rasterio doesn't tell; 1 is upright, and where the tag is damaged."""
+    try:
+        header = stream.read(16)
+        tags = ImageFileDirectory_v2(header if header[2] == 43 or header[3] == 43 else header[:8])
+        stream.seek(tags.next)
+        tags.load(stream)
+        return tags.get(_ORIENTATION, 1)
+    except Exception:  # damaged tags raise nearly every kind there is, and rasterio tells what is damaged
+        return 1
+    finally:
+        stream.seek(0)
+
+
+def _check_size(dataset: Any, num_bands: int, name: str) -> None:
+    """Refuse a file before its first pixel is read that takes too much memory, as a whole or in one of its blocks."""
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # the bound of PIL's own check
+    size = max(np.dtype(kind).itemsize for kind in dataset.dtypes)
+    pixels = dataset.width * dataset.height
+    blocks = [height * width for height, width in dataset.block_shapes]
+    if limit is not None and (pixels > limit or max(pixels * num_bands, *blocks) * size > _MAX_BYTES):
+        raise _too_large(name)

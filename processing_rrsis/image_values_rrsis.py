@@ -7,24 +7,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 _EIGHT_BIT_MODES = frozenset(
     ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 )
 _EXIF_ORIENTATION = 0x0112
+_TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA = 258, 339, 42113
 _STRETCH_PERCENTILES = (2.0, 98.0)
+_UNIT_BELOW = 16.0
+"""Floats whose 98th percentile is lower are taken to be of [0, 1]: as values of [0, 255] they would all be black."""
+_ROWS_AT_ONCE = 256
 
 
 def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
     """Convert one image to 8-bit RGB.
 
-    PIL images are rotated as their EXIF says. Gray is repeated, palettes and CMYK are resolved, alpha is dropped (the
-    colour under transparent pixels stays as stored). Values become 8-bit like this:
+    PIL images are rotated as their EXIF says. Gray is repeated, palettes and CMYK are resolved, alpha is dropped.
+    uint8 and bool (0 and 255) stay as they are, the colour under transparent pixels too. All other values are mapped
+    linearly, in all bands alike, from a window to 0 to 255, and clipped:
 
-    - uint8 and bool: as they are (bool: 0 and 255);
-    - float in [0, 1]: times 255; float or integer (not uint16) in [0, 255]: rounded;
-    - everything else, uint16 always: one linear stretch over all bands together, 2nd percentile to 0 and 98th to 255.
+    - the window is [0, 1] for floats (whose 98th percentile is below 16), else [0, 255], if the values lie in it;
+    - it is [2nd percentile, 98th percentile] for uint16, and if values lie beyond the window by its length or more;
+    - between, as far as values lie beyond, it passes from the one to the other.
+
+    What is marked invalid takes no part in that, and becomes black: masked values (`numpy.ma`; nodata, masks and
+    transparent pixels of files), NaN and infinite values, and pixels whose fourth band, alpha, is 0.
 
     Args:
         image: PIL image of any mode, or numpy array / torch tensor (H, W), (H, W, C) or (C, H, W) with C of 1, 3, 4.
@@ -35,20 +43,17 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
 
     Raises:
         TypeError: no image at all.
-        ValueError: zero size, wrong number of channels, NaN or infinite values.
+        ValueError: zero size, wrong number of channels, no valid pixel, or a PIL image that kept 8 bits of more.
     """
-    if isinstance(image, Image.Image):
-        if 0 in image.size:
-            raise _zero_size(image.size[::-1])
-        image = upright(image)
-        if image.mode in _EIGHT_BIT_MODES:
-            return _resolve_mode(image)
-        return _array_to_rgb8(_to_channels_last(np.asarray(image), channels_first=None))
-    return _array_to_rgb8(_to_channels_last(*_to_array(image, channels_first)))
+    if isinstance(image, Image.Image) and image.mode in _EIGHT_BIT_MODES:
+        return _resolve_mode(_checked(image))
+    return _array_to_rgb8(_to_channels_last(*_to_array(image, channels_first), keep_alpha=True))
 
 
 def _to_array(image: Any, channels_first: bool | None) -> tuple[np.ndarray, bool | None]:
-    """Bring an array or a tensor to numpy; a tie between layouts is channels first for tensors."""
+    """Bring an image to numpy; a tie between layouts is channels first for tensors."""
+    if isinstance(image, Image.Image):
+        return _deep_values(image), None
     if isinstance(image, torch.Tensor):
         channels_first = True if channels_first is None and _is_tie(tuple(image.shape)) else channels_first
         tensor = image.detach().cpu()
@@ -61,6 +66,72 @@ def _to_array(image: Any, channels_first: bool | None) -> tuple[np.ndarray, bool
     return image, channels_first
 
 
+def _deep_values(image: Image.Image) -> np.ndarray:
+    """Return a PIL image of more than 8 bits as an array (H, W), masked where its file says that there are no data."""
+    nodata = getattr(image, "tag_v2", {}).get(_TIFF_NODATA, image.info.get("transparency"))
+    values = np.asarray(_checked(image))
+    try:
+        return values if nodata is None else np.ma.MaskedArray(values, mask=values == float(str(nodata).strip("\0 ")))
+    except ValueError:  # damaged: GDAL reads no number there either
+        return values
+
+
+def _checked(image: Image.Image) -> Image.Image:
+    """Turn a PIL image upright, unless it has no pixels, or its file had more bits than PIL kept."""
+    if 0 in image.size:
+        raise _zero_size(image.size[::-1])
+    if image.mode in _EIGHT_BIT_MODES and _has_lost_bits(image):
+        raise ValueError(
+            f"image: expected all bits of the pixels, but PIL keeps 8 of more in this {image.format} file; hand over "
+            "the path, or read it with rasterio and pass the array"
+        )
+    return upright(image)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image that PIL has opened, and not yet loaded, has more than 8 bits a value, a sign or a fraction.
+
+    Args:
+        image: from `PIL.Image.open`: JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or AVIF.
+    """
+    if image.mode not in _EIGHT_BIT_MODES:
+        return True
+    if hasattr(image, "tag_v2"):
+        bits, signs = image.tag_v2.get(_TIFF_BITS, (1,)), image.tag_v2.get(_TIFF_SAMPLE_FORMAT, (1,))
+        return max(bits) > 8 or any(sign != 1 for sign in signs)
+    if image.format == "PNG":
+        return "16" in str(image.tile[0].args)
+    if image.format == "PPM":
+        return image.tile[0].codec_name.startswith("ppm") and image.tile[0].args[-1] > 255
+    if image.format not in ("JPEG2000", "AVIF"):
+        return False
+    stream = image.fp
+    place = stream.tell()
+    stream.seek(0)
+    head = stream.read(1 << 12)
+    stream.seek(place)
+    if (
+        image.format == "AVIF"
+    ):  # ISO/IEC 23000-22: the second byte after a configuration's version says "high bit depth"
+        return any(part[2:3] and part[2] & 0x40 for part in head.split(b"av1C")[1:])
+    header = head.find(b"ihdr")  # ISO/IEC 15444-1: height, width, components, then bits less 1, 128 for signed ones
+    depths = head[header + 14 : header + 15] if header >= 0 else head[42 : 42 + 3 * head[41] : 3]
+    return any(depth > 7 for depth in depths)
+
+
+def _has_lost_bits(image: Image.Image) -> bool:
+    """Whether a PIL image of 8 bits comes from a deeper file, as far as it still knows its file."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return False
+    if image.tile or hasattr(image, "tag_v2"):
+        return is_deep(image)
+    try:
+        with Image.open(image.filename, formats=[str(image.format)]) as again:
+            return is_deep(again)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def to_bands8(image: Any, channels_first: bool | None = None) -> list[Image.Image]:
     """Convert one image to 8 bit like [`to_rgb8`], but keep its bands: no repetition of gray, alpha as a band.
 
@@ -69,17 +140,17 @@ def to_bands8(image: Any, channels_first: bool | None = None) -> list[Image.Imag
         channels_first: as for [`to_rgb8`].
 
     Returns:
-        One PIL image of mode L for each of the 1, 2, 3 or 4 bands.
+        One PIL image of mode L for each of the 1, 2, 3 or 4 bands; alpha is scaled from its type's range, [0, 1] for
+        floats.
 
     Raises:
-        TypeError: no image at all.
-        ValueError: zero size, wrong number of channels, NaN or infinite values.
+        TypeError, ValueError: as [`to_rgb8`].
     """
     if isinstance(image, Image.Image):
-        kept = image.mode in ("L", "LA", "RGB", "RGBA") and 0 not in image.size
-        return list((upright(image) if kept else to_rgb8(image)).split())
-    array = _to_channels_last(*_to_array(image, channels_first), keep_alpha=True)
-    return [Image.fromarray(band) for band in np.ascontiguousarray(np.moveaxis(to_uint8(array), -1, 0))]
+        kept = image.mode in ("L", "LA", "RGB", "RGBA")
+        return list((_checked(image) if kept else to_rgb8(image)).split())
+    array = to_uint8(_to_channels_last(*_to_array(image, channels_first), keep_alpha=True))
+    return [Image.fromarray(band) for band in np.ascontiguousarray(np.moveaxis(array, -1, 0))]
 
 
 def to_tensor8(image: Any, channels_first: bool | None = None, keep_bands: bool = False) -> torch.Tensor:
@@ -155,7 +226,7 @@ def _to_channels_last(array: Any, channels_first: bool | None, keep_alpha: bool 
     elif array.ndim != 3:
         raise ValueError(
             f"image: expected an array of shape (H, W), (H, W, C) or (C, H, W), got {tuple(array.shape)}; "
-            "pass a batch as a list of images or as one array (B, H, W, C) or (B, C, H, W)"
+            "a batch is passed as a list of images, or to an image processor as one array"
         )
     elif channels_first or (channels_first is None and array.shape[0] in (1, 3, 4) and not _is_tie(array.shape)):
         array = torch.movedim(array, 0, -1) if isinstance(array, torch.Tensor) else np.moveaxis(array, 0, -1)
@@ -170,44 +241,60 @@ def _to_channels_last(array: Any, channels_first: bool | None, keep_alpha: bool 
 
 
 def _array_to_rgb8(array: np.ndarray) -> Image.Image:
-    """Bring (H, W, 1 or 3) values of any dtype to 8 bit and to three channels."""
+    """Bring (H, W, 1, 3 or 4) values of any dtype to 8 bit and to three channels."""
     array = to_uint8(array)
     if array.shape[-1] == 1:
         return Image.fromarray(array[:, :, 0]).convert("RGB")
-    return Image.fromarray(np.ascontiguousarray(array))
+    return Image.fromarray(np.ascontiguousarray(array[:, :, :3]))
 
 
 def to_uint8(array: np.ndarray) -> np.ndarray:
-    """Apply the value rules of `to_rgb8`."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        if not finite.all():
-            raise ValueError(
-                f"image: expected finite pixel values, got {int(finite.size - finite.sum())} NaN or infinite ones of "
-                f"{finite.size}; replace them (nodata) before the call"
-            )
-    elif array.dtype.kind not in "iu":
-        raise TypeError(f"image: expected integer, float or bool pixels, got dtype {array.dtype}")
-    low, high = float(array.min()), float(array.max())
-    if array.dtype != np.uint16 and low >= 0.0 and high <= 255.0:
-        scale = 255.0 if array.dtype.kind == "f" and high <= 1.0 else 1.0
-        return np.rint(array.astype(np.float64) * scale).astype(np.uint8)
-    return _stretch(array, low=low, high=high)
+    """Apply the value rules of `to_rgb8` to an array (H, W, C), which may be masked; of 4 bands the last is alpha."""
+    values = np.ma.getdata(array)
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"image: expected integer, float or bool pixels, got dtype {values.dtype}")
+    result = np.zeros(values.shape, dtype=np.uint8)
+    colours = slice(0, 3)
+    finite = np.isfinite(values[:, :, colours])
+    usable = finite & ~np.ma.getmaskarray(array)[:, :, colours]
+    if values.shape[-1] == 4:
+        usable &= values[:, :, 3:] > 0
+        full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+        _map_window(values[:, :, 3:], 0.0, full, out=result[:, :, 3:])
+    known = values[:, :, colours][usable]
+    if not known.size:
+        raise ValueError(
+            f"image: expected finite pixel values, got {finite.size - np.count_nonzero(finite)} NaN or infinite ones "
+            f"of {finite.size}, the others without data or transparent; leave the image out"
+        )
+    _map_window(values[:, :, colours], *_window(known), out=result[:, :, colours])
+    result[:, :, colours][~(usable & finite.all(axis=-1, keepdims=True))] = 0
+    return result
 
 
-def _stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Stretch linearly from the 2nd to the 98th percentile; from the extremes where those two are equal."""
-    values = array.astype(np.float64)
-    lower, upper = (float(value) for value in np.percentile(values, _STRETCH_PERCENTILES))
-    if upper <= lower:
-        lower, upper = low, high
-    if upper <= lower:
-        return np.zeros(array.shape, dtype=np.uint8)
-    return np.rint(np.clip((values - lower) / (upper - lower), 0.0, 1.0) * 255.0).astype(np.uint8)
+def _window(known: np.ndarray) -> tuple[float, float]:
+    """Return the values that become 0 and 255, as `to_rgb8` says; equal ones where there is no contrast."""
+    lower, upper = (float(value) for value in np.percentile(known, _STRETCH_PERCENTILES))
+    low, high = float(known.min()), float(known.max())
+    full = 1.0 if known.dtype.kind == "f" and upper < _UNIT_BELOW else 255.0
+    beyond = min(max(-low, high - full, 0.0) / full, 1.0) if known.dtype.newbyteorder("=") != np.uint16 else 1.0
+    if beyond < 1.0:
+        return beyond * lower, full + beyond * (upper - full)
+    return (lower, upper) if lower < upper else (low, high)
+
+
+def _map_window(values: np.ndarray, lower: float, upper: float, out: np.ndarray) -> None:
+    """Map `lower` to 0 and `upper` to 255, some rows at a time: float64 takes eight times the memory of the result."""
+    if lower >= upper:
+        return
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        known = np.nan_to_num(values[rows].astype(np.float64), posinf=0.0, neginf=0.0)
+        out[rows] = np.rint(np.clip((known - lower) * 255.0 / (upper - lower), 0.0, 255.0))
 
 
 def to_label_map(segmentation_map: Any) -> np.ndarray:
@@ -216,7 +303,8 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
     Args:
         segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
             {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
-            palette counts by its indices, but by its colours where those in use are black and white.
+            palette counts by its indices, but by its colours where those in use are black and white. Where a PIL
+            image has transparent pixels, white that is visible is the target, see `without_alpha`.
 
     Returns:
         uint8 (H, W): 0 background, 1 target, 255 ignored.
@@ -226,15 +314,12 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
         ValueError: several bands, zero size, or other values.
     """
     if isinstance(segmentation_map, Image.Image):
-        oriented = upright(segmentation_map)
-        if oriented.mode == "P":
-            array = _palette_values(oriented)
-        else:
-            array = np.asarray(oriented.convert("L") if oriented.mode == "LA" else oriented)
+        oriented = upright(without_alpha(segmentation_map))
+        array = _palette_values(oriented) if oriented.mode == "P" else np.asarray(oriented)
     elif isinstance(segmentation_map, torch.Tensor):
         array = segmentation_map.detach().cpu().numpy()
     elif isinstance(segmentation_map, np.ndarray):
-        array = segmentation_map
+        array = np.ma.getdata(segmentation_map)  # a mask says what is background by its values, not as no data
     else:
         raise TypeError(
             "segmentation map: expected a PIL image, a numpy array or a torch tensor, got "
@@ -248,6 +333,41 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
             'convert a colour mask with mask.convert("L")'
         )
     return _read_labels(array)
+
+
+def without_alpha(mask: Image.Image) -> Image.Image:
+    """Return what a mask image with alpha means, without alpha.
+
+    An opaque one counts by its colours. Where pixels are transparent, the target is what is visible, if that is white
+    alone; visible black and white count by colour if what is transparent is black, or nothing is visible but one
+    colour below. All else would be a guess.
+
+    Args:
+        mask: any mode; one without alpha is handed back.
+
+    Returns:
+        The colours of an opaque mask; else mode L, 0 and 255.
+
+    Raises:
+        ValueError: half-transparent pixels, or a shape that can be read both ways.
+    """
+    if not mask.has_transparency_data or mask.mode not in ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
+        return mask
+    pixels = np.asarray(mask.convert("RGBA"))
+    alpha, colours = pixels[:, :, 3], pixels[:, :, :3]
+    if (alpha == 255).all():
+        return mask if mask.mode in ("L", "P", "RGB") else mask.convert("L" if mask.mode in ("LA", "La") else "RGB")
+    visible, white = alpha > 0, (colours == 255).all(axis=-1)
+    black = (colours == 0).all(axis=-1)
+    clear = not ((alpha > 0) & (alpha < 255)).any() and (white | black)[visible].all()
+    if clear and (white[visible].all() if visible.any() else white.all() or black.all()):
+        return Image.fromarray(visible.astype(np.uint8) * np.uint8(255))
+    if clear and white[visible].any() and black[~visible].all():
+        return Image.fromarray(white.astype(np.uint8) * np.uint8(255))
+    raise ValueError(
+        "segmentation map: expected black and white, or white on transparent ground, got transparent pixels that "
+        "leave open what the target is; save the mask without transparency"
+    )
 
 
 def _palette_values(image: Image.Image) -> np.ndarray:

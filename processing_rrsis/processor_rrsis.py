@@ -13,7 +13,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
-from .expression_rrsis import ExpressionParser, ParsedExpression, expression_masks
+from .expression_rrsis import ExpressionParser, ParsedExpression, check_text, expression_masks, shortened
 from .image_batch_rrsis import flatten_images
 
 if TYPE_CHECKING:  # for transformers, which copies the files that a file names like this: the pipeline's comes along
@@ -113,7 +113,7 @@ class RRSISProcessor(ProcessorMixin):
         self.alignment = alignment
         self.max_length = _check_limit(max_length)
         self._parses: dict[str, ParsedExpression] = {}
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def __call__(
         self,
@@ -164,7 +164,8 @@ class RRSISProcessor(ProcessorMixin):
             image_options = {**tensors, **options["images_kwargs"]}
             data.update(self.image_processor(flat, segmentation_maps=segmentation_maps, **image_options))
         if expressions is not None:
-            data.update(self._encode(expressions, {**tensors, **options["text_kwargs"], "max_length": limit}))
+            text_options = {**tensors, **options["text_kwargs"], "max_length": limit}
+            data.update(self._encode(expressions, text_options, allow_empty_text=bool(allow_empty_text)))
         return BatchFeature(data=data)
 
     def _token_limit(self, options: dict[str, Any]) -> int:
@@ -180,12 +181,16 @@ class RRSISProcessor(ProcessorMixin):
             )
         return _check_limit(given[0]) if given else self.tokenizer.init_kwargs.get("max_length") or self.max_length
 
-    def _encode(self, expressions: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    def _encode(self, expressions: list[str], options: dict[str, Any], allow_empty_text: bool) -> dict[str, Any]:
         """Tokenise, then mark object and position tokens."""
         tensor_type = options.pop("return_tensors", None)
         keep_offsets = options.pop("return_offsets_mapping", None)
         has_offsets = bool(getattr(self.tokenizer, "is_fast", False))
-        encoding = self.tokenizer(expressions, return_offsets_mapping=has_offsets, **options)
+        # A "[SEP]" that a user typed is text like any other.
+        encoding = self.tokenizer(
+            expressions, return_offsets_mapping=has_offsets, split_special_tokens=True, **options
+        )
+        self._check_known(expressions, encoding, allow_empty_text=allow_empty_text)
         self._warn_of_truncation(expressions, encoding, limit=options["max_length"])
         if self.alignment == "word":
             _cut_without_separator(encoding)
@@ -225,21 +230,51 @@ class RRSISProcessor(ProcessorMixin):
         return parsed
 
     def _warn_of_truncation(self, expressions: list[str], encoding: Any, limit: int) -> None:
-        """Warn once per distinct expression that lost tokens."""
+        """Warn of expressions that lost tokens."""
         for expression, encoded in zip(expressions, encoding.encodings or (), strict=False):
-            if not encoded.overflowing or expression in self._warned:
+            if not encoded.overflowing:
                 continue
-            if len(self._warned) >= _CACHE_LIMIT:
-                self._warned.clear()
-            self._warned.add(expression)
             parts = (encoded, *encoded.overflowing)
             needed = (
                 sum(part.special_tokens_mask.count(0) for part in parts) + self.tokenizer.num_special_tokens_to_add()
             )
-            logger.warning(
-                f"expression {expression!r} has {needed} tokens, the limit is max_length={limit}: its end is cut off. "
-                "Shorten it, or raise max_length if the model was trained with longer expressions."
+            self._warn_once(
+                expression,
+                f"has {needed} tokens, the limit is max_length={limit}: its end is cut off. "
+                "Shorten it, or raise max_length if the model was trained with longer expressions.",
             )
+
+    def _check_known(self, expressions: list[str], encoding: Any, allow_empty_text: bool) -> None:
+        """Refuse expressions of which the tokenizer knows nothing; warn of words that it doesn't know."""
+        for index, (expression, encoded) in enumerate(zip(expressions, encoding.encodings or (), strict=False)):
+            pieces: dict[str, list[str]] = {}
+            for token, word in zip(encoded.tokens, encoded.word_ids, strict=True):
+                written = "" if word is None else expression[slice(*encoded.word_to_chars(word))]
+                if any(map(str.isalnum, written)):
+                    pieces.setdefault(written, []).append(token)
+            unknown = [written for written, tokens in pieces.items() if self._is_unknown(written, tokens)]
+            if all(set(tokens) == {self.tokenizer.unk_token} for tokens in pieces.values()) and not allow_empty_text:
+                raise ValueError(
+                    f"text[{index}]: expected English words, got {shortened(expression)}, of which the model knows "
+                    "none; write another expression"
+                )
+            if unknown:
+                listed = ", ".join(map(shortened, unknown[:5]))
+                self._warn_once(expression, f"has words that the model never saw whole: {listed}. Use others.")
+
+    def _is_unknown(self, word: str, tokens: list[str]) -> bool:
+        """Whether a word is unknown, or known by its single letters alone, as every word of another script is."""
+        in_letters = all(len(token.removeprefix("##")) == 1 for token in tokens)
+        return self.tokenizer.unk_token in tokens or (in_letters and (len(word) > 1 or not word.isascii()))
+
+    def _warn_once(self, expression: str, text: str) -> None:
+        """Warn of an expression, once for each text."""
+        if (expression, text) in self._warned:
+            return
+        if len(self._warned) >= _CACHE_LIMIT:
+            self._warned.clear()
+        self._warned.add((expression, text))
+        logger.warning(f"expression {shortened(expression)} {text}")
 
     def post_process_referring_segmentation(
         self,
@@ -286,6 +321,7 @@ def _check_expressions(text: Any, allow_empty_text: bool) -> list[str]:
                 f"text[{index}]: expected a string, got {type(expression).__name__} ({expression!r}); "
                 "pass expressions untokenised"
             )
+        check_text(expression, source=f"text[{index}]")
         if not expression.strip() and not allow_empty_text:
             raise ValueError(
                 f"text[{index}]: expected an expression such as 'the ship on the left', got {expression!r}; "

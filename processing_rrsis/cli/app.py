@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
@@ -85,6 +87,9 @@ def main(
     ] = False,
 ) -> None:
     """Referring segmentation of aerial images: an image and an expression in, a mask out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal can't show is replaced
     if context.invoked_subcommand in INFERENCE_COMMANDS:
         os.environ.setdefault(HUGE_PAGES, "1")
 

@@ -11,7 +11,7 @@ import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files
+from .common import _plain_errors, check_result_files, check_untouched, write_result
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
@@ -85,6 +85,7 @@ def evaluate(
     ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
     """Score a model on a split, in the layout of the papers' tables.
@@ -129,6 +130,7 @@ def evaluate(
     )
     with _plain_errors():
         output = check_result_files({"--output": output})["--output"]
+        check_untouched([output], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
         _check(task)
         _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
 
@@ -195,6 +197,6 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
         comparability=find_comparability(task),
         accelerator=accelerator,
     )
+    if output is not None:  # before anything is printed: a closed pipe loses nothing
+        write_result(output, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     print_results(task, results, document, Console(highlight=False))
-    if output is not None:
-        output.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -50,6 +50,7 @@ def _occurs_in(name: str, expression: str) -> bool:
 
 def _print_parse(parsed: ParsedExpression) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(_marked(parsed))
@@ -58,8 +59,8 @@ def _print_parse(parsed: ParsedExpression) -> None:
     )
     objects = ", ".join(parsed.words_of("ground_object")) or fallback
     positions = ", ".join(parsed.words_of("spatial_position")) or "none, the whole expression is used"
-    console.print(f"[bold green]object[/]    {objects}")
-    console.print(f"[bold cyan]position[/]  {positions}")
+    console.print(Text.assemble(("object", "bold green"), f"    {objects}"))
+    console.print(Text.assemble(("position", "bold cyan"), f"  {positions}"))
 
 
 def _marked(parsed: ParsedExpression) -> Text:

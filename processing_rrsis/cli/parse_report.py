@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .common import _plain_errors, check_result_files
+from .common import _plain_errors, check_result_files, check_untouched, write_result
 
 
 def parse_report(
@@ -23,6 +23,7 @@ def parse_report(
         "expression"
     ),
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
     """Count what is read in a file of expressions, and show what is not.
 
@@ -40,6 +41,7 @@ def parse_report(
         from ..reports.tables import print_tables
 
         output = check_result_files({"--output": output})["--output"]
+        check_untouched([output], reads=[file], overwrite=overwrite)
         try:
             texts, labels = read_expressions(file, column=column)
         except ValueError as error:
@@ -49,7 +51,7 @@ def parse_report(
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
         report = report_expressions(texts, names, labels=labels)
         if output is not None:
-            output.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_result(output, (json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
         console = Console(highlight=False, markup=False)
         table = report_table(report, title=f"{file.name}, categories {categories}")
         if not report.labelled:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files
+from .common import _plain_errors, check_result_files, check_untouched
+from .segment_files import FLOAT_ENDINGS, find_place, save_outlines, save_picture, save_raster
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep 0 and 255 as they are."""
-FLOAT_ENDINGS = (".tif", ".tiff")
+MOST_PIXELS = 8.0
+"""Side of the square of image pixels, per pixel of the model, from which an image must be forced in."""
 ENDINGS = {
     "--output": MASK_ENDINGS,
     "--overlay": (*MASK_ENDINGS, ".jpg", ".jpeg", ".webp"),
@@ -46,7 +47,7 @@ def segment(
     overlay: Annotated[Path | None, typer.Option(help="Also write the image with the mask painted in.")] = None,
     polygons: Annotated[
         Path | None,
-        typer.Option(help="Also write the outlines as GeoJSON, in pixels from the upper left corner, y downwards."),
+        typer.Option(help="Also write the outlines as GeoJSON: of a GeoTIFF in degrees, else in pixels, y down."),
     ] = None,
     probability: Annotated[
         Path | None,
@@ -55,6 +56,10 @@ def segment(
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.")
     ] = 0.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results of an earlier run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help=f"Squeeze in an image more than {MOST_PIXELS:g} times the model's input.")
+    ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
@@ -70,6 +75,8 @@ def segment(
 
         rrsis segment town.jpg --categories vehicle,building -m remotesam
     """
+    import numpy as np
+
     from ..runtimes.loading import open_pipeline
 
     with _plain_errors():
@@ -86,25 +93,46 @@ def segment(
             check_polygons_available()
         shared = [path for path in (overlay, polygons) if path is not None]
         own = [path for path in (mask, probability) if path is not None]
+        count = len(expressions)
+        names = [[numbered(path, number=number, count=count) for path in own] for number in range(1, count + 1)]
+        results_of_all = [*itertools.chain.from_iterable(names), *shared]
+        check_untouched(results_of_all, reads=[image, model], overwrite=overwrite)
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
         picture = to_rgb8(load_image(image))
+        place = find_place(image, picture.size)
         pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
+        _check_scale(image, picture, pipe.processor.image_processor.size, force=force)
         results = pipe(picture, text=expressions, threshold=threshold, output="probability")
-        for number, result in enumerate(results, start=1):
-            names = [numbered(path, number=number, count=len(results)) for path in own]
-            result["mask"].save(names[0])
+        for result, files_of_one in zip(results, names, strict=True):
+            save_raster(np.asarray(result["mask"]), files_of_one[0], place)
             if probability is not None:
-                _save_probability(result["probability"], names[1])
-            result["files"] = [*names, *shared]
+                save_raster(result["probability"], files_of_one[1], place)
+            result["files"] = [*files_of_one, *shared]
         if overlay is not None:
             from ..reports.overlay import paint_overlay
 
-            paint_overlay(picture, [result["mask"] for result in results]).save(overlay)
+            save_picture(paint_overlay(picture, [result["mask"] for result in results]), overlay)
         if polygons is not None:
-            polygons.write_text(json.dumps(feature_collection(results)) + "\n", encoding="utf-8")
+            save_outlines(results, polygons, place)
     for result in results:
         typer.echo(_summary(result))
+    if place is not None and output.suffix.lower() not in FLOAT_ENDINGS:
+        typer.echo(f"{output.suffix} files hold no place on Earth; write the mask as .tif to keep {place.crs}.")
+
+
+def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:
+    """Say how much of an image one pixel of the model covers, and refuse what it can't see."""
+    across, down = picture.width / size["width"], picture.height / size["height"]
+    if max(across, down) <= 2:
+        return
+    covers = (
+        f"one pixel of the model ({size['width']} x {size['height']}) covers {across:.1f} x {down:.1f} of {image} "
+        f"({picture.width} x {picture.height})"
+    )
+    if max(across, down) > MOST_PIXELS and not force:
+        raise ValueError(f"{covers}, more than {MOST_PIXELS:g}; ask with `rrsis scene`, in tiles, or pass --force")
+    typer.echo(f"{covers}; `rrsis scene` asks in tiles.", err=True)
 
 
 def category_questions(categories: str | None) -> list[str]:
@@ -113,7 +141,10 @@ def category_questions(categories: str | None) -> list[str]:
 
 
 def check_expression(expression: str) -> None:
-    """Raise a ValueError for an expression without words."""
+    """Raise a ValueError for an expression without words, or with control characters."""
+    from processing_rrsis.expression_rrsis import check_text
+
+    check_text(expression, source="expression")
     if not expression.strip():
         raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
 
@@ -121,45 +152,6 @@ def check_expression(expression: str) -> None:
 def numbered(path: Path, *, number: int, count: int) -> Path:
     """Return "mask-2.png" for "mask.png" and number 2; the path as it is where there is but one file."""
     return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _save_probability(values: Any, path: Path) -> None:
-    """Write a probability map (H, W), float32 in [0, 1]."""
-    import numpy as np
-    from PIL import Image
-
-    if path.suffix.lower() not in FLOAT_ENDINGS:
-        values = np.round(values * 255).astype(np.uint8)
-    Image.fromarray(values).save(path)
-
-
-def feature_collection(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the masks' outlines as GeoJSON, a feature per expression.
-
-    Args:
-        results: items of the pipeline: `label`, `score`, `mask`.
-
-    Returns:
-        Features with the properties `expression`, `score` and `area_px`. The coordinates are pixels, see
-        `mask_to_polygons`, not degrees as GeoJSON's standard has it: an image has none.
-    """
-    import numpy as np
-
-    from processing_rrsis.mask_output_rrsis import mask_to_polygons
-
-    features = [
-        {
-            "type": "Feature",
-            "properties": {
-                "expression": result["label"],
-                "score": round(result["score"], 4),
-                "area_px": _area(result["mask"]),
-            },
-            "geometry": mask_to_polygons(np.asarray(result["mask"])),
-        }
-        for result in results
-    ]
-    return {"type": "FeatureCollection", "features": features}
 
 
 def _area(mask: Image.Image) -> int:

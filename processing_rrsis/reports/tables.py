@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..metrics.evaluation_result import EvaluationResult
 from ..terminal import new_table
@@ -46,8 +47,32 @@ class ResultTable:
         for number, column in enumerate(table.columns[1:], start=1):
             column.no_wrap, column.min_width = False, max((len(row[number]) for row in self.rows), default=0)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
+
+    def fitted(self, width: int) -> list[ResultTable]:
+        """The table in parts that fit a width, each with the rows' names; one where all fits.
+
+        Args:
+            width: Of the console, in characters.
+        """
+        needed = [max(len(text) for text in column) for column in zip(*self.rows, strict=True)]
+        headings = [max((len(word) for word in heading.split()), default=0) for heading in self.columns]
+        widths = [max(pair) + 1 for pair in zip(needed, headings, strict=True)]
+        names = min(widths[0], width // 3)
+        parts: list[list[int]] = [[]]
+        for number in range(1, len(self.columns)):
+            if parts[-1] and names + sum(widths[other] for other in [*parts[-1], number]) > width:
+                parts.append([])
+            parts[-1].append(number)
+        return [
+            ResultTable(
+                title=self.title if part is parts[0] else f"{self.title}, continued",
+                columns=(self.columns[0], *(self.columns[number] for number in part)),
+                rows=tuple((row[0], *(row[number] for number in part)) for row in self.rows),
+            )
+            for part in parts
+        ]
 
     def to_markdown(self) -> str:
         """The table as Markdown, without its title."""
@@ -138,7 +163,8 @@ def print_tables(tables: Sequence[ResultTable], console: Console | None = None) 
     console = console or Console()
     for table in tables:
         if table.rows:
-            console.print(table.to_rich())
+            for part in table.fitted(console.width):
+                console.print(part.to_rich())
 
 
 def result_dict(result: EvaluationResult | Mapping[str, Any]) -> Mapping[str, Any]:

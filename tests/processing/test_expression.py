@@ -1,6 +1,7 @@
 """The expression parser: what it reads, in both alignments."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -100,6 +101,34 @@ WORDPIECE_CASES = [
     ("rrsisd", "The overpass has the red and white vehicle", ["overpass"], ["the red and white vehicle"]),
     ("rrsisd", "The dam about one third of the way down", ["dam"], []),
     ("rrsisd", "The third bridge from the top", ["bridge"], ["third", "from the top"]),
+    # a mention inside a position phrase is an anchor as long as a noun stands outside it
+    ("rrsisd", "to the left of the bridge is a ship", ["ship"], ["to the left of the bridge"]),
+    ("rrsisd", "to the left of the bridge is a silo", ["silo"], ["to the left of the bridge"]),
+    ("rrsisd", "next to the harbor there are two vehicles", ["vehicles"], ["next to the harbor"]),
+    ("rrsisd", "in front of the stadium a vehicle is parked", ["vehicle"], ["in front of the stadium"]),
+    ("rrsisd", "nearest the dam is a ship", ["ship"], ["nearest the dam"]),
+    ("rrsisd", "northeast of the bridge is a ship", ["ship"], ["northeast of the bridge"]),
+    ("rrsisd", "in the harbor many ships", ["ships"], ["in the harbor"]),
+    ("rrsisd", "unlike the bridge, the dam is gray", ["dam"], ["the bridge"]),
+    ("rrsisd", "surrounded by the ships is a dam", ["dam"], ["by the ships"]),
+    ("rrsisd", "the one to the left of the bridge", ["bridge"], ["to the left"]),  # no noun outside
+    ("rrsisd", "with a vehicle", ["vehicle"], []),
+    # ordinals in figures are read as in words
+    ("rrsisd", "the 2nd ship", ["ship"], ["2nd"]),
+    ("rrsisd", "the second ship", ["ship"], ["second"]),
+    ("rrsisd", "the 3rd storage tank from the left", ["storage tank"], ["3rd", "from the left"]),
+    ("rrsisd", "the 12th airplane", ["airplane"], ["12th"]),
+    ("rrsisd", "the 21st silo", ["silo"], ["21st"]),
+    ("rrsisd", "the eleventh silo", ["silo"], ["eleventh"]),
+    # prepositions and the like are never objects
+    ("rrsisd", "the tank without a shadow", ["tank"], []),
+    ("rrsisd", "the tank despite the trees", ["tank"], []),
+    ("rrsisd", "the silo via the road", ["silo"], []),
+    ("rrsisd", "the silo except the roof", ["silo"], []),
+    ("rrsisd", "the house like a cross", ["house"], []),
+    ("rrsisd", "the tank not near the road", ["tank"], ["near the road"]),
+    ("rrsisd", "please segment the silo", ["silo"], []),
+    ("rrsisd", "without", [], []),
     ("rrsisd", "", [], []),
     ("rrsisd", " \t\n", [], []),
     ("rrsisd", "?!...", [], []),
@@ -226,3 +255,28 @@ def test_nltk_without_data_is_named(monkeypatch):
     assert ExpressionParser("rrsisd", alignment="word").parse("a ship in the harbor").words_of("spatial_position") == [
         "in the harbor"
     ]
+
+
+@pytest.mark.parametrize(
+    "place", ["to the left of", "next to", "near", "behind", "north of", "between", "in front of"]
+)
+@pytest.mark.parametrize("joint", [" is a ", " lies the ", " there is one ", ", the ", ": a ", " stands another "])
+@pytest.mark.parametrize("target", ["ship", "storage tank", "silo"])
+def test_a_place_told_first_names_the_anchor(place, joint, target):
+    parsed = ExpressionParser("rrsisd").parse(f"{place} the bridge{joint}{target}")
+    assert parsed.words_of("ground_object") == [target]
+    assert any("bridge" in words for words in parsed.words_of("spatial_position"))
+
+
+def test_no_english_preposition_is_an_object():
+    closed_class = re.findall(
+        r"\w+",
+        "aboard about above across after against along amid among around as at before behind below beneath beside "
+        "besides between beyond by concerning despite down during except excluding following for from given in "
+        "including inside into like near notwithstanding off on onto opposite outside over past per plus regarding "
+        "round since than through throughout till toward towards under underneath unlike until up upon via with "
+        "within without",
+    )
+    parser = ExpressionParser(["ship"])
+    for word in closed_class:
+        assert parser.parse(f"the tank {word} a shadow").words_of("ground_object") == ["tank"], word

@@ -135,7 +135,7 @@ def test_damaged_and_huge_tiffs_of_many_bands(write_tiff, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"cut\.tif"):
         load_image(tmp_path / "cut.tif")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ValueError, match=r"scene\.tif.*MAX_IMAGE_PIXELS"):
+    with pytest.raises(ValueError, match=r"scene\.tif.*at most 2,000 pixels"):
         load_image(path)
 
 
@@ -144,7 +144,7 @@ def test_a_cut_tiff_gives_one_message_every_time(write_tiff):
     data = write_tiff(np.ones((5, 64, 64), dtype=np.uint8), compress="deflate").read_bytes()
     messages = set()
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"cut\.tif.*the file: ") as error:
+        with pytest.raises(ValueError, match=r"cut\.tif.*damaged") as error:
             decode_image(data[:100], name="cut.tif")
         messages.add(str(error.value))
     assert len(messages) == 1

@@ -248,7 +248,7 @@ def test_mask_stacks_are_taken_apart(small):
         ([], ValueError, "empty list"),
         (np.zeros((0, 4, 4, 3)), ValueError, "batch of shape"),
         (np.full((4, 4, 3), np.nan), ValueError, "48 NaN or infinite ones of 48"),
-        (np.array([[0.0, np.inf]]), ValueError, "1 NaN or infinite ones of 2"),
+        (np.array([[np.nan, np.inf]]), ValueError, "2 NaN or infinite ones of 2"),
         (np.zeros((0, 5, 3), dtype=np.uint8), ValueError, r"at least 1 pixel, got shape \(0, 5, 3\)"),
         (Image.new("RGB", (0, 5)), ValueError, "at least 1 pixel"),
         (np.zeros((5, 6, 2), dtype=np.uint8), ValueError, r"got shape \(5, 6, 2\).*three bands"),
@@ -305,7 +305,7 @@ def test_damaged_files_are_named(tmp_path, pixels):
 def test_decompression_bomb_is_refused(tmp_path, monkeypatch):
     Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ValueError, match=r"bomb\.png.*MAX_IMAGE_PIXELS"):
+    with pytest.raises(ValueError, match=r"bomb\.png.*at most 2,000 pixels"):
         load_image(tmp_path / "bomb.png")
 
 

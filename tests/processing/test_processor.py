@@ -248,3 +248,46 @@ def test_post_processing_is_the_image_processors(processor):
     masks = processor.post_process_referring_segmentation(torch.ones(1, 4, 4), target_sizes=[(10, 20)])
     assert masks[0].shape == (10, 20)
     assert masks[0].all()
+
+
+UNREADABLE = [
+    "\u200b",
+    "\u2060\ufeff",
+    "左边的船",
+    "корабль",
+    "🚢",
+    "!!!",
+    "[]",
+    "\ud800 ship",
+    "a\x1b[31m ship",
+    "ship\x07",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=ascii)
+def test_text_without_a_word_that_is_known_or_with_control_characters_is_refused(text):
+    processor = build_tiny_processor()
+    with pytest.raises(ValueError, match=r"text\[1\]: expected") as error:
+        processor(text=["the ship", text])
+    assert len(str(error.value)) < 400
+    assert all(character.isprintable() for character in str(error.value))
+
+
+def test_typed_special_tokens_are_text():
+    processor = build_tiny_processor()
+    for token in ("[SEP]", "[PAD]", "[CLS]", "[MASK]", "[UNK]"):
+        ids = processor(text=f"the ship {token} left")["input_ids"][0]
+        special = [value for value in ids if value in processor.tokenizer.all_special_ids]
+        unknown = processor.tokenizer.unk_token_id
+        assert [value for value in special if value != unknown] == [ids[0], ids[-1]]
+
+
+def test_words_split_into_letters_are_named_once(caplog):
+    processor = build_tiny_processor()
+    for _ in range(2):
+        processor(text=["the ship on the left", "the xqzvw ship"])
+    processor(text="ship " * 20_000)
+    named = [record.message for record in caplog.records]
+    assert sum("xqzvw" in message for message in named) == 1
+    assert len(named) == 2
+    assert max(map(len, named)) < 400

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...image_loading_rrsis import ImageSizeError
 from ..files.archives import Archive
 from ..files.masks import decode_segmentation, tight_box
 from ..files.pictures import Picture, fit_mask, read_gray, read_picture
@@ -114,9 +115,8 @@ def _examine_image(archive: Archive, task: ImageTask, facts: ImageFacts) -> Pict
 
 def _failure(content: bytes, error: ValueError) -> tuple[str, str]:
     """(check, detail) of a file that can't be decoded, in the same few words on every machine."""
-    # By the cause, or by the words where rasterio, which has no error of its own for it, read the header.
-    if isinstance(error.__cause__, Image.DecompressionBombError) or "MAX_IMAGE_PIXELS" in str(error):
-        return "oversized-image", str(error.__cause__ or "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows")
+    if isinstance(error, ImageSizeError):
+        return "oversized-image", "more pixels than are decoded at once"
     if content.startswith(_IMAGE_SIGNATURES):
         return "truncated-image", f"{len(content)} bytes, which can't be decoded to the end"
     return "unreadable-image", f"{len(content)} bytes, beginning with {content[:14]!r}"

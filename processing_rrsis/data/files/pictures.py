@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ...image_loading_rrsis import decode_image, exif_orientation, to_label_map, to_rgb8
+from ...image_loading_rrsis import decode_values, exif_orientation, to_label_map, to_rgb8
+from ...image_values_rrsis import upright, without_alpha
 from .rows import encode_png
 
 _TURNS: dict[int, Image.Transpose] = {
@@ -44,14 +46,15 @@ def read_picture(data: bytes, name: str) -> Picture:
         name: Its name, for messages.
 
     Returns:
-        The picture; a TIFF of many bands or bit depths becomes an 8-bit RGB PNG (`decode_image` says how).
+        The picture; a file that Pillow reads not at all or not whole becomes an 8-bit RGB PNG (`decode_image` says
+        which, `to_rgb8` how).
 
     Raises:
         ValueError: If it is no image, truncated, damaged or too large; the message names the file.
     """
-    decoded = decode_image(data, name=name, reduced=True)
-    if decoded.format is None:  # not by Pillow
-        return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.size[::-1], orientation=1)
+    decoded = decode_values(data, name=name, reduced=True)
+    if isinstance(decoded, np.ndarray):
+        return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.shape[:2], orientation=1)
     orientation = exif_orientation(decoded)
     with Image.open(io.BytesIO(data)) as header:
         width, height = header.size  # the decoded one may be reduced
@@ -63,9 +66,13 @@ def read_gray(data: bytes, name: str) -> NDArray[np.uint8]:
     """Decode a mask file to one band of 8 bit, (H, W), upright.
 
     Raises:
-        ValueError: If it is no image, or damaged; the message names the file.
+        ValueError: If it is no image, damaged, has more than 8 bits, or a transparent part that leaves open what it
+            means; the message names the file.
     """
-    return np.asarray(_upright(decode_image(data, name=name)).convert("L"))
+    image = _read_bands(data, name)
+    if isinstance(image, np.ndarray) or image.mode[0] in "IF":
+        raise ValueError(f"mask file {name!r}: expected 8 bits a value, got more; save it with values of 0 to 255")
+    return np.asarray(image.convert("L"))
 
 
 def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -73,21 +80,18 @@ def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
 
     Args:
         data: Content of the file: values 0 and 255, 0 and 1, a palette in black and white, palette indices 0 and 1 of
-            other colours, or three equal bands of these.
+            other colours, three equal bands of these, or white on transparent ground.
         name: Its name, for messages.
 
     Raises:
         ValueError: If it is no image, damaged, coloured, or has other values; the message names the file.
     """
-    image = _upright(decode_image(data, name=name))
-    if image.mode in ("RGB", "RGBA", "LA"):
-        bands = image.split()
-        colours = [np.asarray(band) for band in bands[: 3 if image.mode.startswith("RGB") else 1]]
-        if any(not np.array_equal(colours[0], band) for band in colours[1:]):
-            raise ValueError(f"mask file {name!r}: expected one band or three equal ones, got a coloured image")
-        image = bands[0]
+    image = _read_bands(data, name)
+    bands = [np.asarray(band) for band in image.split()] if isinstance(image, Image.Image) else _last_axis(image)
+    if any(not np.array_equal(bands[0], band) for band in bands[1:]):
+        raise ValueError(f"mask file {name!r}: expected one band or three equal ones, got a coloured image")
     try:
-        labels = to_label_map(image)
+        labels = to_label_map(image if len(bands) == 1 else bands[0])
     except ValueError as error:
         raise ValueError(f"mask file {name!r}: {error}") from error
     if (labels == 255).any():
@@ -96,6 +100,21 @@ def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
             "decide for each ignored pixel whether it belongs to the object"
         )
     return labels * np.uint8(255)
+
+
+def _read_bands(data: bytes, name: str) -> Image.Image | NDArray[Any]:
+    """Decode a mask file to its own numbers, upright; alpha, which may hold the shape, is resolved."""
+    image = decode_values(data, name=name)
+    if isinstance(image, np.ndarray):
+        return np.ma.getdata(image)
+    try:
+        return without_alpha(upright(image))
+    except ValueError as error:
+        raise ValueError(f"mask file {name!r}: {error}") from error
+
+
+def _last_axis(array: NDArray[Any]) -> list[NDArray[Any]]:
+    return list(np.moveaxis(array, -1, 0))
 
 
 def fit_mask(mask: NDArray[np.uint8], picture: Picture) -> tuple[NDArray[np.uint8], bool]:
@@ -119,7 +138,3 @@ def fit_mask(mask: NDArray[np.uint8], picture: Picture) -> tuple[NDArray[np.uint
         return np.asarray(image.transpose(_TURNS[picture.orientation])), False
     height, width = picture.size
     return np.asarray(image.resize((width, height), Image.Resampling.NEAREST)), True
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if exif_orientation(image) != 1 else image

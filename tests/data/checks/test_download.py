@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis.data.checks import pictures
 from processing_rrsis.data.checks.download import check_download, find_many_empty_masks
 from processing_rrsis.data.checks.findings import CHECKS, ERROR, NOTE, SEVERITIES
 from processing_rrsis.data.checks.lists import ListedSample
@@ -380,16 +379,10 @@ def test_an_image_of_too_many_pixels_has_its_own_words(style, tmp_path, monkeypa
     assert found(report)["oversized-image"] == (name,)
     assert "truncated-image" not in found(report)
     assert report.exit_code == 1
-    assert "3600 pixels" in next(f for f in report.findings if f.check == "oversized-image").items[0].detail
-
-
-@pytest.mark.parametrize("cause", [Image.DecompressionBombError("big"), None])
-def test_too_many_pixels_are_told_from_damage(cause):
-    """Rasterio's reader raises its error without a cause."""
-    error = ValueError("cut it, or raise PIL.Image.MAX_IMAGE_PIXELS" if cause is None else "some text")
-    error.__cause__ = cause
-    assert pictures._failure(b"II*\x00", error)[0] == "oversized-image"
-    assert pictures._failure(b"II*\x00", ValueError("damaged"))[0] == "truncated-image"
+    assert (
+        "more pixels than are decoded at once"
+        in next(f for f in report.findings if f.check == "oversized-image").items[0].detail
+    )
 
 
 def test_a_zip_in_a_zip_is_named(tmp_path):

@@ -1,0 +1,136 @@
+"""The files of `rrsis segment`: masks and probabilities with their image's place on Earth, outlines as GeoJSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import write_result
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+FLOAT_ENDINGS = (".tif", ".tiff")
+LONGITUDE_LATITUDE = "EPSG:4326"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies on Earth.
+
+    Attributes:
+        crs: rasterio's.
+        transform: Affine, from (column, row) to the CRS.
+    """
+
+    crs: Any
+    transform: Any
+
+
+def find_place(source: str, size: tuple[int, int]) -> Place | None:
+    """Return where a file says that its pixels lie; None without a file, a CRS, or rasterio.
+
+    Args:
+        source: Path or URL of the image.
+        size: (width, height) of the picture that was read of it; that of a turned image is another.
+    """
+    path = Path(source).expanduser()
+    try:
+        import rasterio
+    except ImportError:
+        return None
+    if "://" in source or not path.is_file():
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path.absolute()) as dataset:
+                if dataset.crs is None or dataset.transform.is_identity or (dataset.width, dataset.height) != size:
+                    return None
+                return Place(crs=dataset.crs, transform=dataset.transform)
+    except rasterio.errors.RasterioError:
+        return None
+
+
+def save_raster(pixels: NDArray[np.generic], path: Path, place: Place | None) -> None:
+    """Write a mask, uint8 0 and 255, or a probability, float32 in [0, 1] (0 to 255 in a PNG); (H, W)."""
+    import numpy as np
+    from PIL import Image
+
+    if pixels.dtype.kind == "f" and path.suffix.lower() not in FLOAT_ENDINGS:
+        pixels = np.round(pixels * 255).astype(np.uint8)
+    if place is None or path.suffix.lower() not in FLOAT_ENDINGS:
+        save_picture(Image.fromarray(pixels), path)
+        return
+    import rasterio
+
+    profile = {"count": 1, "height": pixels.shape[0], "width": pixels.shape[1], "dtype": pixels.dtype}
+    profile |= {"crs": place.crs, "transform": place.transform, "compress": "deflate"}
+    with rasterio.MemoryFile() as memory:
+        with memory.open(driver="GTiff", **profile) as dataset:
+            dataset.write(pixels, 1)
+        write_result(path, memory.read())
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture in the format of its ending."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+    write_result(path, buffer.getvalue())
+
+
+def save_outlines(results: Sequence[dict[str, Any]], path: Path, place: Place | None) -> None:
+    """Write the masks' outlines as GeoJSON: longitude and latitude of an image with a place, else pixels."""
+    write_result(path, (json.dumps(feature_collection(results, place)) + "\n").encode())
+
+
+def feature_collection(results: Sequence[dict[str, Any]], place: Place | None = None) -> dict[str, Any]:
+    """Return the masks' outlines as GeoJSON, a feature per expression.
+
+    Args:
+        results: items of the pipeline: `label`, `score`, `mask`.
+        place: Of the image.
+
+    Returns:
+        Features with the properties `expression`, `score` and `area_px`. Coordinates are longitude and latitude (WGS
+        84, as RFC 7946 has it) with a place; without one pixels, see `mask_to_polygons`.
+    """
+    import numpy as np
+
+    from processing_rrsis.mask_output_rrsis import mask_to_polygons
+
+    features = [
+        {
+            "type": "Feature",
+            "properties": {
+                "expression": result["label"],
+                "score": round(result["score"], 4),
+                "area_px": result["mask"].histogram()[255],
+            },
+            "geometry": _on_earth(mask_to_polygons(np.asarray(result["mask"])), place),
+        }
+        for result in results
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _on_earth(geometry: dict[str, Any], place: Place | None) -> dict[str, Any]:
+    """Move a MultiPolygon of pixels to longitude and latitude."""
+    if place is None or not geometry["coordinates"]:
+        return geometry
+    from rasterio.warp import transform_geom
+
+    coordinates = [
+        [[list(place.transform @ point) for point in ring] for ring in polygon] for polygon in geometry["coordinates"]
+    ]
+    moved = transform_geom(place.crs, LONGITUDE_LATITUDE, {"type": "MultiPolygon", "coordinates": coordinates})
+    return {"type": moved["type"], "coordinates": moved["coordinates"]}
