@@ -108,10 +108,10 @@ def test_segment_evaluate_and_demo_take_a_graph(openvino_folder, fianet, tmp_pat
     picture = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 90, 3), dtype=np.uint8)).save(picture)
     masks = []
-    for model in (openvino_folder, fianet):
-        result = run("segment", picture, "the dam", "--model", model, "-o", tmp_path / "mask.png")
+    for name, model in (("graph", openvino_folder), ("network", fianet)):
+        result = run("segment", picture, "the dam", "--model", model, "-o", tmp_path / f"{name}.png")
         assert result.exit_code == 0, result.output
-        masks.append(np.asarray(Image.open(tmp_path / "mask.png")))
+        masks.append(np.asarray(Image.open(tmp_path / f"{name}.png")))
     np.testing.assert_array_equal(masks[0], masks[1])
 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
