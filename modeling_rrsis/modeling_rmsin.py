@@ -55,11 +55,7 @@ class RMSINIntraScale(nn.Module):
 
 
 class RMSINVisualGate(GradientCheckpointingLayer, LanguageGate):
-    """The gate on R = s ⊙ V, the weighted pixels."""
-
-    def forward(self, pixels: Tensor, weights: Tensor) -> Tensor:
-        """Pixels (B, N, C) and weights (B, N, 1) to (B, N, C)."""
-        return LanguageGate.forward(self, weights * pixels)
+    """The base's gate, on R = s ⊙ V in the place of the words' part."""
 
 
 class RMSINStageFusion(nn.Module):
@@ -83,11 +79,11 @@ class RMSINStageFusion(nn.Module):
         """As [`LAVTStageFusion.forward`]."""
         fused, output, weights = self.language(pixels, words, mask, size)
         if self.intra_scale is not None and self.visual_gate is not None:
-            fused = fused + self.visual_gate(pixels, self.intra_scale(pixels, size))
+            fused = fused + self.visual_gate(self.intra_scale(pixels, size) * pixels)
         return fused, output, weights
 
 
-class RMSINRotatedConv(nn.Conv2d):
+class RMSINRotatedConv(GradientCheckpointingLayer, nn.Conv2d):
     """3×3 convolution whose kernel is turned by an angle θ of the image's own and scaled by a strength λ (ARC).
 
     Pu et al., "Adaptive Rotated Convolution for Rotated Object Detection", ICCV 2023, with one kernel. No bias.

@@ -73,7 +73,7 @@ def run_dir(made_once):
     def train(folder):
         command = [sys.executable, str(ROOT / "train_accelerate.py"), "--output_dir", str(folder / "out")]
         command += ["--max_steps", "4", "--eval_every", "2", "--warmup_steps", "1", "--log_every", "1"]
-        command += ["--max_samples", "24", "--batch_size", "8", "--num_workers", "0"]
+        command += ["--max_samples", "24", "--batch_size", "8", "--num_workers", "0", "--cpu_threads", "1"]
         environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from ..errors import RRSISError
 from .reader import Reader
 from .receipts import Scratch, Strip
-from .source import SceneSource
+from .source import SceneSource, without_query
 from .tiling import Block, Tiling
 
 NOT_VALID = 255
@@ -171,7 +171,7 @@ def told_where(source: SceneSource, window: Window) -> Iterator[None]:
     except OSError as error:
         raise RRSISError(
             f"{source.name}: expected to read {source.place_of(window)}, got: "
-            f"{error.__cause__ or error}; nothing that is finished is "
+            f"{without_query(error.__cause__ or error)}; nothing that is finished is "
             "lost, the same command goes on from there"
         ) from error
     except Exception as error:

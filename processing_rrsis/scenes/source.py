@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,19 @@ REMOTE_SETTINGS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class SceneSource:
     """An open raster.
 
     Attributes:
+        address: What GDAL opens; it may hold a signature and is never shown.
         name: Path or address, without what a signature adds to it.
         dataset: rasterio's.
         choice: Its red, green and blue.
         stretch: How its values become 8-bit; None where they are.
     """
 
+    address: str = field(repr=False)
     name: str
     dataset: Any
     choice: BandChoice
@@ -80,7 +82,7 @@ class SceneSource:
         """
         indexes = list(self.choice.indexes)
         options = {} if shape is None else {"out_shape": (len(indexes), *shape), "resampling": self.choice.resampling}
-        values = tried(partial(self.dataset.read, indexes, window=window, **options), self.name)
+        values = self._tried(lambda dataset: dataset.read(indexes, window=window, **options))
         valid = self.read_valid(window, shape)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
@@ -89,7 +91,22 @@ class SceneSource:
     def read_valid(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Read which pixels are valid by nodata, alpha, internal and side-car masks; bool (H, W)."""
         options = {} if shape is None else {"out_shape": shape}
-        return tried(partial(self.dataset.dataset_mask, window=window, **options), self.name) > 0
+        return self._tried(lambda dataset: dataset.dataset_mask(window=window, **options)) > 0
+
+    def _tried(self, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+        """Read; a remote raster that fails is opened anew, since GDAL remembers an answer that was cut off."""
+        try:
+            return read(self.dataset)
+        except RasterioIOError:
+            if not is_remote(self.address):
+                raise
+
+        def read_anew() -> NDArray[Any]:
+            self.dataset.close()
+            self.dataset = rasterio.open(self.address)
+            return read(self.dataset)
+
+        return tried(read_anew, self.address)
 
     def place_of(self, window: Window) -> str:
         """A window in words: pixels, and the coordinates of its centre."""
@@ -122,7 +139,9 @@ def open_scene(
     if not is_remote(address):
         address = str(Path(address).expanduser()) if not address.startswith("/vsi") else address
     settings = REMOTE_SETTINGS if is_remote(address) else {}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), _open(address) as dataset:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), ExitStack() as opened:
+        dataset = _open(address)
+        opened.callback(dataset.close)
         choice, name = choose_bands(dataset, bands), public_name(address)
         try:
             values = scene_stretch(dataset, choice, stretch)
@@ -130,7 +149,9 @@ def open_scene(
             raise RRSISError(
                 f"{name}: expected to read what its values range over, got: {error.__cause__ or error}; check the file"
             ) from error
-        yield SceneSource(name=name, dataset=dataset, choice=choice, stretch=values)
+        scene = SceneSource(address=address, name=name, dataset=dataset, choice=choice, stretch=values)
+        opened.callback(lambda: scene.dataset.close())
+        yield scene
 
 
 def is_remote(address: str) -> bool:
@@ -166,12 +187,13 @@ def _open(address: str) -> Any:
         return tried(partial(rasterio.open, address), address)
     except RasterioIOError as error:
         raise RRSISError(
-            f"{public_name(address)}: expected a raster that GDAL opens, got: {_without_query(error)}; "
+            f"{public_name(address)}: expected a raster that GDAL opens, got: {without_query(error)}; "
             + ("check address and connection" if is_remote(address) else "check path and file")
         ) from None
 
 
-def _without_query(error: BaseException) -> str:
+def without_query(error: BaseException) -> str:
+    """An error's text, addresses in it without what a signature adds."""
     return " ".join(word.partition("?")[0] if "://" in word else word for word in str(error).split())
 
 

@@ -26,7 +26,7 @@ def start(scene, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_twenty_kills(tmp_path):
     scene = write_raster(tmp_path / "scene.tif", noise(64 + 48 * (ROWS - 1), 64 + 48 * (TILES_IN_A_ROW - 1)))
     started = time.monotonic()
