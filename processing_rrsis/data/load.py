@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,7 @@ def load_split(
     elif image_size_px is not None or seed:
         raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {name!r}")
     folder = None if data_dir is None else str(data_dir)
-    data = load_benchmark(name, data_dir=folder, num_proc=num_proc, **options)
+    data = with_validation(load_benchmark(name, data_dir=folder, num_proc=num_proc, **options))
     if split not in data:
         raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
     rows: Any = data[split]
@@ -132,6 +134,36 @@ def load_split(
             f"{rows.column_names}"
         )
     return rows if num_samples is None else rows.select(range(min(num_samples, len(rows))))
+
+
+def with_validation(data: Any, say: Callable[[str], None] | None = None) -> Any:
+    """Set images apart for validation where all rows are of one split, train, and of several images.
+
+    A fifth of the images, at least one, the same ones for equal images: those whose names have the lowest hashes.
+
+    Args:
+        data: A `datasets.DatasetDict`.
+        say: Is told which images.
+
+    Returns:
+        `data`, or a `datasets.DatasetDict` of train and validation that share no image.
+    """
+    if list(data) != ["train"]:
+        return data
+    rows = data["train"]
+    images = sorted(set(rows["image_id"]), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if len(images) < 2:
+        return data
+    chosen = set(images[: max(1, len(images) // 5)])
+    parts: dict[str, list[int]] = {"train": [], "validation": []}
+    for index, name in enumerate(rows["image_id"]):
+        parts["validation" if name in chosen else "train"].append(index)
+    if say is not None:
+        say(
+            f"The data has no split validation: {len(chosen)} of {len(images)} images ({len(parts['validation'])} of "
+            f"{len(rows)} rows) are set apart for it. A column split decides otherwise."
+        )
+    return datasets.DatasetDict({split: rows.select(indices) for split, indices in parts.items()})
 
 
 def _sizes_of(split: str, num_samples: int | None) -> dict[str, int]:

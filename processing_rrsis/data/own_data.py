@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.archives import Archive
+from .files.geometries import ENDINGS, draw_geometry, is_geometry, read_geometry
 from .files.masks import decode_segmentation
 from .files.pictures import Picture, read_mask
 from .own_table import SPLIT_ALIASES, TableRow, read_table
@@ -49,7 +51,11 @@ class TableFiles(Archive):
         return hashlib.sha256(f"{table} {super().fingerprint(prefixes)}".encode()).hexdigest()[:16]
 
     def _path(self, name: str) -> Path:
-        return self.source.parent / Path(name).expanduser()
+        """Where a name leads; one written on Windows, or with other code points for the same letters, is found too."""
+        forms = [name, name.replace("\\", "/")]
+        forms += [unicodedata.normalize(form, text) for text in forms for form in ("NFC", "NFD")]
+        paths = [self.source.parent / Path(form).expanduser() for form in forms]
+        return next((path for path in paths if path.is_file()), paths[0])
 
     def _walk(self) -> Iterator[tuple[str, str]]:
         masks = (row.mask for row in self.rows if isinstance(row.mask, str))
@@ -77,7 +83,9 @@ class OwnData(FileBenchmark):
       other by its indices;
     - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list; of the image's
       proportions;
-    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united.
+    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united;
+    - GeoJSON or WKT, in the cell or as a .geojson, .json or .wkt file, in pixels, or in map coordinates of an image
+      that is a GeoTIFF (needs ``rrsis[geo]``); what `rrsis segment --polygons` writes is read by the row's expression.
 
     In a CSV, run lengths and polygons are JSON in a quoted cell. A mask of another size than its image is resized
     (nearest), which a warning counts, as it does empty masks. Polygons without a pixel in the image are an error.
@@ -124,10 +132,19 @@ class OwnData(FileBenchmark):
 
     def read_mask(self, sample: Sample, picture: Picture, oddities: Oddities) -> NDArray[np.uint8]:
         """Return a mask file's pixels, or draw run lengths and polygons."""
+        source, form = f"{self.archive.source}, {sample.place}, 'mask'", sample.mask
         if sample.mask_name:
             name = self.archive.location(sample.mask_name)
-            return read_mask(self.archive.read(sample.mask_name), name=name)
-        return _decode(sample.mask, picture, source=f"{self.archive.source}, {sample.place}, 'mask'")
+            content = self.archive.read(sample.mask_name)
+            if Path(name).suffix.lower() not in ENDINGS:
+                return read_mask(content, name=name)
+            source, form = f"mask file {name!r}", read_geometry(content, source=f"mask file {name!r}")
+        if isinstance(form, Mapping) and "wkt" in form:
+            form = form["wkt"]
+        if is_geometry(form):
+            image = Path(self.archive.location(sample.image_name))
+            return draw_geometry(form, picture.size, source, image=image, expression=sample.expression)
+        return _decode(form, picture, source=source)
 
 
 def _image_ids(files: TableFiles) -> dict[str, str]:

@@ -35,6 +35,7 @@ from .run_folder import (
     keep_aside,
     lock_folder,
     write_options,
+    write_split,
 )
 from .sampling import KeyedRows, MicroBatches, UpdateOrder
 from .setup import (
@@ -198,7 +199,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     if finetuned is not None:
         recipe = recipe_of_start(recipe, finetuned)
     with accelerator.main_process_first():
-        data = load_data(args, recipe)
+        data = load_data(args, recipe, watch.say)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = RunProgress()
     progress.add_seconds("data", start)
@@ -250,6 +251,7 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
                 run.watch.say(f"No checkpoint in {run.output_dir} to go on from: starting at the first update.")
             write_recipe(run.recipe, run.output_dir / RECIPE_FILE)
             write_options(run.args, run.output_dir)
+            write_split(run.data, run.output_dir)
         else:
             rewind_folder(run, checkpoint)
     run.accelerator.wait_for_everyone()
