@@ -10,7 +10,7 @@ import typer
 
 from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import _plain_errors, check_result_files, check_untouched
-from .segment_files import FLOAT_ENDINGS, find_place, save_outlines, save_picture, save_raster
+from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,8 +99,10 @@ def segment(
         check_untouched(results_of_all, reads=[image, model], overwrite=overwrite)
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
+        from ..place import find_place
+
         picture = to_rgb8(load_image(image))
-        place = find_place(image, picture.size)
+        place = find_place(Path(image).expanduser(), (picture.height, picture.width))
         pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
         _check_scale(image, picture, pipe.processor.image_processor.size, force=force)
         results = pipe(picture, text=expressions, threshold=threshold, output="probability")

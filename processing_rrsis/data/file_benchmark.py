@@ -28,6 +28,7 @@ READER_VERSION = "1.0.0"
 ROW_MODULES: tuple[str, ...] = (
     "file_benchmark",
     "files/archives",
+    "files/geometries",
     "files/masks",
     "files/pictures",
     "files/rows",
@@ -120,7 +121,7 @@ def reader_fingerprint() -> str:
     """Return a hash of the code and the libraries that decide a row's bytes; part of the cache key."""
     here = Path(__file__).parent
     files = {here / f"{module}.py" for module in ROW_MODULES} | set(here.parent.glob("image_*_rrsis.py"))
-    files |= set(here.parent.glob("expression_*rrsis.py"))
+    files |= {*here.parent.glob("expression_*rrsis.py"), here.parent / "place.py"}
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())

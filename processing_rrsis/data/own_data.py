@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..place import find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.archives import Archive
 from .files.geometries import ENDINGS, draw_geometry, is_geometry, read_geometry
@@ -143,7 +144,8 @@ class OwnData(FileBenchmark):
             form = form["wkt"]
         if is_geometry(form):
             image = Path(self.archive.location(sample.image_name))
-            return draw_geometry(form, picture.size, source, image=image, expression=sample.expression)
+            place = find_place(image, picture.size) if picture.orientation == 1 else None
+            return draw_geometry(form, picture.size, source, place=place, expression=sample.expression)
         return _decode(form, picture, source=source)
 
 

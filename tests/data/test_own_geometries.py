@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis import load_own_data
+from processing_rrsis import load_benchmark
 from processing_rrsis.data.load import with_validation
 from tests.data.fake_downloads import encode, pixels_of
 
@@ -52,7 +52,7 @@ def folder(tmp_path):
 def load(folder, *rows):
     lines = [json.dumps({"expression": "the red roof", **row}) for row in rows]
     (folder / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return load_own_data(folder / "mine.jsonl", cache_dir=str(folder / "cache"))
+    return load_benchmark(str(folder / "mine.jsonl"), cache_dir=str(folder / "cache"))
 
 
 def mask_of(folder, mask, image="plain.png"):
@@ -132,12 +132,13 @@ def test_geometries_that_mean_no_pixels_of_the_image_are_refused(image, mask, fo
 
 
 def test_own_polygons_are_read_back(folder):
-    from processing_rrsis.cli.segment_files import feature_collection, find_place
+    from processing_rrsis.cli.segment_files import feature_collection
+    from processing_rrsis.place import find_place
 
     results = [{"label": "the red roof", "score": 0.5, "mask": Image.fromarray(MASK)}]
     results.append({"label": "another", "score": 0.5, "mask": Image.fromarray(255 - MASK)})
     for image in ("plain.png", "map.tif"):
-        outlines = feature_collection(results, find_place(str(folder / image), (40, 30)))
+        outlines = feature_collection(results, find_place(folder / image, (30, 40)))
         (folder / "out.geojson").write_text(json.dumps(outlines))
         assert np.array_equal(mask_of(folder, "out.geojson", image=image), MASK)
 

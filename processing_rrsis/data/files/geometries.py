@@ -1,28 +1,33 @@
-"""Masks as GeoJSON or WKT, in pixels or in the map coordinates of a GeoTIFF, to pixels."""
+"""Masks as GeoJSON or WKT, in pixels or in coordinates of a georeferenced image, to pixels."""
 
 from __future__ import annotations
 
 import json
-import math
+import re
 import reprlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...place import LONGITUDE_LATITUDE, Place
+
 ENDINGS = (".geojson", ".json", ".wkt")
-WKT_BEGINNINGS = ("polygon", "multipolygon", "geometrycollection", "srid=")
-_LONGITUDE_LATITUDE = "EPSG:4326"
-_SLACK = 0.02
-"""Share of the image's longer side by which outlines may leave it."""
+_WKT = re.compile(
+    r"\s*(?:SRID=(?P<number>\d+);\s*)?(?P<text>(?:MULTI|COMPOUND)?(?:POINT|LINESTRING|POLYGON|CURVE|SURFACE|CURVEPOLYGON)"
+    r"\s*Z?M?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A file's name begins otherwise: "polygon (1).png" has no blank or bracket in its brackets."""
+_SLACK = 0.05
+"""Share of an image's longer side by which outlines may leave it: more are in another unit than pixels."""
 
 
 def is_geometry(form: Any) -> bool:
     """Whether a mask is a GeoJSON object, or the text of WKT."""
     if isinstance(form, str):
-        return form.strip().lower().startswith(WKT_BEGINNINGS)
+        return _WKT.fullmatch(form) is not None
     return isinstance(form, Mapping) and "type" in form and "counts" not in form
 
 
@@ -33,24 +38,24 @@ def read_geometry(content: bytes, source: str) -> Any:
         ValueError: If it is neither JSON nor WKT.
     """
     try:
-        text = content.decode("utf-8-sig").strip()
-        form = text if is_geometry(text) else json.loads(text)
+        text = content.decode("utf-8-sig")
+        return text if is_geometry(text) else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{source}: expected GeoJSON or WKT, got {error}") from error
-    return form
 
 
 def draw_geometry(
-    form: Any, size: tuple[int, int], source: str, *, image: Path | None = None, expression: str | None = None
+    form: Any, size: tuple[int, int], source: str, *, place: Place | None = None, expression: str | None = None
 ) -> NDArray[np.uint8]:
     """Draw polygons; a pixel belongs to them if its centre does.
 
     Args:
         form: GeoJSON (geometry, feature or collection) or WKT, of polygons. Of features that name an `expression`, as
-            `rrsis segment` writes them, only those of this row's count.
+            `rrsis segment` and `rrsis scene` write them, only those of this row's count.
         size: (height, width) of the image.
         source: What the mask belongs to, for messages.
-        image: Its file. Where that is a GeoTIFF, coordinates may be those of its CRS, or longitude and latitude.
+        place: Of the image. With one, coordinates may be of its CRS, of one that the form names, or longitude and
+            latitude.
         expression: The row's.
 
     Returns:
@@ -58,7 +63,7 @@ def draw_geometry(
 
     Raises:
         ImportError: rasterio or shapely is not installed.
-        ValueError: For other geometries, or coordinates that are no pixels and nothing else that is known, or both.
+        ValueError: For other geometries, and for coordinates that are nothing of this, or could be several of it.
     """
     try:
         import shapely
@@ -67,43 +72,58 @@ def draw_geometry(
         raise ImportError(
             f"{source}: GeoJSON and WKT need rasterio and shapely; run `pip install 'rrsis[geo]'`"
         ) from error
-    parts = _parts(form, expression, source)
     try:
-        shape = shapely.union_all([_shape(part) for part in parts])
+        shapes = [_shape(part) for part in _parts(form, expression)]
+        polygons = shapely.geometrycollections([polygon for shape in shapes for polygon in _polygons(shape)])
+        named = _named_crs(form)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise ValueError(f"{source}: expected GeoJSON or WKT of polygons, got {reprlib.repr(form)}") from error
-    if shape.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection") or not np.isfinite(shape.area):
-        raise ValueError(f"{source}: expected polygons, got a {shape.geom_type}")
-    if shape.is_empty:
-        return np.zeros(size, dtype=np.uint8)
-    named = _named_crs(form)
-    found = [(name, moved) for name, moved in _readings(shape, image, named) if _fits(moved, size)]
-    if len(found) != 1:
-        bounds = ", ".join(f"{value:g}" for value in shape.bounds)
-        what = f"that fit as {' and as '.join(name for name, _ in found)}" if found else "that lie elsewhere"
         raise ValueError(
-            f"{source}: expected polygons in pixels of the {size[1]}×{size[0]} image, or in map coordinates of a "
-            f"GeoTIFF, got coordinates {bounds} {what}; draw them in pixels"
+            f"{source}: expected GeoJSON or WKT of polygons, got {reprlib.repr(form)}: {error or type(error).__name__}"
+        ) from error
+    if polygons.is_empty:
+        return np.zeros(size, dtype=np.uint8)
+    found = dict(_readings(polygons, size, place, named))
+    if len(found) != 1:
+        bounds = ", ".join(f"{value:g}" for value in polygons.bounds)
+        lie = f"fit as {' and as '.join(found)}; name their CRS" if found else "lie elsewhere; draw them in pixels"
+        raise ValueError(
+            f"{source}: expected polygons in pixels of the {size[1]}×{size[0]} image, or in coordinates of a "
+            f"georeferenced one, got bounds {bounds}{f' in {named}' if named else ''}, which {lie}"
         )
-    drawn = features.rasterize([(found[0][1], 255)], out_shape=size, dtype=np.uint8)
+    drawn = features.rasterize(((part, 255) for part in found.popitem()[1].geoms), out_shape=size, dtype=np.uint8)
     if not drawn.any():
         raise ValueError(f"{source}: expected polygons that cover a pixel, got none of the {size[1]}×{size[0]} image")
     return drawn
 
 
-def _parts(form: Any, expression: str | None, source: str) -> list[Any]:
+def is_in_pixels(bounds: tuple[float, ...], size: tuple[int, int]) -> bool:
+    """Whether polygons can be in pixels of an image.
+
+    Args:
+        bounds: Least x and y, largest x and y.
+        size: (height, width) of the image.
+
+    Returns:
+        False where they leave the image by more than `_SLACK`, or fill no more than the unit square, as shares do.
+    """
+    left, top, right, bottom = bounds
+    height, width = size
+    slack = _SLACK * max(size) + 1
+    is_unit = max(map(abs, bounds)) < 1.5 and max(size) > 2
+    return left >= -slack and top >= -slack and right <= width + slack and bottom <= height + slack and not is_unit
+
+
+def _parts(form: Any, expression: str | None) -> list[Any]:
     """WKT or the geometries of GeoJSON; of features that name expressions, those of this one."""
-    if isinstance(form, str) or form.get("type") not in ("Feature", "FeatureCollection"):
+    if isinstance(form, str) or form["type"] not in ("Feature", "FeatureCollection"):
         return [form]
-    parts = form.get("features") if form["type"] == "FeatureCollection" else [form]
-    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
-        raise ValueError(f"{source}: expected a list of features, got {reprlib.repr(parts)}")
+    parts = form["features"] if form["type"] == "FeatureCollection" else [form]
     named = [part for part in parts if "expression" in (part.get("properties") or {})]
     if named and expression is not None:
-        parts = [part for part in named if part["properties"]["expression"] == expression]
+        parts = [part for part in named if str(part["properties"]["expression"]).strip() == expression]
         if not parts:
-            raise ValueError(f"{source}: expected a feature of the expression {expression!r}, found other expressions")
-    return [part.get("geometry") for part in parts]
+            raise ValueError(f"no feature is of the expression {expression!r}")
+    return [part["geometry"] for part in parts]
 
 
 def _shape(part: Any) -> Any:
@@ -111,56 +131,46 @@ def _shape(part: Any) -> Any:
     import shapely
     from shapely.geometry import shape
 
-    if not isinstance(part, str):
-        return shape(part)
-    text = part.strip()
-    return shapely.from_wkt(text.partition(";")[2] if text.lower().startswith("srid=") else text)
+    match = _WKT.fullmatch(part) if isinstance(part, str) else None
+    return shapely.from_wkt(match["text"]) if match else shape(part)
+
+
+def _polygons(shape: Any) -> Iterator[Any]:
+    """The polygons that a geometry consists of."""
+    if shape.geom_type == "Polygon":
+        yield shape
+    elif shape.geom_type in ("MultiPolygon", "GeometryCollection"):
+        for part in shape.geoms:
+            yield from _polygons(part)
+    else:
+        raise ValueError(f"a {shape.geom_type} covers no pixels")
 
 
 def _named_crs(form: Any) -> str | None:
     """The CRS that a form names: GeoJSON's former member, or EWKT's number."""
     if isinstance(form, str):
-        head = form.strip().partition(";")[0]
-        return f"EPSG:{head[5:]}" if head.lower().startswith("srid=") else None
-    named = form.get("crs")
-    return str(named["properties"]["name"]) if isinstance(named, Mapping) and "properties" in named else None
+        match = _WKT.fullmatch(form)
+        return f"EPSG:{match['number']}" if match and match["number"] else None
+    return str(form["crs"]["properties"]["name"]) if form.get("crs") else None
 
 
-def _readings(shape: Any, image: Path | None, named: str | None) -> list[tuple[str, Any]]:
-    """What coordinates may mean: (name, in pixels)."""
-    import warnings
+def _readings(
+    polygons: Any, size: tuple[int, int], place: Place | None, named: str | None
+) -> Iterator[tuple[str, Any]]:
+    """What coordinates can mean: (name, polygons in pixels)."""
+    import shapely
+    from rasterio.crs import CRS
 
-    import rasterio
-    from rasterio.warp import transform_geom
-    from shapely.affinity import affine_transform
-    from shapely.geometry import mapping
-    from shapely.geometry import shape as shaped
-
-    readings = [("pixels", shape)] if named is None else []
-    if image is None or image.suffix.lower() not in (".tif", ".tiff", ".jp2"):
-        return readings
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(image) as dataset:
-            crs, back = dataset.crs, ~dataset.transform
-    if crs is None or (~back).is_identity:
-        return readings
-    names = [named] if named else [crs] if crs == _LONGITUDE_LATITUDE else [crs, _LONGITUDE_LATITUDE]
-    for name in names:
+    left, top, right, bottom = polygons.bounds
+    if named is None and is_in_pixels(polygons.bounds, size) and max(right - left, bottom - top) >= 1:
+        yield "pixels", polygons
+    if place is None:
+        return
+    for crs in (named,) if named else dict.fromkeys((place.crs, CRS.from_user_input(LONGITUDE_LATITUDE))):
         try:
-            on_map = shape if name == crs else shaped(transform_geom(name, crs, mapping(shape)))
-        except (rasterio.errors.RasterioError, ValueError):
+            moved = shapely.transform(polygons, lambda points, crs=crs: place.to_pixels(points, crs))
+        except ValueError:  # a CRS that there is not, or where these coordinates are none
             continue
-        if all(map(math.isfinite, on_map.bounds)):
-            pixels = affine_transform(on_map, [back.a, back.b, back.d, back.e, back.c, back.f])
-            readings.append((f"coordinates in {name}", pixels))
-    return readings
-
-
-def _fits(shape: Any, size: tuple[int, int]) -> bool:
-    """Whether polygons lie in an image but for a little, and not in the unit square that shares would fill."""
-    left, top, right, bottom = shape.bounds
-    height, width = size
-    slack = _SLACK * max(size) + 1
-    inside = left >= -slack and top >= -slack and right <= width + slack and bottom <= height + slack
-    return inside and (max(right, bottom) > 1 or max(size) == 1)
+        height, width = size
+        if moved.intersects(shapely.box(0, 0, width, height)):
+            yield f"coordinates in {named or crs}", moved
