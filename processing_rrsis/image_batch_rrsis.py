@@ -75,7 +75,7 @@ def resized_labels(segmentation_maps: Any, shapes: list[Shape], kwargs: dict[str
         )
     labels = []
     for index, (segmentation_map, (_, *expected)) in enumerate(zip(maps, shapes, strict=True)):
-        label = to_label_map(load_values(segmentation_map))
+        label = to_label_map(load_values(segmentation_map, is_mask=True))
         if label.shape != tuple(expected):
             raise ValueError(
                 f"segmentation_maps[{index}]: expected its image's size (height, width) {tuple(expected)}, got "

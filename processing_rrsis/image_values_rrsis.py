@@ -3,6 +3,7 @@
 Travels to the Hub.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ _EIGHT_BIT_MODES = frozenset(
     ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 )
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA = 258, 339, 42113
+_TIFF_SUBFILE, _TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA = 254, 258, 339, 42113
+_TIFF_REDUCED = 1
 _STRETCH_PERCENTILES = (2.0, 98.0)
 _UNIT_BELOW = 16.0
 """Floats whose 98th percentile is lower are taken to be of [0, 1]: as values of [0, 255] they would all be black."""
@@ -68,8 +70,12 @@ def _to_array(image: Any, channels_first: bool | None) -> tuple[np.ndarray, bool
 
 def _deep_values(image: Image.Image) -> np.ndarray:
     """Return a PIL image of more than 8 bits as an array (H, W), masked where its file says that there are no data."""
-    nodata = getattr(image, "tag_v2", {}).get(_TIFF_NODATA, image.info.get("transparency"))
-    values = np.asarray(_checked(image))
+    return _without_nodata(np.asarray(_checked(image)), image, image.info.get("transparency"))
+
+
+def _without_nodata(values: np.ndarray, image: Image.Image, otherwise: Any = None) -> np.ndarray:
+    """Mask the values of an image that its TIFF calls no data, or that equal `otherwise`."""
+    nodata = getattr(image, "tag_v2", {}).get(_TIFF_NODATA, otherwise)
     try:
         return values if nodata is None else np.ma.MaskedArray(values, mask=values == float(str(nodata).strip("\0 ")))
     except ValueError:  # damaged: GDAL reads no number there either
@@ -304,22 +310,22 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
         segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
             {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
             palette counts by its indices, but by its colours where those in use are black and white. Where a PIL
-            image has transparent pixels, white that is visible is the target, see `without_alpha`.
+            image has transparent pixels, white that is visible is the target, see `without_alpha`. Pixels without
+            data (`numpy.ma`, a TIFF's nodata) are background if they are 0, ignored if they alone are 255.
 
     Returns:
         uint8 (H, W): 0 background, 1 target, 255 ignored.
 
     Raises:
         TypeError: no image and no array.
-        ValueError: several bands, zero size, or other values.
+        ValueError: several bands or pages, zero size, or other values, also without data.
     """
     if isinstance(segmentation_map, Image.Image):
-        oriented = upright(without_alpha(segmentation_map))
-        array = _palette_values(oriented) if oriented.mode == "P" else np.asarray(oriented)
+        array = mask_values(segmentation_map)
     elif isinstance(segmentation_map, torch.Tensor):
         array = segmentation_map.detach().cpu().numpy()
     elif isinstance(segmentation_map, np.ndarray):
-        array = np.ma.getdata(segmentation_map)  # a mask says what is background by its values, not as no data
+        array = segmentation_map
     else:
         raise TypeError(
             "segmentation map: expected a PIL image, a numpy array or a torch tensor, got "
@@ -332,7 +338,52 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
             f"segmentation map: expected one band of shape (H, W) with H, W >= 1, got {array.shape}; "
             'convert a colour mask with mask.convert("L")'
         )
-    return _read_labels(array)
+    values = np.ma.getdata(array)
+    hidden = np.ma.getmaskarray(array) & (values != 0)
+    if not hidden.any():
+        return _read_labels(values)
+    if (values[hidden] != 255).any() or (values[~hidden] == 255).any():
+        raise ValueError(
+            "segmentation map: expected 0 where there are no data, or 255 there and nowhere else, got pixels whose "
+            "values and nodata, alpha or mask tell different shapes; save the mask as plain 0 and 255"
+        )
+    labels = _read_labels(np.where(hidden, 0, values))
+    labels[hidden] = 255
+    return labels
+
+
+def mask_values(mask: Image.Image) -> np.ndarray:
+    """Return the numbers of a mask image, before anything is decided about them.
+
+    Returns:
+        (H, W), or (H, W, bands) of colours; upright, alpha resolved as [`without_alpha`] does, masked where a TIFF has
+        no data. Of a palette the indices, or the gray values where it uses black and white alone.
+
+    Raises:
+        ValueError: as [`without_alpha`]; a file of several pages, a TIFF's mask inside it among them.
+    """
+    if _has_pages(mask):
+        raise ValueError(
+            "segmentation map: expected one page, got several, of which a mask of the first may be one; save the one "
+            "that is meant, as plain 0 and 255"
+        )
+    plain = upright(without_alpha(mask))
+    return _without_nodata(_palette_values(plain) if plain.mode == "P" else np.asarray(plain), mask)
+
+
+def _has_pages(image: Image.Image) -> bool:
+    """Whether a file holds other pages than smaller versions of its first."""
+    try:
+        for number in itertools.count(1):
+            image.seek(number)
+            if getattr(image, "tag_v2", {}).get(_TIFF_SUBFILE) != _TIFF_REDUCED:
+                return True
+    except EOFError:
+        return False
+    except SyntaxError:  # a TIFF's mask, which is no mode of PIL's
+        return True
+    finally:
+        image.seek(0)
 
 
 def without_alpha(mask: Image.Image) -> Image.Image:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..image_loading_rrsis import second_mask
 from ..place import find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.archives import Archive
-from .files.geometries import ENDINGS, draw_geometry, is_geometry, read_geometry
-from .files.masks import decode_segmentation
+from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
+from .files.masks import decode_segmentation, tight_box
 from .files.pictures import Picture, read_mask
 from .own_table import SPLIT_ALIASES, TableRow, read_table
 
@@ -108,6 +109,7 @@ class OwnData(FileBenchmark):
 
     def open(self, data_dir: str | PathLike[str]) -> Archive:
         """Read the table."""
+        self._reaches: dict[str, tuple[int, int]] = {}  # of each image with polygons, see `check_unit`
         return TableFiles(Path(data_dir).expanduser().absolute())
 
     def read_samples(self) -> dict[str, list[Sample]]:
@@ -132,21 +134,31 @@ class OwnData(FileBenchmark):
         return samples
 
     def read_mask(self, sample: Sample, picture: Picture, oddities: Oddities) -> NDArray[np.uint8]:
-        """Return a mask file's pixels, or draw run lengths and polygons."""
-        source, form = f"{self.archive.source}, {sample.place}, 'mask'", sample.mask
-        if sample.mask_name:
-            name = self.archive.location(sample.mask_name)
-            content = self.archive.read(sample.mask_name)
-            if Path(name).suffix.lower() not in ENDINGS:
-                return read_mask(content, name=name)
-            source, form = f"mask file {name!r}", read_geometry(content, source=f"mask file {name!r}")
-        if isinstance(form, Mapping) and "wkt" in form:
-            form = form["wkt"]
-        if is_geometry(form):
-            image = Path(self.archive.location(sample.image_name))
-            place = find_place(image, picture.size) if picture.orientation == 1 else None
-            return draw_geometry(form, picture.size, source, place=place, expression=sample.expression)
-        return _decode(form, picture, source=source)
+        """Return a mask file's pixels, or draw run lengths, polygons and geometries."""
+        name, location = sample.mask_name, self.archive.location(sample.mask_name)
+        if name and Path(name).suffix.lower() not in ENDINGS:
+            if self.archive.exists(f"{name}.msk"):
+                raise second_mask(location)
+            return read_mask(self.archive.read(name), name=location)
+        source = f"mask file {location!r}" if name else f"{self.archive.source}, {sample.place}, 'mask'"
+        form = read_geometry(self.archive.read(name), source=source) if name else sample.mask
+        form = form["wkt"] if isinstance(form, Mapping) and "wkt" in form else form
+        place = None
+        if not is_geometry(form):
+            mask, has_points = _decode(form, picture, source=source)
+        else:
+            if picture.orientation == 1:
+                place = find_place(Path(self.archive.location(sample.image_name)), picture.size)
+            mask, has_points = draw_geometry(form, picture.size, source, place, sample.expression), place is None
+        if has_points:
+            known = self._reaches.get(sample.image_id, (0, 0))[0]
+            self._reaches[sample.image_id] = max(known, *tight_box(mask)[2:]), min(picture.size)
+        return mask
+
+    def _generate_examples(self, split: str, shards: list[list[Sample]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        self._reaches.clear()
+        yield from super()._generate_examples(split, shards)
+        check_unit(self._reaches.values(), source=str(self.archive.source))
 
 
 def _image_ids(files: TableFiles) -> dict[str, str]:
@@ -164,12 +176,12 @@ def _image_ids(files: TableFiles) -> dict[str, str]:
     return {name: ids[file] for name, file in leads_to.items()}
 
 
-def _decode(form: Any, picture: Picture, source: str) -> NDArray[np.uint8]:
-    """Decode run lengths and polygons, and refuse what can't be meant for this image.
+def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8], bool]:
+    """Decode run lengths and polygons, say whether there are any of these, and refuse what is meant for no such image.
 
     Raises:
-        ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel or lie in
-            the unit square.
+        ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel, leave the
+            image, or lie in the unit square.
     """
     mask = decode_segmentation(form, size=picture.size, source=source)
     if not _has_proportions(mask.shape, picture):
@@ -177,15 +189,14 @@ def _decode(form: Any, picture: Picture, source: str) -> NDArray[np.uint8]:
             f"{source}: expected run lengths of the image's 'size' [height, width] {list(picture.size)}, or of these "
             f"proportions, got {list(mask.shape)}; is it [width, height], or the mask of another image?"
         )
-    points = list(_coordinates(form))
-    height, width = picture.size
-    normalised = bool(points) and min(points) >= 0 and max(points) <= 1 and min(height, width) > 1
-    if points and (normalised or not mask.any()):
+    points = np.array(list(_coordinates(form))).reshape(-1, 2)  # (N, 2), x and y
+    if len(points) and not (mask.any() and is_in_pixels((*points.min(axis=0), *points.max(axis=0)), picture.size)):
+        height, width = picture.size
         raise ValueError(
             f"{source}: expected polygon points in pixels that cover a part of the {width}×{height} image, got points "
-            f"from {min(points):g} to {max(points):g}; do they lie between 0 and 1, outside the image, or on one line?"
+            f"from {points.min():g} to {points.max():g}; do they lie between 0 and 1, outside it, or on one line?"
         )
-    return mask
+    return mask, len(points) > 0
 
 
 def _has_proportions(shape: tuple[int, ...], picture: Picture) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _WKT = re.compile(
 """A file's name begins otherwise: "polygon (1).png" has no blank or bracket in its brackets."""
 _SLACK = 0.05
 """Share of an image's longer side by which outlines may leave it: more are in another unit than pixels."""
+_CHANCE = 1e-4
 
 
 def is_geometry(form: Any) -> bool:
@@ -45,7 +47,7 @@ def read_geometry(content: bytes, source: str) -> Any:
 
 
 def draw_geometry(
-    form: Any, size: tuple[int, int], source: str, *, place: Place | None = None, expression: str | None = None
+    form: Any, size: tuple[int, int], source: str, place: Place | None = None, expression: str | None = None
 ) -> NDArray[np.uint8]:
     """Draw polygons; a pixel belongs to them if its centre does.
 
@@ -111,6 +113,26 @@ def is_in_pixels(bounds: tuple[float, ...], size: tuple[int, int]) -> bool:
     slack = _SLACK * max(size) + 1
     is_unit = max(map(abs, bounds)) < 1.5 and max(size) > 2
     return left >= -slack and top >= -slack and right <= width + slack and bottom <= height + slack and not is_unit
+
+
+def check_unit(reaches: Collection[tuple[int, int]], source: str) -> None:
+    """Refuse polygons that are in percent or thousandths, which only many of them together tell.
+
+    Args:
+        reaches: Of every image the farthest column or row that its polygons reach, and its shorter side, in pixels.
+        source: The table, for messages.
+
+    Raises:
+        ValueError: If all lie so far in the upper left corners that it can't be chance, not even of objects that are
+            all in upper left quarters.
+    """
+    for most, unit in ((100, "percent"), (1000, "thousandths")):
+        chance = math.prod((2 * most / side) ** 2 for _, side in reaches)
+        if all(reach <= most for reach, _ in reaches) and chance < _CHANCE:
+            raise ValueError(
+                f"{source}: expected polygons in pixels, got points of 0 to {max(reach for reach, _ in reaches)} in "
+                f"all of {len(reaches)} images of {min(side for _, side in reaches)} px and more; are they {unit}?"
+            )
 
 
 def _parts(form: Any, expression: str | None) -> list[Any]:

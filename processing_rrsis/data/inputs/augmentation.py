@@ -117,7 +117,7 @@ class Augmentation:
         row["image"] = to_rgb8(load_image(row["image"])).transpose(how)  # upright first: EXIF turns after a flip
         row["expression"] = text
         if row.get("mask") is not None:
-            labels = to_label_map(load_values(row["mask"]))
+            labels = to_label_map(load_values(row["mask"], is_mask=True))
             row["mask"] = np.ascontiguousarray(np.flip(labels, axis=1 if horizontal else 0))
 
 
