@@ -15,7 +15,7 @@ _EIGHT_BIT_MODES = frozenset(
 )
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE, _TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA = 254, 258, 339, 42113
-_TIFF_REDUCED = 1
+_TIFF_EXTRA_BANDS, _TIFF_REDUCED = 338, 1
 _STRETCH_PERCENTILES = (2.0, 98.0)
 _UNIT_BELOW = 16.0
 """Floats whose 98th percentile is lower are taken to be of [0, 1]: as values of [0, 255] they would all be black."""
@@ -360,12 +360,12 @@ def mask_values(mask: Image.Image) -> np.ndarray:
         no data. Of a palette the indices, or the gray values where it uses black and white alone.
 
     Raises:
-        ValueError: as [`without_alpha`]; a file of several pages, a TIFF's mask inside it among them.
+        ValueError: as [`without_alpha`]; several pages, of which a TIFF's mask may be one, or a band without a meaning.
     """
-    if _has_pages(mask):
+    if _has_pages(mask) or 0 in np.atleast_1d(getattr(mask, "tag_v2", {}).get(_TIFF_EXTRA_BANDS, 1)):
         raise ValueError(
-            "segmentation map: expected one page, got several, of which a mask of the first may be one; save the one "
-            "that is meant, as plain 0 and 255"
+            "segmentation map: expected one page, and bands of known meaning, got more, which may tell another shape; "
+            "save what is meant as plain 0 and 255"
         )
     plain = upright(without_alpha(mask))
     return _without_nodata(_palette_values(plain) if plain.mode == "P" else np.asarray(plain), mask)

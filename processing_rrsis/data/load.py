@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,8 @@ from .risbench import RISBench
 from .rrsisd import RRSISD
 from .synthetic.builder import SyntheticRS
 from .synthetic.splits import SPLITS
+
+logger = logging.getLogger(__name__)
 
 BENCHMARKS: dict[str, type[datasets.GeneratorBasedBuilder]] = {
     "synthetic": SyntheticRS,
@@ -123,7 +126,7 @@ def load_split(
     elif image_size_px is not None or seed:
         raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {name!r}")
     folder = None if data_dir is None else str(data_dir)
-    data = with_validation(load_benchmark(name, data_dir=folder, num_proc=num_proc, **options))
+    data = with_validation(load_benchmark(name, data_dir=folder, num_proc=num_proc, **options), logger.warning)
     if split not in data:
         raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
     rows: Any = data[split]
@@ -136,19 +139,19 @@ def load_split(
     return rows if num_samples is None else rows.select(range(min(num_samples, len(rows))))
 
 
-def with_validation(data: Any, say: Callable[[str], None] | None = None) -> Any:
-    """Set images apart for validation where all rows are of one split, train, and of several images.
+def with_validation(data: Any, say: Callable[[str], None]) -> Any:
+    """Set images of train apart for validation where there is no such split.
 
     A fifth of the images, at least one, the same ones for equal images: those whose names have the lowest hashes.
 
     Args:
         data: A `datasets.DatasetDict`.
-        say: Is told which images.
+        say: Is told how many.
 
     Returns:
-        `data`, or a `datasets.DatasetDict` of train and validation that share no image.
+        `data`, or a `datasets.DatasetDict` whose train and validation share no image.
     """
-    if list(data) != ["train"]:
+    if "validation" in data or "train" not in data:
         return data
     rows = data["train"]
     images = sorted(set(rows["image_id"]), key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -158,12 +161,11 @@ def with_validation(data: Any, say: Callable[[str], None] | None = None) -> Any:
     parts: dict[str, list[int]] = {"train": [], "validation": []}
     for index, name in enumerate(rows["image_id"]):
         parts["validation" if name in chosen else "train"].append(index)
-    if say is not None:
-        say(
-            f"The data has no split validation: {len(chosen)} of {len(images)} images ({len(parts['validation'])} of "
-            f"{len(rows)} rows) are set apart for it. A column split decides otherwise."
-        )
-    return datasets.DatasetDict({split: rows.select(indices) for split, indices in parts.items()})
+    say(
+        f"The data has no split validation: {len(chosen)} of train's {len(images)} images ({len(parts['validation'])} "
+        f"of {len(rows)} rows) are set apart for it. A column split decides otherwise."
+    )
+    return datasets.DatasetDict({**data, **{split: rows.select(indices) for split, indices in parts.items()}})
 
 
 def _sizes_of(split: str, num_samples: int | None) -> dict[str, int]:

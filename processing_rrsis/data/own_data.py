@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ def _image_ids(files: TableFiles) -> dict[str, str]:
     first: dict[str, str] = {}  # file: the path it is first written with
     for name, file in leads_to.items():
         first.setdefault(file, name)
-    ids = {file: PurePath(name).stem for file, name in first.items()}
+    ids = {file: Path(files.location(name)).stem for file, name in first.items()}
     for longer in ({file: os.path.splitext(name)[0] for file, name in first.items()}, first):
         taken = Counter(ids.values())
         ids = {file: longer[file] if taken[image_id] > 1 else image_id for file, image_id in ids.items()}

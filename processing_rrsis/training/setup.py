@@ -98,7 +98,7 @@ def resolve_precision(requested: str) -> str:
     return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "no"
 
 
-def load_data(args: TrainingArguments, recipe: Recipe, say: Callable[[str], None] | None = None) -> DatasetDict:
+def load_data(args: TrainingArguments, recipe: Recipe, say: Callable[[str], None]) -> DatasetDict:
     """The benchmark's splits, each cut to `--max_samples` where that is given."""
     options: dict[str, Any] = {"num_proc": min(MAX_DATA_PROCESSES, available_cores())}
     if recipe.dataset == "synthetic":
