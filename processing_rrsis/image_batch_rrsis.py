@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.image_transforms import normalize, rescale
 from transformers.image_utils import ChannelDimension, PILImageResampling
 
+from .image_labels_rrsis import to_label_map
 from .image_loading_rrsis import load_values
-from .image_values_rrsis import to_label_map
 
 Shape = tuple[int, int, int]
 """Bands, height and width of an image."""

@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_label_map, to_rgb8
+from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_rgb8
 
 try:  # only for files of more than three bands or 8 bits, of which PIL reads few and some wrongly
     import rasterio
 except ImportError:
     rasterio = None
 
-__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_label_map", "to_rgb8"]
+__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_rgb8"]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 """PIL's names of the formats that are opened; others stay shut, PostScript above all."""

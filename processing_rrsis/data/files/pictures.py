@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...image_loading_rrsis import decode_values, exif_orientation, to_label_map, to_rgb8
-from ...image_values_rrsis import mask_values, upright, without_alpha
+from ...image_labels_rrsis import mask_values, to_label_map, without_alpha
+from ...image_loading_rrsis import decode_values, exif_orientation, to_rgb8
+from ...image_values_rrsis import upright
 from .rows import encode_png
 
 _TURNS: dict[int, Image.Transpose] = {

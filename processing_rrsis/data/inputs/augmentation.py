@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...image_loading_rrsis import load_image, load_values, to_label_map, to_rgb8
+from ...image_labels_rrsis import to_label_map
+from ...image_loading_rrsis import load_image, load_values, to_rgb8
 from .mirrored_words import mirror_expression
 
 AUGMENTATIONS: tuple[str, ...] = ("flip", "vflip", "boxes")
