@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..result_files import check_untouched
 from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import _plain_errors, check_result_files
 from .segment import check_expression
@@ -142,6 +143,7 @@ def scene(
         files = check_result_files(
             {"--output": output, "--vector": vector, "--probability": probability, "--preview": preview}
         )
+        check_untouched(files.values(), reads=[model], overwrite=True)  # earlier results: by their receipt
         band_numbers = None if bands is None else [int(number) for number in _numbers("--bands", bands)]
         stretch_pair = None if stretch is None else _numbers("--stretch", stretch)
         segment_scene = _scene_function()

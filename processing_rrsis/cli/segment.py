@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..result_files import check_untouched
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files, check_untouched
+from .common import _plain_errors, check_result_files
 from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
 
 if TYPE_CHECKING:

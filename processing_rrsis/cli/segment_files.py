@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import write_result
+from ..result_files import write_result
 
 if TYPE_CHECKING:
     import numpy as np

@@ -48,7 +48,7 @@ from .setup import (
     recipe_of_start,
 )
 from .stopping import ignore_in_worker
-from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, start_trackers
+from .watching import LOGS, METRICS, TIMING, WARNING, Watch, cut_lines, start_trackers
 
 
 @dataclass
@@ -208,7 +208,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:
         watch.say(
-            f"[bold yellow]warning:[/] the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "
+            f"{WARNING} the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "
             f"{num_updates}: the learning rate is never reached. Lower --warmup_steps."
         )
     settings = describe_settings(args, recipe, data, num_updates, accelerator)
