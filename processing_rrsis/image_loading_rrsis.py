@@ -7,11 +7,13 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -41,6 +43,8 @@ _BEGINNINGS = {
 _OTHER_COLOURS = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
 _MAX_BYTES = 1 << 29
 """Most that a deep file may take in memory: as much as PIL's own limit of 178,956,970 pixels of RGB."""
+BESIDE = (".msk", ".aux.xml")
+"""Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
@@ -175,7 +179,7 @@ def decode_image(data: bytes, name: str, reduced: bool = False) -> Image.Image:
 
 
 def decode_values(
-    data: bytes, name: str, reduced: bool = False, is_mask: bool = False
+    data: bytes, name: str, reduced: bool = False, is_mask: bool = False, beside: Mapping[str, bytes] | None = None
 ) -> Image.Image | np.ma.MaskedArray:
     """Decode a file's bytes completely, to the numbers that it holds.
 
@@ -189,6 +193,8 @@ def decode_values(
         name: as there.
         reduced: as there.
         is_mask: of a deep file all bands that aren't alpha are read, since any may hold the shape.
+        beside: content of the files that lie beside a deep one and belong to it, by the ending that they add to its
+            name, as in `BESIDE`.
 
     Returns:
         A PIL image, its EXIF rotation not yet applied, or an array (H, W, 1 or 3, or of a mask all bands).
@@ -196,13 +202,18 @@ def decode_values(
     Raises:
         ValueError: as `decode_image`; a deep mask of several pages.
     """
-    return _decode(io.BytesIO(data), name=name, reduced=reduced, is_mask=is_mask)
+    return _decode(io.BytesIO(data), name=name, reduced=reduced, is_mask=is_mask, beside=beside)
 
 
 def _decode(
-    stream: BinaryIO, name: str, path: Path | None = None, reduced: bool = False, is_mask: bool = False
+    stream: BinaryIO,
+    name: str,
+    path: Path | None = None,
+    reduced: bool = False,
+    is_mask: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Any:
-    """Decode by PIL or rasterio, which finds the mask that lies beside a file by its path."""
+    """Decode by PIL or rasterio, which finds by its path what lies beside a file."""
     beginning = stream.read(8)
     stream.seek(0)
     if not beginning:
@@ -230,7 +241,13 @@ def _decode(
         raise ValueError(
             f"image file {name!r}: expected 8 bits a value in this {kind} file, got more; save it as TIFF"
         )
-    return _decode_bands(stream, name=name, path=path, kind=str(kind), is_mask=is_mask)
+    with ExitStack() as stack:
+        if path is None and rasterio is not None:
+            folder = f"rrsis-{uuid4()}"
+            for ending, content in {"": stream.read(), **(beside or {})}.items():
+                stack.enter_context(rasterio.MemoryFile(content, dirname=folder, filename=f"image{ending}"))
+            path = f"/vsimem/{folder}/image"
+        return _decode_bands(path, name=name, kind=str(kind), is_mask=is_mask)
 
 
 def _unreadable(name: str, error: Exception) -> ValueError:
@@ -257,7 +274,7 @@ def _is_plain_band(image: Image.Image) -> bool:
     return image.mode[0] in "IF" and image.format != "PPM" and getattr(image, "n_frames", 1) == 1
 
 
-def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str, is_mask: bool) -> np.ma.MaskedArray:
+def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) -> np.ma.MaskedArray:
     """Read a file with rasterio; which bands and values `decode_image` says."""
     if rasterio is None:
         raise ValueError(
@@ -267,11 +284,7 @@ def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str, is_
     try:
         with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            if path is None:
-                memory = stack.enter_context(rasterio.MemoryFile(stream.read()))
-                dataset = stack.enter_context(memory.open(driver=_DRIVERS[kind]))
-            else:
-                dataset = stack.enter_context(rasterio.open(path, driver=_DRIVERS[kind]))
+            dataset = stack.enter_context(rasterio.open(path, driver=_DRIVERS[kind]))
             _check_meaning(dataset, name=name)
             names = [colour.name for colour in dataset.colorinterp]
             if is_mask and dataset.subdatasets:

@@ -200,9 +200,10 @@ def _say(result: SceneResult) -> None:
 
 
 def _summary(entry: ExpressionResult) -> str:
+    expression = " ".join(entry.expression.split())  # a line for each, whatever white space it holds
     if not entry.found:
-        return f'"{entry.expression}": nothing found'
+        return f'"{expression}": nothing found'
     count = len(entry.objects)
     area = "" if entry.area_m2 is None else f", {entry.area_m2:,.0f} m²"
     score = sum(item.score for item in entry.objects) / count
-    return f'"{entry.expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'
+    return f'"{expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'

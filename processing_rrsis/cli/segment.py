@@ -163,11 +163,9 @@ def _area(mask: Image.Image) -> int:
 
 def _summary(result: dict[str, Any]) -> str:
     mask, files = result["mask"], ", ".join(map(str, result["files"]))
+    label = " ".join(result["label"].split())  # a line for each, whatever white space it holds
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
         hint = "try a lower --threshold"
-        return f'"{result["label"]}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
-    return (
-        f'"{result["label"]}": {area} of {total} px ({100 * area / total:.2f} %), '
-        f"confidence {result['score']:.2f} -> {files}"
-    )
+        return f'"{label}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
+    return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..image_loading_rrsis import second_mask
+from ..image_loading_rrsis import BESIDE, second_mask
 from ..place import find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.archives import Archive
@@ -61,7 +61,8 @@ class TableFiles(Archive):
 
     def _walk(self) -> Iterator[tuple[str, str]]:
         masks = (row.mask for row in self.rows if isinstance(row.mask, str))
-        for name in dict.fromkeys([*(row.image for row in self.rows), *masks]):
+        images = [f"{row.image}{ending}" for row in self.rows for ending in ("", *BESIDE)]
+        for name in dict.fromkeys([*images, *masks]):
             if self._has(name):
                 status = self._path(name).stat()
                 yield name, f"{status.st_size} {status.st_mtime_ns}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,13 @@ class Picture:
     orientation: int
 
 
-def read_picture(data: bytes, name: str) -> Picture:
+def read_picture(data: bytes, name: str, beside: Mapping[str, bytes] | None = None) -> Picture:
     """Check that an image decodes completely, and measure it.
 
     Args:
         data: Content of the file.
         name: Its name, for messages.
+        beside: What belongs to it and lies beside it, see `decode_values`.
 
     Returns:
         The picture; a file that Pillow reads not at all or not whole becomes an 8-bit RGB PNG (`decode_image` says
@@ -52,7 +54,7 @@ def read_picture(data: bytes, name: str) -> Picture:
     Raises:
         ValueError: If it is no image, truncated, damaged or too large; the message names the file.
     """
-    decoded = decode_values(data, name=name, reduced=True)
+    decoded = decode_values(data, name=name, reduced=True, beside=beside)
     if isinstance(decoded, np.ndarray):
         return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.shape[:2], orientation=1)
     orientation = exif_orientation(decoded)
