@@ -21,7 +21,7 @@ from .files.archives import Archive
 from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
 from .files.masks import decode_segmentation, tight_box
 from .files.pictures import Picture, read_mask
-from .own_table import SPLIT_ALIASES, TableRow, read_table
+from .own_table import SPLIT_ALIASES, TABLE_ENDINGS, TableRow, read_table
 
 
 class TableFiles(Archive):
@@ -160,6 +160,17 @@ class OwnData(FileBenchmark):
         self._reaches.clear()
         yield from super()._generate_examples(split, shards)
         check_unit(self._reaches.values(), source=str(self.archive.source))
+
+
+def table_files(*names: str | PathLike[str] | None) -> list[str]:
+    """Return the files that tables name, of names that may be tables of own data.
+
+    Raises:
+        ValueError: If one is a table that can't be read.
+    """
+    tables = [Path(name).expanduser() for name in names if name is not None]
+    found = [TableFiles(path.absolute()) for path in tables if path.suffix in TABLE_ENDINGS and path.is_file()]
+    return [files.location(name) for files in found for name in files.names()]
 
 
 def _image_ids(files: TableFiles) -> dict[str, str]:
