@@ -1,6 +1,6 @@
 """Pixel values of any image to 8-bit RGB, of any mask to labels: modes, bit depths, channel layouts.
 
-A scene's values, read in windows, take one stretch for all of them: `scenes/bands.py`.
+A scene's values, read in windows, take one stretch for all of them: `scenes/reading/bands.py`.
 
 Travels to the Hub.
 """
