@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..result_files import check_untouched
 from ..runtimes.spec import Runtime
 from .common import _plain_errors, check_result_files
 from .scene_options import (
@@ -113,6 +114,7 @@ def scene(
             min_area_m2=min_area_m2,
             simplify_m=simplify_m,
         )
+        check_untouched(files.values(), reads=[model], overwrite=True)  # earlier results: by their receipt
         segment_scene = _scene_function()
         from ..runtimes.loading import open_pipeline
 
@@ -151,9 +153,10 @@ def _say(result: SceneResult) -> None:
 
 
 def _summary(entry: ExpressionResult) -> str:
+    expression = " ".join(entry.expression.split())  # a line for each, whatever white space it holds
     if not entry.found:
-        return f'"{entry.expression}": nothing found'
+        return f'"{expression}": nothing found'
     count = len(entry.objects)
     area = "" if entry.area_m2 is None else f", {entry.area_m2:,.0f} m²"
     score = sum(item.score for item in entry.objects) / count
-    return f'"{entry.expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'
+    return f'"{expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'
