@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import WindowAttention, get_relative_position_index
 from torch import Tensor, nn
-from transformers import BertModel, PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
@@ -182,7 +182,7 @@ class LAVTPreTrainedModel(PreTrainedModel):
         elif isinstance(module, WindowAttention):
             init.trunc_normal_(module.relative_position_bias_table, std=0.02)
             # from_pretrained leaves buffers that are not saved, such as this index, as uninitialised memory.
-            init.copy_(module.relative_position_index, get_relative_position_index(*module.window_size))
+            init.copy_(cast(Tensor, module.relative_position_index), get_relative_position_index(*module.window_size))
         else:
             super()._init_weights(module)
 
@@ -238,7 +238,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     def __init__(self, config: LAVTConfig) -> None:
         super().__init__(config)
         self.vision = SwinVisionEncoder(config)
-        self.text_encoder = BertModel(config.text_config, add_pooling_layer=False)
+        self.text_encoder = BertModel(cast(BertConfig, config.text_config), add_pooling_layer=False)
         channels = self.vision.channels
         self.fusion = nn.ModuleList(
             [self.stage_fusion_class(config, stage=i, channels=width) for i, width in enumerate(channels)]
@@ -331,9 +331,9 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
                 values than 0, 1 and 255.
         """
         if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
-            limit = self.config.text_config.max_position_embeddings
+            limit = self.config.get_text_config().max_position_embeddings
             masks = (attention_mask, ground_object_mask, spatial_position_mask)
-            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)
+            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit, training=self.training)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # Step 1: words of the expressions (R, B, L, D), once for each of R readings
@@ -398,7 +398,13 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
 
 
 def check_inputs(
-    pixel_values: Tensor, input_ids: Tensor, *, masks: Sequence[Tensor | None], labels: Tensor | None, limit: int
+    pixel_values: Tensor,
+    input_ids: Tensor,
+    *,
+    masks: Sequence[Tensor | None],
+    labels: Tensor | None,
+    limit: int,
+    training: bool = False,
 ) -> None:
     """Raise a `ValueError` unless the inputs of `forward` fit each other; the text encoder reads `limit` tokens."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
@@ -413,6 +419,11 @@ def check_inputs(
         raise ValueError(
             "expected one expression per image, several expressions on one image or one expression for several "
             f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
+        )
+    if training and num_images * num_expressions == 1 and max(pixel_values.shape[-2:]) == MIN_IMAGE_SIZE:
+        raise ValueError(
+            "training: expected a batch of 2 or larger images, a single one of "
+            f"{MIN_IMAGE_SIZE} × {MIN_IMAGE_SIZE} px has one pixel at the coarsest stage, too few for BatchNorm."
         )
     if input_ids.shape[1] > limit:
         raise ValueError(

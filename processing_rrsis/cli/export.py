@@ -127,7 +127,9 @@ def export(
             if data is not None:
                 scored = NamedRows(f"{data}, {split}", load_rows(data, split, num_samples=samples, size_px=size))
             if data is not None and int8:
-                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=calibration_samples, size_px=size)
+                # Scenes are drawn as many as are needed; a download is in the order of its categories.
+                drawn = calibration_samples if data == "synthetic" else None
+                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=drawn, size_px=size)
                 calibration = NamedRows(f"{data}, {CALIBRATION_SPLIT}", rows)
             return export_runtime(
                 pipe,
