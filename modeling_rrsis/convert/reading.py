@@ -6,7 +6,7 @@ import argparse
 import io
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,19 @@ def load_safely(path: Path) -> Any:
         pass
     is_zip = zipfile.is_zipfile(path)
     try:
-        survey = _survey_zip(path) if is_zip else _survey_former(path)
-        _check_names(path, survey.names)
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"the record {damaged} has another checksum than was written")
+        check_records(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(ALLOWED)):
             warnings.simplefilter("ignore")  # of pickle protocols, which the survey has looked at
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except ForeignContentError:
-        raise
+    except ForeignContentError as error:
+        raise ValueError(
+            f"{path}: {error}. If you trust its maker, write the tensors alone to a new file: "
+            '`torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
+        ) from error
     except Exception as error:  # on a damaged file torch, zipfile and pickle raise nearly every kind there is
         raise ValueError(
             f"{path}: expected a PyTorch checkpoint, this is none or a damaged one ({_said(error)}). Is the download "
@@ -106,16 +112,29 @@ def load_safely(path: Path) -> Any:
         ) from error
 
 
+def check_records(path: Path) -> None:
+    """Find out, before torch reads a file, whether it asks for code, or for more memory than it has bytes.
+
+    Raises:
+        Exception: Of nearly every kind where the file is damaged; `ForeignContentError` where it asks for code.
+    """
+    survey = _survey_zip(path) if zipfile.is_zipfile(path) else _survey_former(path)
+    foreign = sorted(name for name in survey.names if not NEEDED_NAMES.fullmatch(name))
+    if foreign:
+        raise ForeignContentError(
+            f"expected tensors, plain values and argparse.Namespace, it also holds {listed(foreign)}; reading that "
+            "could run foreign code, so the file was refused and nothing in it was run"
+        )
+
+
 def _survey_zip(path: Path) -> Survey:
-    """Check the archive and what it says of itself; what its pickle asks for."""
+    """What the pickle of an archive asks for, its records compared with it."""
     survey = Survey()
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         sizes = {member.filename.partition("/")[2]: member.file_size for member in members}
         if len(sizes) != len(members) or any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("records of one name, or compressed ones, which torch does not write")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"the record {damaged} has another checksum than was written")
         (pickled,) = (member for member in members if member.filename.partition("/")[2] == "data.pkl")
         survey.add(io.BytesIO(archive.read(pickled)))
     for key, size in survey.storages.items():
@@ -133,16 +152,6 @@ def _survey_former(path: Path) -> Survey:
     if sum(survey.storages.values()) > path.stat().st_size:
         raise ValueError("more bytes of tensors than the file has")
     return survey
-
-
-def _check_names(path: Path, names: Iterable[str]) -> None:
-    foreign = sorted(name for name in names if not NEEDED_NAMES.fullmatch(name))
-    if foreign:
-        raise ForeignContentError(
-            f"{path}: expected tensors, plain values and argparse.Namespace, it also holds {listed(foreign)}. "
-            "Reading that could run foreign code, so the file was refused and nothing in it was run. If you trust its "
-            'maker, write the tensors alone to a new file: `torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
-        )
 
 
 def _said(error: Exception) -> str:
