@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .bounds_rrsis import MAX_EXPRESSION_CHARACTERS
 from .expression_position_rrsis import Token, position_ranges, target_mentions, tokenize, uncovered_anchors
 from .expression_tagging_rrsis import (
     nltk_tagger_available,
@@ -116,8 +117,13 @@ def check_text(text: str, source: str = "text") -> None:
         source: what it is called in the message.
 
     Raises:
-        ValueError: half a surrogate pair, or control characters other than white space.
+        ValueError: half a surrogate pair, control characters other than white space, or a text of any length.
     """
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise ValueError(
+            f"{source}: expected at most {MAX_EXPRESSION_CHARACTERS:,} characters, got {len(text):,}: "
+            f"{shortened(text)}; say it in a sentence"
+        )
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
             raise ValueError(
