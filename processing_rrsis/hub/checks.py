@@ -102,7 +102,8 @@ def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[s
         with torch.device("meta"):
             network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     except Exception as error:  # whatever a field of the wrong kind leads to in the networks' constructors
-        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({error})"]
+        words = " ".join(str(error).split())
+        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({words})"]
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = sorted(name for name, shape in expected.items() if shapes.get(name) != shape)
     if not wrong:
