@@ -43,12 +43,7 @@ def parse_report(
 
         output = check_result_files({"--output": output})["--output"]
         check_untouched([output], reads=[file], overwrite=overwrite)
-        try:
-            texts, labels = read_expressions(file, column=column)
-        except ValueError as error:
-            if isinstance(error.__cause__, json.JSONDecodeError):
-                raise _with_line(file, error.__cause__) from error
-            raise
+        texts, labels = read_expressions(file, column=column)
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
         report = report_expressions(texts, names, labels=labels)
         if output is not None:
@@ -71,14 +66,6 @@ def parse_report(
         ):
             if examples:
                 console.print("\n  ".join([heading, *examples]))
-
-
-def _with_line(file: Path, broken: json.JSONDecodeError) -> ValueError:
-    """Say in which line of a .jsonl file the JSON is broken; the error itself counts inside that line."""
-    number = file.read_text(encoding="utf-8-sig").splitlines().index(broken.doc) + 1
-    return ValueError(
-        f"{file}, line {number}: expected a JSON object, it can't be read: {broken.msg} at column {broken.colno}"
-    )
 
 
 def _counted(words: dict[str, int]) -> str:
