@@ -182,7 +182,8 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
         "num_workers": task.num_workers,
         "tie_margin": math.inf if task.exact else TIE_MARGIN,
     }
-    network, collator = pipe.model.float().to(accelerator.device).eval(), ReferringCollator(pipe.processor)
+    network = pipe.model if getattr(pipe.model, "is_quantized", False) else pipe.model.float()
+    network, collator = network.to(accelerator.device).eval(), ReferringCollator(pipe.processor)
     if task.controls:
         results = evaluate_with_controls(network, data, collator, seed=task.seed, **options)
     else:

@@ -21,8 +21,10 @@ from PIL import Image
 from modeling_rrsis import MODELS
 from processing_rrsis.cli.export import load_rows
 from processing_rrsis.data import DemoSpec, write_demo
+from processing_rrsis.errors import RRSISError
 from processing_rrsis.runtimes import export as export_module
 from processing_rrsis.runtimes import openvino_graph
+from processing_rrsis.runtimes.check import compare
 from processing_rrsis.runtimes.folder import RuntimeManifest, read_manifest, weights_sha256
 from processing_rrsis.runtimes.network import RuntimeNetwork
 from processing_rrsis.runtimes.result import Agreement
@@ -279,14 +281,37 @@ def test_a_full_disk_is_one_sentence(fianet, tmp_path, monkeypatch, made_already
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch):
-    def refuse(network, names, size_px):
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("export.trace", "torch.export could not trace the network (torch"),
+        ("openvino_graph.translate", "the network could not be translated to openvino"),
+        ("export.RuntimeNetwork.from_pretrained", "openvino could not load the graph"),
+        ("quantisation.quantise", "NNCF could not make the graph's layers 8-bit"),
+    ],
+)
+def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch, place, sentence):
+    def refuse(*given, **named):
         raise KeyError("first line\nsecond line")
 
-    monkeypatch.setattr(export_module, "trace", refuse)
-    result = run("export", fianet, tmp_path / "out")
-    assert "torch.export could not trace the network (torch" in words(result)
+    monkeypatch.setattr(f"processing_rrsis.runtimes.{place}", refuse)
+    options = (
+        ("--int8", "--data", "synthetic", "--samples", 2, "--calibration-samples", 2) if "NNCF" in sentence else ()
+    )
+    result = run("export", fianet, tmp_path / "out", *options)
+    assert sentence in words(result)
     assert not list(tmp_path.iterdir())
+
+
+def test_logits_of_another_shape_or_that_are_no_numbers_are_refused():
+    shape = (1, 8, 8)
+    network = lambda **batch: SimpleNamespace(logits=torch.zeros(shape))  # noqa: E731
+    for found, sentence in (
+        (torch.zeros(1, 4, 4), r"expected logits of shape \(1, 8, 8\) from the exported graph, got \(1, 4, 4\)"),
+        (torch.full(shape, torch.nan), r"expected finite logits .* 64 that are none"),
+    ):
+        with pytest.raises(RRSISError, match=sentence):
+            compare(network, lambda found=found, **batch: SimpleNamespace(logits=found), [{}], "noise")
 
 
 @pytest.mark.slow
