@@ -56,7 +56,7 @@ class LAVTConfig(PreTrainedConfig):
         kwargs: Fields of `PreTrainedConfig`.
 
     Raises:
-        ValueError: If a field is outside its range.
+        huggingface_hub.errors.StrictDataclassError: If a field is outside its range.
 
     Example:
         >>> from modeling_rrsis import LAVTConfig

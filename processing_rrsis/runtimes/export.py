@@ -136,8 +136,8 @@ def prepare(pipe: Any, image_size_px: tuple[int, int] | None) -> Subject:
         raise ValueError(f"expected a network of this project, got a {type(network).__name__}")
     if getattr(network, "is_quantized", False):
         raise ValueError(
-            "expected a network of floating-point weights, got one whose layers are 8-bit already; export the model that "
-            "it was made from, with --int8"
+            "expected a network of floating-point weights, got one whose layers are 8-bit already; export the model "
+            "that it was made from, with --int8"
         )
     if image_size_px is not None:
         height, width = image_size_px
