@@ -131,7 +131,11 @@ def evaluate(
     )
     with _plain_errors():
         output = check_result_files({"--output": output})["--output"]
-        check_untouched([output], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
+        if output is not None:
+            from ..data.own_data import table_files
+
+            read = [task.model, task.dataset, task.data_dir, *table_files(task.dataset, task.data_dir)]
+            check_untouched([output], reads=read, overwrite=overwrite)
         _check(task)
         _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
 

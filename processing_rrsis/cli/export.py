@@ -111,7 +111,9 @@ def export(
         options.check()
         json_file = check_result_files({"--json": json_file})["--json"]
         check_output(output)
-        check_untouched([output, json_file], reads=[model, data], overwrite=overwrite)
+        from ..data.own_data import table_files
+
+        check_untouched([output, json_file], reads=[model, data, *table_files(data)], overwrite=overwrite)
 
         def run(on_step: Callable[[str], None]) -> Any:
             from ..hub.loading import load_pipeline

@@ -131,7 +131,7 @@ def test_a_graph_that_differs_is_an_error_and_the_old_folder_stays(fianet, own_c
     before = {path.name: path.read_bytes() for path in own_copy.iterdir()}
     call = openvino_graph.Session.__call__
     monkeypatch.setattr(openvino_graph.Session, "__call__", lambda self, inputs: call(self, inputs) + 0.5)
-    result = run("export", fianet, own_copy)
+    result = run("export", fianet, own_copy, "--overwrite")
     assert result.exit_code == 1
     assert "the exported graph is not the network: its logits differ by up to 0.5" in words(result)
     assert "Traceback" not in result.output
@@ -141,7 +141,7 @@ def test_a_graph_that_differs_is_an_error_and_the_old_folder_stays(fianet, own_c
 
 def test_an_older_graph_is_replaced(fianet, own_copy, made_already):
     (own_copy / "openvino_model.bin").write_bytes(b"damaged")
-    export(fianet, own_copy)
+    export(fianet, own_copy, "--overwrite")
     RuntimeNetwork.from_pretrained(own_copy)
 
 
@@ -202,7 +202,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, tmp_path / "none" / "out"], "expected a name in an existing folder"),
         ([danet, target, "--samples", "3"], "--split, --samples: expected with --data"),
         ([danet, target, "--json", tmp_path], "--json: expected a file name in an existing folder"),
-        ([danet, target, "--json", danet / "config.json"], "expected another name, the export reads this file"),
+        ([danet, target, "--json", danet / "config.json"], "expected a name of its own for a result"),
         ([danet, target, "--data", "imagenet"], "expected a benchmark of"),
         ([danet, target, "--data", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--data", "rrsisd"], "expected data_dir, the folder or .zip of the download"),
@@ -256,7 +256,7 @@ def test_another_network_is_refused():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_export_leaves_what_was_there(danet, own_copy, number):
-    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(own_copy)]
+    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(own_copy), "--overwrite"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     end = time.monotonic() + 200
     while len(list(own_copy.parent.iterdir())) < 2:
