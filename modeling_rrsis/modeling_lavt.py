@@ -22,7 +22,15 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map, upsample
+from .alignment_rrsis import (
+    BatchNorm2d,
+    LanguageGate,
+    PixelWordFusion,
+    PointwiseConv,
+    TextFeatures,
+    tokens_to_map,
+    upsample,
+)
 from .configuration_rrsis import LAVTConfig
 from .loss_rrsis import BatchPart, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
@@ -108,9 +116,9 @@ class ConvBlock(nn.Module):
     def __init__(self, top_channels: int, stage_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(top_channels + stage_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.norm1 = BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = BatchNorm2d(out_channels)
 
     def forward(self, top: Tensor, stage: Tensor) -> Tensor:
         """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
@@ -409,6 +417,11 @@ def check_inputs(
     if input_ids.ndim != 2:
         raise ValueError(f"`input_ids` must be (batch, length), got {tuple(input_ids.shape)}.")
     num_images, num_expressions = len(pixel_values), len(input_ids)
+    if not (num_images and input_ids.numel()):
+        raise ValueError(
+            "expected at least one image and one expression of a token, got "
+            f"`pixel_values` {tuple(pixel_values.shape)} and `input_ids` {tuple(input_ids.shape)}."
+        )
     if num_images != num_expressions and 1 not in (num_images, num_expressions):
         raise ValueError(
             "expected one expression per image, several expressions on one image or one expression for several "

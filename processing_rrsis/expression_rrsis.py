@@ -80,6 +80,8 @@ CATEGORY_SETS: dict[str, tuple[str, ...]] = {
     ),
 }
 _SHOWN_CHARACTERS = 120
+_TURNS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Classes of characters that turn the direction of the text after them, also beyond the expression."""
 ALIGNMENTS = ("wordpiece", "word")
 TAGGERS = ("auto", "nltk", "builtin")
 
@@ -117,7 +119,8 @@ def check_text(text: str, source: str = "text") -> None:
         source: what it is called in the message.
 
     Raises:
-        ValueError: half a surrogate pair, control characters other than white space, or a text of any length.
+        ValueError: half a surrogate pair, control characters other than white space, such as turn the direction, or a
+            text of any length.
     """
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise ValueError(
@@ -125,7 +128,8 @@ def check_text(text: str, source: str = "text") -> None:
             f"{shortened(text)}; say it in a sentence"
         )
     for character in text:
-        if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
+        is_control = unicodedata.category(character) in ("Cc", "Cs") and not character.isspace()
+        if is_control or unicodedata.bidirectional(character) in _TURNS:
             raise ValueError(
                 f"{source}: expected words such as 'the ship on the left', got {shortened(text)} with the control "
                 f"character {character!r}; remove it"

@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.image_transforms import normalize, rescale
 from transformers.image_utils import ChannelDimension, PILImageResampling
 
+from .image_labels_rrsis import to_label_map
 from .image_loading_rrsis import load_values
-from .image_values_rrsis import to_label_map
 
 MAX_VALUE = 1e5
 """Far beyond any normalised value; the published ones lie between -2.2 and 2.7."""
@@ -93,7 +93,7 @@ def resized_labels(segmentation_maps: Any, shapes: list[Shape], kwargs: dict[str
         )
     labels = []
     for index, (segmentation_map, (_, *expected)) in enumerate(zip(maps, shapes, strict=True)):
-        label = to_label_map(load_values(segmentation_map))
+        label = to_label_map(load_values(segmentation_map, is_mask=True))
         if label.shape != tuple(expected):
             raise ValueError(
                 f"segmentation_maps[{index}]: expected its image's size (height, width) {tuple(expected)}, got "

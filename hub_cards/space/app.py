@@ -34,6 +34,8 @@ DISPLAY_SIDE_PX = 1024
 OPACITY = 0.45
 COLOURS = ("#ff2828", "#00a0ff", "#ffbe00", "#be46ff", "#00c878", "#ff6ebe")
 WORD_COLOURS = {"object": "#22c55e", "position": "#06b6d4"}
+_ACTIVE = re.compile(r"[^\w \"',.;:()×%-]|_|(?<=www)\.", re.IGNORECASE)
+"""What could act as Markdown or HTML in a text of others, links without brackets among it."""
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 """What Pillow may open, as in the pipeline."""
 BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -101,6 +103,11 @@ class ImageFile(gr.Image):
     def preprocess(self, payload: Any) -> str | None:
         """Return the path of the uploaded file."""
         return None if payload is None else payload.path
+
+
+def plain(text: Any) -> str:
+    """Return text as Markdown and HTML that show it, and do nothing else."""
+    return _ACTIVE.sub(lambda found: f"&#{ord(found[0])};", str(text))
 
 
 def load_model(name: str) -> Any:
@@ -193,7 +200,7 @@ def reading_note(pipe: Any, expressions: Sequence[str]) -> str:
     limit = pipe.processor.max_length
     cut = [text for text in expressions if len(pipe.processor.tokenizer(text)["input_ids"]) > limit]
     if cut:
-        note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + "; ".join(cut)
+        note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + plain("; ".join(cut))
     return note
 
 
@@ -291,8 +298,8 @@ def check_upload(pipe: Any, path: str | None) -> tuple[str | None, str]:
     try:
         picture = open_picture(pipe, path)
     except InputError as problem:
-        gr.Warning(str(problem))
-        return None, f"⚠️ {problem}"
+        gr.Warning(plain(problem))
+        return None, f"⚠️ {plain(problem)}"
     message = f"{picture.width} × {picture.height} px"
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -311,8 +318,8 @@ def segment(pipe: Any, path: str | None, text: str | None, threshold: float) -> 
     try:
         found = find(pipe, path, text)
     except InputError as problem:
-        gr.Warning(str(problem))
-        return (*(gr.skip() for _ in range(7)), f"⚠️ {problem}")
+        gr.Warning(plain(problem))
+        return (*(gr.skip() for _ in range(7)), f"⚠️ {plain(problem)}")
     expressions = [answer.expression for answer in found.answers]
     drawn, picture = show(found, threshold), found.picture
     message = (
@@ -345,9 +352,8 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
         return lambda *values: function(pipe, *values)
 
     with gr.Blocks(title="Referring segmentation", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
-        gr.Markdown(
-            f"# Segment what an expression refers to\nModel: {name}. Upload an aerial image, say what to look for."
-        )
+        heading = "# Segment what an expression refers to"
+        gr.Markdown(f"{heading}\nModel: {plain(name)}. Upload an aerial image, say what to look for.")
         found = gr.State(None, time_to_live=1800)
         with gr.Row():
             with gr.Column():

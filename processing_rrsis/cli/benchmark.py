@@ -22,6 +22,7 @@ from ..benchmark.spec import (
     BenchmarkSpec,
     one_of,
 )
+from ..result_files import check_untouched, write_result
 from .common import _plain_errors, check_result_files
 from .help import HelpfulCommand, HelpfulGroup
 
@@ -47,6 +48,7 @@ Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts."
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.", show_default=False)]
 HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
 
 
@@ -71,6 +73,7 @@ def models(
     memory: HasMemory = True,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure the networks on this machine: time, memory, operations, beside timm's Swin-B.
 
@@ -97,7 +100,7 @@ def models(
     if context.invoked_subcommand is not None:
         return
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size, model_folder),
             image_sizes_px=_numbers("--image-size", image_size),
@@ -135,6 +138,7 @@ def profile(
     ] = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show where the time goes: parts of the forward pass, and operators, by PyTorch's profiler.
 
@@ -142,7 +146,7 @@ def profile(
         rrsis benchmark profile -m fianet --work train --trace trace.json
     """
     with _plain_errors():
-        json_file, trace = check_result_files({"--json": json_file, "--trace": trace}).values()
+        json_file, trace = _results({"--json": json_file, "--trace": trace}, model_folder, overwrite).values()
         works, sizes = _works(work, False), (image_size,)
         spec = BenchmarkSpec(
             **_models(model, model_size, model_folder),
@@ -182,6 +186,7 @@ def scaling(
     threads: Threads = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit the cost of a forward pass against the pixels of the image.
 
@@ -189,7 +194,7 @@ def scaling(
         rrsis benchmark scaling -m fianet -s 256,480,768
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size, model_folder),
             image_sizes_px=_numbers("--image-size", image_size),
@@ -225,6 +230,7 @@ def expressions(
     threads: Threads = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time several expressions on one image in one call against as many single calls.
 
@@ -232,7 +238,7 @@ def expressions(
         rrsis benchmark expressions -m fianet -n 8
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size, model_folder),
             image_sizes_px=(image_size,),
@@ -267,6 +273,7 @@ def affinity(
     memory: HasMemory = True,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time DANet's affinity loss against its dense form, which stores the N×N matrices.
 
@@ -274,7 +281,7 @@ def affinity(
         rrsis benchmark affinity --pixels 16384
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, None, overwrite)["--json"]
         spec = BenchmarkSpec(
             batch_sizes=(batch_size,),
             device=_device(device),
@@ -294,6 +301,13 @@ def affinity(
         print_affinity(result, _report(spec, "affinity_loss", [result], json_file))
 
 
+def _results(files: dict[str, Path | None], folder: Path | None, overwrite: bool) -> dict[str, Path | None]:
+    """The files to write by the options' names, once it is known that they replace nothing."""
+    found = check_result_files(files)
+    check_untouched(found.values(), reads=[folder], overwrite=overwrite)
+    return found
+
+
 def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | None) -> Console:
     """Write the numbers, then say what machine they come from; the console shows what follows."""
     from dataclasses import asdict
@@ -306,8 +320,8 @@ def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | N
     machine = describe_machine(spec.device)
     if json_file is not None:
         report = {"settings": asdict(spec), "machine": machine, name: [row.to_dict() for row in rows]}
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    console = Console(highlight=False)
+        write_result(json_file, (json.dumps(report, indent=1) + "\n").encode())
+    console = Console(highlight=False, markup=False)
     console.print(machine_line(machine))
     return console
 

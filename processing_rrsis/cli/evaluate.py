@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
+from ..result_files import check_untouched, write_result
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files, check_untouched, write_result
+from .common import _plain_errors, check_result_files
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..result_files import check_untouched, write_result
 from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
 from .common import _plain_errors, check_place, check_result_files
@@ -70,6 +71,7 @@ def export(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export, and its JSON.")] = False,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
 ) -> None:
     """Write a model as a folder for another runtime, and check it.
@@ -109,7 +111,7 @@ def export(
         options.check()
         json_file = check_result_files({"--json": json_file})["--json"]
         check_output(output)
-        _check_not_read(model, data, json_file)
+        check_untouched([output, json_file], reads=[model, data], overwrite=overwrite)
 
         def run(on_step: Callable[[str], None]) -> Any:
             from ..hub.loading import load_pipeline
@@ -123,7 +125,9 @@ def export(
             if data is not None:
                 scored = NamedRows(f"{data}, {split}", load_rows(data, split, num_samples=samples, size_px=size))
             if data is not None and int8:
-                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=calibration_samples, size_px=size)
+                # Scenes are drawn as many as are needed; a download is in the order of its categories.
+                drawn = calibration_samples if data == "synthetic" else None
+                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=drawn, size_px=size)
                 calibration = NamedRows(f"{data}, {CALIBRATION_SPLIT}", rows)
             return export_runtime(
                 pipe,
@@ -178,13 +182,6 @@ def load_rows(data: str, split: str, *, num_samples: int | None, size_px: int) -
     )
 
 
-def _check_not_read(model: str, data: str | None, path: Path | None) -> None:
-    """Raise a `ValueError` where the JSON would replace a file that the export reads."""
-    read = [*Path(model).expanduser().glob("*"), *([] if data is None else [Path(data).expanduser()])]
-    if path is not None and path.resolve() in {file.resolve() for file in read}:
-        raise ValueError(f"--json {path}: expected another name, the export reads this file")
-
-
 def _run(
     run: Callable[[Callable[[str], None]], Any], output: Path, *, threads: int | None, json_file: Path | None
 ) -> None:
@@ -197,7 +194,7 @@ def _run(
 
     from ..runtimes.result import print_result
 
-    console = Console(highlight=False, file=sys.stdout)
+    console = Console(highlight=False, file=sys.stdout, markup=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     # A half-written folder is taken away then, too; Windows has no hang-up.
@@ -212,6 +209,6 @@ def _run(
             signal.signal(stop, handler)
     try:  # one is there if the other fails
         if json_file is not None:
-            json_file.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+            write_result(json_file, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
     finally:
         print_result(result, console)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from .common import _plain_errors, check_result_files, check_untouched, write_result
+from ..result_files import check_untouched, write_result
+from .common import _plain_errors, check_result_files
 
 
 def parse_report(

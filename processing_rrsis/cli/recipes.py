@@ -43,7 +43,7 @@ def recipes(
     elif as_yaml:
         typer.echo(recipe_yaml(chosen[0]), nl=False)
     else:
-        Console(highlight=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
+        Console(highlight=False, markup=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
 
 
 def recipe_table(recipes: list[Recipe]) -> Table:

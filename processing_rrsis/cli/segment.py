@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..result_files import check_untouched
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files, check_untouched
-from .segment_files import FLOAT_ENDINGS, find_place, save_outlines, save_picture, save_raster
+from .common import _plain_errors, check_result_files
+from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,8 +100,10 @@ def segment(
         check_untouched(results_of_all, reads=[image, model], overwrite=overwrite)
         from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 
+        from ..place import find_place
+
         picture = to_rgb8(load_image(image))
-        place = find_place(image, picture.size)
+        place = find_place(Path(image).expanduser(), (picture.height, picture.width))
         pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
         _check_scale(image, picture, pipe.processor.image_processor.size, force=force)
         results = pipe(picture, text=expressions, threshold=threshold, output="probability")
@@ -160,11 +163,9 @@ def _area(mask: Image.Image) -> int:
 
 def _summary(result: dict[str, Any]) -> str:
     mask, files = result["mask"], ", ".join(map(str, result["files"]))
+    label = " ".join(result["label"].split())  # a line for each, whatever white space it holds
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
         hint = "try a lower --threshold"
-        return f'"{result["label"]}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
-    return (
-        f'"{result["label"]}": {area} of {total} px ({100 * area / total:.2f} %), '
-        f"confidence {result['score']:.2f} -> {files}"
-    )
+        return f'"{label}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
+    return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..bounds_rrsis import parse_json, read_text, shown
 from ..expression_rrsis import check_text
+from .files.geometries import is_geometry
 
 TABLE_ENDINGS: tuple[str, ...] = (".csv", ".jsonl", ".ndjson")
 NEEDED_COLUMNS: tuple[str, ...] = ("image", "mask", "expression")
@@ -39,7 +40,8 @@ class TableRow:
     Attributes:
         line_number: Where it stands, from 1.
         image: Path of the image as written.
-        mask: Path of a mask file as written, or run lengths (a dictionary), or a polygon or several (a list).
+        mask: Path of a mask file as written, or run lengths or GeoJSON (a dictionary; WKT stands under ``"wkt"``), or
+            a polygon or several (a list).
         expression: The sentence.
         category: ``""`` where the table has none.
         split: ``"train"``, ``"validation"`` or ``"test"``; ``"train"`` where the table has no such column.
@@ -158,6 +160,8 @@ def _mask_of(value: Any, source: str) -> str | dict[str, Any] | list[Any]:
     """Tell a path from run lengths and polygons; these may be text of JSON."""
     if isinstance(value, str) and value.strip()[:1] in ("{", "["):
         value = parse_json(value, source=source, expected="a path or JSON in 'mask'")
+    if isinstance(value, str) and is_geometry(value):
+        return {"wkt": value}
     if isinstance(value, str) and value.strip():
         return _path_of(value, source)
     if isinstance(value, dict | list) and value:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from ..data.facts import FACTS
+from ..result_files import write_result
 from ..terminal import new_table
 
 FIRST_NAMES = 3
@@ -104,4 +105,4 @@ def printable(text: str) -> str:
 
 def write_report(report: CheckReport, path: Path) -> None:
     """Write the report as JSON, every name in it."""
-    path.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
+    write_result(path, (json.dumps(report.as_dict(), indent=1) + "\n").encode())

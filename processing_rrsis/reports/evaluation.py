@@ -154,7 +154,9 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
             f"{result.absent['n']} masks are empty: nothing predicted for {share} of them, IoU 0 by convention."
         )
     console.print(f"Resolution: {result.resolution}. Intervals: {document['protocol']['intervals']['method']}.")
-    console.print(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
+    console.print(
+        escape(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
+    )
     if document["protocol"]["runtime"] != "torch":
         console.print("Computed by {runtime} in {precision}.".format(**document["protocol"]))
     if ties and isinstance(ties["margin"], float) and 2 * ties["largest_difference"] > ties["margin"]:

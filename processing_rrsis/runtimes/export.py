@@ -19,7 +19,7 @@ from ..data.inputs.collate import ReferringCollator
 from ..errors import RRSISError
 from ..hub.model_folder import drop_local_keys, replaced_folder
 from .check import COMPARED_ROWS, check_agreement, compare, row_batches, score, time_both
-from .folder import MANIFEST_FILE, RuntimeManifest, graph_sha256, package_versions, weights_sha256
+from .folder import MANIFEST_FILE, RuntimeManifest, hash_files, package_versions, weights_sha256
 from .network import RuntimeNetwork
 from .result import Agreement, ExportResult, Measured
 from .spec import GRAPH_FILES, QUANTISING_PACKAGES, WRITING_PACKAGES, ExportOptions, graph_module
@@ -181,7 +181,7 @@ def write_folder(
         parameters=subject.network.num_parameters(),
         image_size_px=subject.size_px,
         inputs=subject.names,
-        graph_sha256=graph_sha256(folder, options.format),
+        files_sha256=hash_files(folder, sorted(path.name for path in folder.iterdir())),
         weights_sha256=weights_sha256(subject.network),
         calibration=calibration,
         versions=package_versions(*packages),

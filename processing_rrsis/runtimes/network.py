@@ -31,6 +31,7 @@ class RuntimeNetwork(nn.Module):
 
     device = torch.device("cpu")
     dtype = torch.float32
+    input_modalities = ("image", "text")
 
     def __init__(self, config: Any, manifest: RuntimeManifest, session: Any) -> None:
         super().__init__()
@@ -55,7 +56,13 @@ class RuntimeNetwork(nn.Module):
         manifest = read_manifest(place)
         check_installed(manifest.format, RUNNING_PACKAGES)
         check_folder(place, manifest)
-        session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
+        try:
+            session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
+        except (RuntimeError, ValueError) as error:  # whatever the library finds: its own classes are RuntimeErrors
+            raise ValueError(
+                f"{place}: expected a graph that the installed {manifest.format} reads, got: {error}; it was written "
+                f"with {', '.join(f'{name} {number}' for name, number in manifest.versions.items())}"
+            ) from error
         return cls(AutoConfig.from_pretrained(place), manifest, session)
 
     def num_parameters(self) -> int:
@@ -69,8 +76,11 @@ class RuntimeNetwork(nn.Module):
         attention_mask: Tensor | None = None,
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> ReferringSegmentationOutput:
+        labels: None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ReferringSegmentationOutput | tuple[Tensor]:
         """Segment what the expressions refer to; arguments as of the network.
 
         Args:
@@ -79,7 +89,10 @@ class RuntimeNetwork(nn.Module):
             attention_mask: 1 for tokens of the expression, 0 for padding, int (B, L); all ones if absent.
             ground_object_mask: 1 for tokens of the ground object, int (B, L); the whole expression if absent.
             spatial_position_mask: 1 for tokens of the spatial position, int (B, L); the whole expression if absent.
-            kwargs: What a graph can't compute; refused unless it is `None` or `False`.
+            labels: None; this and the next two are what a graph can't compute.
+            output_attentions: None or False.
+            output_hidden_states: None or False.
+            return_dict: False for a tuple.
 
         Returns:
             `logits` float32 (B, H, W), the log-odds of the target, on the images' device.
@@ -88,8 +101,9 @@ class RuntimeNetwork(nn.Module):
             ValueError: If shapes do not fit each other, images are of another size than the graph's, or losses or
                 inner values are asked for.
         """
-        for name, value in kwargs.items():
-            if value is not None and value is not False:
+        inner = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        for name, asked in {"labels": labels, **inner}.items():
+            if asked is not None and asked is not False:
                 raise ValueError(
                     f"`{name}`: expected none, a graph for {self.manifest.format} computes logits alone; use the "
                     "model that it was exported from"
@@ -98,6 +112,7 @@ class RuntimeNetwork(nn.Module):
         masks = {"ground_object_mask": ground_object_mask, "spatial_position_mask": spatial_position_mask}
         check_inputs(pixel_values, input_ids, masks=(attention_mask, *masks.values()), labels=None, limit=limit)
         self._check_size(pixel_values)
+        self._check_tokens(input_ids)
         attended = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         words = {name: attended if mask is None else mask for name, mask in masks.items()}
         given = {IMAGE_INPUT: pixel_values, "input_ids": input_ids, "attention_mask": attended, **words}
@@ -106,7 +121,19 @@ class RuntimeNetwork(nn.Module):
         for name in self.manifest.inputs:
             value = given[name].detach().to("cpu", torch.float32 if name == IMAGE_INPUT else torch.int64)
             arrays[name] = value.expand(rows, *value.shape[1:]).contiguous().numpy()
-        return ReferringSegmentationOutput(logits=torch.from_numpy(self.session(arrays)).to(pixel_values.device))
+        logits = torch.from_numpy(self.session(arrays)).to(pixel_values.device)
+        logits[~pixel_values.isfinite().flatten(1).all(1).expand(rows)] = torch.nan  # as of the network
+        return (logits,) if return_dict is False else ReferringSegmentationOutput(logits=logits)
+
+    def _check_tokens(self, input_ids: Tensor) -> None:
+        """Raise a `ValueError` for tokens that the vocabulary lacks: a graph may read past its end."""
+        size = self.config.text_config.vocab_size
+        low, high = int(input_ids.min()), int(input_ids.max())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"`input_ids`: expected indices from 0 to {size - 1}, the vocabulary's, got {low} to {high}; use the "
+                "processor of the graph's folder"
+            )
 
     def _check_size(self, images: Tensor) -> None:
         """Raise a `ValueError` where images have another size than the graph's."""
@@ -114,6 +141,6 @@ class RuntimeNetwork(nn.Module):
             height, width = images.shape[-2:]
             raise ValueError(
                 f"`pixel_values`: expected images of {self.manifest.size_text}, the only ones that this graph takes, "
-                f"got {height}×{width} px; resize them, or write another graph with `rrsis export MODEL OUTPUT "
-                f"--image-size {max(height, width)}`"
+                f"got {height}×{width} px; resize them, or write another graph, for squares, with `rrsis export MODEL "
+                f"OUTPUT --image-size {max(height, width)}`"
             )
