@@ -11,6 +11,8 @@ import typer
 
 from ..errors import error_text, is_plain
 
+MODEL_HELP = "Model folder (a run's best/) or Hub repository."
+
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:

@@ -33,6 +33,8 @@ GRAPH_FILES: dict[RuntimeFormat, tuple[str, ...]] = {
     RuntimeFormat.ONNX: ("model.onnx",),
 }
 """Graph and weights, named as optimum names them; the first is the one to open."""
+AUTO_DEVICE = "auto"
+DEVICE_HELP = "auto: a GPU where there is one; or cpu, cuda, cuda:1, mps."
 RUNTIME_HELP = "Who computes; auto: what the model's folder was written for, see rrsis export."
 RUNNING_PACKAGES: dict[RuntimeFormat, tuple[str, ...]] = {
     RuntimeFormat.OPENVINO: ("openvino",),
