@@ -243,7 +243,7 @@ def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str) -> 
     if rasterio is None:
         raise ValueError(
             f"image file {name!r}: expected an image that PIL reads whole, got a {kind} of other bands, compression "
-            "or bit depth, or a damaged one; install rasterio (pip install 'rrsis[geo]') to read it"
+            "or bit depth, or a damaged one; install rasterio (pip install rasterio) to read it"
         )
     try:
         with warnings.catch_warnings(), ExitStack() as stack:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from ..installation import package_version
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
@@ -70,12 +70,9 @@ INFERENCE_COMMANDS = frozenset({"segment", "scene", "evaluate", "demo"})
 
 
 def show_version(is_asked: bool) -> None:
-    """Print the version and end; a checkout that is not installed has none."""
+    """Print the version and end."""
     if is_asked:
-        try:
-            typer.echo(f"rrsis {version('rrsis')}")
-        except PackageNotFoundError:
-            typer.echo("rrsis, a checkout that is not installed")
+        typer.echo(f"rrsis {package_version()}")
         raise typer.Exit
 
 

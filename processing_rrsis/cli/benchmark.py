@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +21,7 @@ from ..benchmark.spec import (
     BenchmarkSpec,
     one_of,
 )
-from .common import _plain_errors, check_result_files
+from .common import JsonFile, _plain_errors, check_result_files, write_json
 from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
@@ -32,22 +31,20 @@ benchmark = typer.Typer(name="benchmark", cls=HelpfulGroup, rich_markup_mode=Non
 
 ALL_MODELS = ",".join(MODEL_NAMES)
 ALL_SIZES = ",".join(map(str, SCALING_SIZES_PX))
-Models = Annotated[str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas.")]
+Models = Annotated[
+    str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas; or a model's folder.")
+]
 ModelSize = Annotated[
     str, typer.Option(help="base: as published (Swin-B, BERT-base), random weights; tiny: for smoke tests.")
-]
-ModelFolder = Annotated[
-    Path | None, typer.Option(help="Measure the model in this folder instead.", show_default=False)
 ]
 Sizes = Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.")]
 Dtype = Annotated[str, typer.Option(help=f"{', '.join(DTYPES)} (float32 weights).")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.")]
 Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.", show_default=False)]
+Threads = Annotated[int | None, typer.Option("--cpu-threads", min=1, help="Threads of the CPU.", show_default=False)]
 HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
 
 
 @benchmark.callback(invoke_without_command=True)
@@ -55,7 +52,6 @@ def models(
     context: typer.Context,
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Sizes = "480",
     batch_size: Annotated[str, typer.Option("--batch-size", "-b", help="Images of a batch.")] = "1",
     dtype: Dtype = "float32",
@@ -99,7 +95,7 @@ def models(
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
             batch_sizes=_numbers("--batch-size", batch_size),
             variants=tuple(product(_names(dtype), _names(mode))),
@@ -124,7 +120,6 @@ def models(
 def profile(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Annotated[int, typer.Option("--image-size", "-s", help="Side of the image in px.")] = 480,
     dtype: Dtype = "float32",
     work: Annotated[str, typer.Option(help="forward, train (forward and backward, no optimizer).")] = FORWARD,
@@ -145,7 +140,7 @@ def profile(
         json_file, trace = check_result_files({"--json": json_file, "--trace": trace}).values()
         works, sizes = _works(work, False), (image_size,)
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=sizes,
             variants=tuple((name, MODES[0]) for name in _names(dtype)[:1]),
             works=works,
@@ -173,7 +168,6 @@ def profile(
 def scaling(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Sizes = ALL_SIZES,
     dtype: Dtype = "float32",
     device: Device = "auto",
@@ -191,7 +185,7 @@ def scaling(
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
             variants=tuple((name, MODES[0]) for name in _names(dtype)[:1]),
             device=_device(device),
@@ -216,7 +210,6 @@ def scaling(
 def expressions(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     number: Annotated[int, typer.Option("--expressions", "-n", help="Expressions on one image.")] = 8,
     image_size: Annotated[int, typer.Option("--image-size", "-s", help="Side of the image in px.")] = 480,
     device: Device = "auto",
@@ -234,7 +227,7 @@ def expressions(
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=(image_size,),
             device=_device(device),
             rounds=rounds,
@@ -306,7 +299,7 @@ def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | N
     machine = describe_machine(spec.device)
     if json_file is not None:
         report = {"settings": asdict(spec), "machine": machine, name: [row.to_dict() for row in rows]}
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(report, json_file)
     console = Console(highlight=False)
     console.print(machine_line(machine))
     return console
@@ -342,11 +335,11 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _models(names: str, model_size: str, folder: Path | None) -> dict[str, Any]:
-    """Settings for random weights of models, or for the model of a folder; a ValueError where it is none."""
-    if folder is None:
-        return {"models": _names(names), "model_size": model_size}
+def _models(models: str, model_size: str) -> dict[str, Any]:
+    """Settings for random weights of named models, or for the model of a folder; a ValueError where it is none."""
+    if "/" not in models and not Path(models).expanduser().is_dir():
+        return {"models": _names(models), "model_size": model_size}
     from ..hub.loading import _check_model_folder
 
-    _check_model_folder(str(folder), option="--model-folder")
-    return {"model_folder": str(folder), "models": (folder.expanduser().resolve().name,)}
+    _check_model_folder(models)
+    return {"model_folder": models, "models": (Path(models).expanduser().resolve().name,)}

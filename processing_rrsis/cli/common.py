@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import error_text, is_plain
 
 MODEL_HELP = "Model folder (a run's best/) or Hub repository."
+SCREEN = "-"
+"""A file's name by which JSON is printed."""
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
+ListedJson = Annotated[
+    Path | None, typer.Option("--json", help="Write it as JSON; - prints that.", show_default=False)
+]
+TRUST_HELP = "Run code of a Hub repository that is not ours."
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)]
 
 
 @contextmanager
@@ -88,6 +98,15 @@ def write_result(path: Path, content: bytes) -> None:
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write plain values as JSON: a file at once, or to the screen."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == SCREEN:
+        typer.echo(text, nl=False)
+    else:
+        write_result(path, text.encode())
 
 
 def check_place(option: str, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +10,21 @@ import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files, check_untouched, write_result
+from .common import (
+    MODEL_HELP,
+    JsonFile,
+    TrustRemoteCode,
+    _plain_errors,
+    check_result_files,
+    check_untouched,
+    write_json,
+)
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
 
 def evaluate(
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     dataset: Annotated[
         str,
         typer.Option(
@@ -27,17 +34,19 @@ def evaluate(
             rich_help_panel=_DATA,
         ),
     ],
-    split: Annotated[str, typer.Option("--split", "-s", help="Split to score.", rich_help_panel=_DATA)] = "test",
+    split: Annotated[str, typer.Option("--split", help="Split to score.", rich_help_panel=_DATA)] = "test",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder or zip of the download.", rich_help_panel=_DATA, show_default=False)
     ] = None,
-    num_samples: Annotated[
+    max_samples: Annotated[
         int | None,
         typer.Option(min=1, help="Only the first ones, for a quick look.", rich_help_panel=_DATA, show_default=False),
     ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
+            "--image-size",
+            "-s",
             min=32,
             help="synthetic: side of its images in px; the model's input size by default.",
             rich_help_panel=_DATA,
@@ -45,7 +54,6 @@ def evaluate(
         ),
     ] = None,
     data_seed: Annotated[int, typer.Option(min=0, help="synthetic: seed of its scenes.", rich_help_panel=_DATA)] = 0,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes that build it.", rich_help_panel=_DATA)] = 1,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Leave out samples whose files are missing.", rich_help_panel=_DATA),
@@ -72,8 +80,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling.", rich_help_panel=_SCORES)] = 0,
     confidence: Annotated[float, typer.Option(help="Of the intervals.", rich_help_panel=_SCORES)] = 0.95,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.", rich_help_panel=_SCORES)] = 2_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a step.", rich_help_panel=_SPEED)] = 8,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load.", rich_help_panel=_SPEED)] = 1,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Samples a step.", rich_help_panel=_SPEED)
+    ] = 8,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load the data.", rich_help_panel=_SPEED)] = 1,
     exact: Annotated[
         bool,
         typer.Option(
@@ -84,9 +94,9 @@ def evaluate(
         ),
     ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    json_file: JsonFile = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score a model on a split, in the layout of the papers' tables.
 
@@ -100,7 +110,7 @@ def evaluate(
     Examples:
         rrsis evaluate -m runs/fianet/best -d synthetic --controls
 
-        rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D -o results.json
+        rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D --json results.json
 
     Several processes share the work, one per GPU or, on CPUs, started by torchrun:
         accelerate launch -m processing_rrsis.cli.app evaluate -m MODEL ...
@@ -113,10 +123,9 @@ def evaluate(
         dataset=dataset,
         split=split,
         data_dir=data_dir,
-        num_samples=num_samples,
+        max_samples=max_samples,
         image_size=image_size,
         data_seed=data_seed,
-        num_proc=num_proc,
         allow_missing=allow_missing,
         resolution=resolution,
         threshold=threshold,
@@ -129,10 +138,10 @@ def evaluate(
         num_workers=num_workers,
     )
     with _plain_errors():
-        output = check_result_files({"--output": output})["--output"]
-        check_untouched([output], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_untouched([json_file], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
         _check(task)
-        _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
+        _run(task, json_file, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
 def _check(task: EvaluationTask) -> None:
@@ -145,7 +154,7 @@ def _check(task: EvaluationTask) -> None:
         raise ValueError(f"--resamples: expected at least 100, got {task.resamples}")
 
 
-def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
+def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
     """Load, evaluate, print, write."""
     import torch
     from accelerate import Accelerator
@@ -168,10 +177,10 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
             task.split,
             input_size_px=min(size["height"], size["width"]),
             data_dir=task.data_dir,
-            num_samples=task.num_samples,
+            num_samples=task.max_samples,
             image_size_px=task.image_size,
             seed=task.data_seed,
-            num_proc=task.num_proc,
+            num_proc=max(1, task.num_workers),
             allow_missing=task.allow_missing,
         )
     options = {
@@ -197,6 +206,6 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
         comparability=find_comparability(task),
         accelerator=accelerator,
     )
-    if output is not None:  # before anything is printed: a closed pipe loses nothing
-        write_result(output, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    if json_file is not None:  # before anything is printed: a closed pipe loses nothing
+        write_json(document, json_file)
     print_results(task, results, document, Console(highlight=False))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files
+from ..installation import install_command
+from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
+from .common import MODEL_HELP, _plain_errors, check_result_files
 from .segment import check_expression
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def scene(
     ],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.", rich_help_panel=_MODEL),
+        typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=_MODEL),
     ],
     output: Annotated[
         Path,
@@ -104,21 +105,26 @@ def scene(
         float,
         typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.", rich_help_panel=_READING),
     ] = 0.5,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=_MODEL)] = AUTO_DEVICE,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_MODEL)] = Runtime.AUTO,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch-size",
+            "-b",
             min=1,
             help="Tiles × expressions at once. Default: 1 on a CPU, 8 on a GPU.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     trust_remote_code: Annotated[
-        bool, typer.Option(help="Run code of a Hub repository that is not ours.", rich_help_panel=_MODEL)
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run code of a Hub repository that is not ours.", rich_help_panel=_MODEL
+        ),
     ] = False,
 ) -> None:
-    r"""Segment what expressions refer to in a raster of any size, as a layer on its ground.
+    """Segment what expressions refer to in a raster of any size, as a layer on its ground.
 
     Memory does not grow with the scene. A run that is killed goes on where it was when
     the same command is given again.
@@ -131,10 +137,11 @@ def scene(
     Upper and left are the image's, compass words the ground's.
 
     Several expressions give a band of the mask and a layer each.
-    Needs pip install "rrsis\[geo]".
+    Needs the extra geo: pip install "rrsis[geo]".
 
     Example:
-        rrsis scene city.tif "the tanks north of the harbour" -m runs/fianet/best -o tanks.tif --vector tanks.gpkg
+        rrsis scene city.tif "the tanks north of the harbour" -m runs/fianet/best
+            -o tanks.tif --vector tanks.gpkg
     """
     with _plain_errors():
         for expression in expressions:
@@ -151,7 +158,7 @@ def scene(
             source,
             expressions,
             files["--output"],
-            model=open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code),
+            model=open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device),
             frame=frame.value,
             tile_size_px=tile_size,
             resolution_m=resolution_m,
@@ -176,7 +183,7 @@ def _scene_function():  # noqa: ANN202 - a function of a package that may be mis
     try:
         from ..scenes.segment import segment_scene
     except ModuleNotFoundError as error:
-        raise ImportError(f"rrsis scene needs {error.name}; run `pip install 'rrsis[geo]'`") from error
+        raise ImportError(f"rrsis scene needs {error.name}; run `{install_command('geo')}`") from error
     return segment_scene
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, _plain_errors, check_result_files, check_untouched
+from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files, check_untouched
 from .segment_files import FLOAT_ENDINGS, find_place, save_outlines, save_picture, save_raster
 from .segment_inputs import ImageResults, plan_results, tell_apart
 
@@ -71,7 +71,7 @@ def segment(
     ] = False,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO_DEVICE,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Segment what expressions refer to in images.
 

@@ -54,7 +54,7 @@ def describe(
             "split": task.split,
             "samples": len(data),
             "images": len(set(data["image_id"])) if "image_id" in data.column_names else None,
-            "first_samples_only": task.num_samples is not None,
+            "first_samples_only": task.max_samples is not None,
             "content_sha256": data_hash,
             "published_samples": comparability.published_samples,
             "is_demo": comparability.is_demo,
