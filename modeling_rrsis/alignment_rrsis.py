@@ -142,7 +142,7 @@ class PixelWordFusion(nn.Module):
 
     def __init__(self, config: LAVTConfig, channels: int, num_heads: int = 1) -> None:
         super().__init__()
-        self.attention = PixelWordAttention(channels, config.text_config.hidden_size, num_heads=num_heads)
+        self.attention = PixelWordAttention(channels, config.get_text_config().hidden_size, num_heads=num_heads)
         self.visual = PointwiseConv(channels, channels)
         self.output = PointwiseConv(channels, channels)
         self.dropout = nn.Dropout(config.fusion_dropout)

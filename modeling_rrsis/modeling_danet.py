@@ -99,7 +99,7 @@ class DANetPredictor(nn.Module):
 
     def __init__(self, config: DANetConfig, in_channels: int, channels: int) -> None:
         super().__init__()
-        text_channels = config.text_config.hidden_size
+        text_channels = config.get_text_config().hidden_size
         self.mechanism = config.predictor
         self.num_agents = config.num_agents
         self.distance = config.agent_distance

@@ -30,7 +30,7 @@ class FIANetGroundObjectBranch(nn.Module):
     def __init__(self, config: FIANetConfig, channels: int) -> None:
         super().__init__()
         self.attention = PixelWordAttention(
-            channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
+            channels, config.get_text_config().hidden_size, use_norm=config.attention_norm == "instance"
         )
         self.gate = LanguageGate(channels)
 
@@ -46,7 +46,7 @@ class FIANetSpatialPositionBranch(nn.Module):
     def __init__(self, config: FIANetConfig, channels: int) -> None:
         super().__init__()
         self.attention = PixelWordAttention(
-            channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
+            channels, config.get_text_config().hidden_size, use_norm=config.attention_norm == "instance"
         )
         kernel = config.position_conv_kernel
         self.conv = nn.Conv2d(2, 1, kernel_size=kernel, padding=kernel // 2, bias=False)
@@ -149,7 +149,7 @@ class FIANetMultiScaleLayer(nn.Module):
         hidden = int(channels * config.tmem_mlp_ratio)
         self.norm1 = nn.LayerNorm(channels)
         self.attention = PixelWordAttention(
-            channels, config.text_config.hidden_size, use_norm=config.attention_norm == "instance"
+            channels, config.get_text_config().hidden_size, use_norm=config.attention_norm == "instance"
         )
         self.norm2 = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden)

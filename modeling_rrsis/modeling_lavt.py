@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import WindowAttention, get_relative_position_index
 from torch import Tensor, nn
-from transformers import BertModel, PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
@@ -182,7 +182,7 @@ class LAVTPreTrainedModel(PreTrainedModel):
         elif isinstance(module, WindowAttention):
             init.trunc_normal_(module.relative_position_bias_table, std=0.02)
             # from_pretrained leaves buffers that are not saved, such as this index, as uninitialised memory.
-            init.copy_(module.relative_position_index, get_relative_position_index(*module.window_size))
+            init.copy_(cast(Tensor, module.relative_position_index), get_relative_position_index(*module.window_size))
         else:
             super()._init_weights(module)
 
@@ -238,7 +238,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
     def __init__(self, config: LAVTConfig) -> None:
         super().__init__(config)
         self.vision = SwinVisionEncoder(config)
-        self.text_encoder = BertModel(config.text_config, add_pooling_layer=False)
+        self.text_encoder = BertModel(cast(BertConfig, config.text_config), add_pooling_layer=False)
         channels = self.vision.channels
         self.fusion = nn.ModuleList(
             [self.stage_fusion_class(config, stage=i, channels=width) for i, width in enumerate(channels)]
@@ -331,7 +331,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
                 values than 0, 1 and 255.
         """
         if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
-            limit = self.config.text_config.max_position_embeddings
+            limit = self.config.get_text_config().max_position_embeddings
             masks = (attention_mask, ground_object_mask, spatial_position_mask)
             check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)
         if attention_mask is None:

@@ -7,7 +7,7 @@ modules and loads their weights; the stages are called from here, since the expr
 from __future__ import annotations
 
 import os
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -39,7 +39,7 @@ class SwinBlock(GradientCheckpointingLayer):
         self.shift = cast(tuple[int, int], block.shift_size)
         self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
-        self.attn.fused_attn = True  # PyTorch's attention; timm leaves it off until an environment variable is set
+        self.attn.fused_attn = True  # type: ignore[misc]  # PyTorch's attention; timm leaves it off until an environment variable is set
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) to (B, h, w, C)."""
@@ -71,7 +71,7 @@ class SwinVisionEncoder(nn.Module):
         self.patch_embed = cast(PatchEmbed, swin.patch_embed)
         self.layers = swin.layers
         for stage in self.layers:
-            stage.blocks = nn.Sequential(*map(SwinBlock, stage.blocks))
+            stage.blocks = nn.Sequential(*(SwinBlock(block) for block in cast(Any, stage).blocks))
         self.channels = [info["num_chs"] for info in swin.feature_info]
         self.patch_size = self.patch_embed.patch_size
 

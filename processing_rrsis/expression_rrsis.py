@@ -1,4 +1,4 @@
-"""What an expression says: ground-object words and spatial-position words (FIANet, section III-B; SPEC section 4).
+"""What an expression says: ground-object words and spatial-position words (FIANet, section III-B).
 
 Two readings:
 
@@ -246,7 +246,7 @@ class ExpressionParser:
         return 0
 
     def _parse_released(self, text: str) -> ParsedExpression:
-        """Read as the released code (DEVIATIONS items 11-14)."""
+        """Read as the released code, by the words of `expression_tagging_rrsis.py`."""
         spans = split_words(text)
         words = [text[start:end] for start, end in spans]
         object_words = released_objects(text, words, self.categories)

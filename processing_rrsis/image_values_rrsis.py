@@ -1,9 +1,11 @@
 """Pixel values of any image to 8-bit RGB, of any mask to labels: modes, bit depths, channel layouts.
 
+A scene's values, read in windows, take one stretch for all of them: `scenes/reading/bands.py`.
+
 Travels to the Hub.
 """
 
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -88,7 +90,7 @@ def _checked(image: Image.Image) -> Image.Image:
     return upright(image)
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether an image that PIL has opened, and not yet loaded, has more than 8 bits a value, a sign or a fraction.
 
     Args:
@@ -102,10 +104,11 @@ def is_deep(image: Image.Image) -> bool:
     if image.format == "PNG":
         return "16" in str(image.tile[0].args)
     if image.format == "PPM":
-        return image.tile[0].codec_name.startswith("ppm") and image.tile[0].args[-1] > 255
+        tile = image.tile[0]
+        return tile.codec_name.startswith("ppm") and cast(tuple[Any, ...], tile.args)[-1] > 255
     if image.format not in ("JPEG2000", "AVIF"):
         return False
-    stream = image.fp
+    stream = cast(BinaryIO, image.fp)
     place = stream.tell()
     stream.seek(0)
     head = stream.read(1 << 12)

@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("training/recipes",),
     ("training", "benchmark"),
     ("ablation", "runtimes"),
+    ("scenes/reading", "scenes/frames"),
     ("scenes",),
     ("cli",),
 )

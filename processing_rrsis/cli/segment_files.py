@@ -59,7 +59,7 @@ def find_place(source: str, size: tuple[int, int]) -> Place | None:
         return None
 
 
-def save_raster(pixels: NDArray[np.generic], path: Path, place: Place | None) -> None:
+def save_raster(pixels: NDArray[np.uint8 | np.float32], path: Path, place: Place | None) -> None:
     """Write a mask, uint8 0 and 255, or a probability, float32 in [0, 1] (0 to 255 in a PNG); (H, W)."""
     import numpy as np
     from PIL import Image

@@ -12,8 +12,8 @@ from rasterio.windows import Window
 
 from ..errors import RRSISError
 from .reader import Reader
+from .reading.source import SceneSource, without_query
 from .receipts import Scratch, Strip
-from .source import SceneSource, without_query
 from .tiling import Block, Tiling
 
 NOT_VALID = 255

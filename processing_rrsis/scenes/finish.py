@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .blending import Pass
-from .ground import Ground
+from .frames.ground import Ground
+from .frames.plan import Plan
+from .frames.resolver import frames_of, placed_object, resolve
 from .objects import burner, find_objects
-from .plan import Plan
 from .preview import draw_preview
 from .rasters import edited_pieces, scratch_profile, strip_pieces, write_cog, write_raster
 from .receipts import RECEIPT_VERSION, write_receipt
-from .resolver import frames_of, placed_object, resolve
 from .result import ExpressionResult, SceneObject, SceneResult
 from .settings import Outputs, Settings
 from .vectors import write_vector

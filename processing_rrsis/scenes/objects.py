@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from shapely.geometry import shape
 
 from .blending import NOT_VALID, SCORE_STEPS
-from .ground import Ground, moved
+from .frames.ground import Ground, moved
 from .rasters import read_windows
 from .result import SceneObject
 

@@ -17,9 +17,9 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from ..reports.overlay import OVERLAY_COLOURS, paint_overlay
-from .ground import Ground
+from .frames.ground import Ground
+from .reading.source import SceneSource
 from .result import ExpressionResult
-from .source import SceneSource
 
 LONG_SIDE_PX = 1600
 DPI = 100

@@ -17,8 +17,8 @@ from rasterio.windows import Window
 
 from ..errors import RRSISError
 from .blending import NOT_VALID
+from .reading.source import SceneSource
 from .receipts import Scratch
-from .source import SceneSource
 from .tiling import Tiling
 
 TILE_SIDE_PX = 512

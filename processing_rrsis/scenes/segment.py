@@ -14,15 +14,15 @@ from ..errors import RRSISError
 from ..installation import package_version
 from .blending import Pass, run_tiles, run_whole
 from .finish import finish, finished_result
-from .ground import Ground
-from .plan import FRAMES, Plan, compass_warnings, plan_expression
+from .frames.ground import Ground
+from .frames.plan import FRAMES, Plan, compass_warnings, plan_expression
 from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
+from .reading.source import SceneSource, open_scene, source_identity
 from .receipts import Scratch, differences, read_receipt
 from .result import SceneResult
 from .settings import Outputs, Settings
-from .source import SceneSource, open_scene, source_identity
 from .tiling import Tiling
 from .vectors import check_vector
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import shapely
 
-from .ground import LONGITUDE_LATITUDE, Ground
+from .frames.ground import LONGITUDE_LATITUDE, Ground
 from .result import ExpressionResult
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".parquet": "GeoParquet"}

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there: written aside, checked off in a manifest, renamed.
 
 `O/checkpoints/step-00001200/` holds what Accelerate saves (weights, optimizer, scaler), averaged weights, `state.json`
-(what the loop remembers) and `manifest.json` (size and hash of every file), which is written last.
+(what `loop.py` remembers) and `manifest.json` (size and hash of every file), which is written last.
+When one is written and which weights are the best is decided in `loop.py`; the folder around it is `run_folder.py`'s.
 
 A checkpoint may come from somebody else, so nothing in it is read that could run code: safetensors, JSON, and what
 `torch.load` reads with `weights_only=True`. Where weights are sharded, FSDP's and DeepSpeed's own readers decide.

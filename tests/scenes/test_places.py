@@ -6,10 +6,10 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from processing_rrsis.scenes.ground import Ground
-from processing_rrsis.scenes.places import Direction, Place, Relation, read_place
-from processing_rrsis.scenes.plan import compass_warnings, plan_expression
-from processing_rrsis.scenes.resolver import (
+from processing_rrsis.scenes.frames.ground import Ground
+from processing_rrsis.scenes.frames.places import Direction, Place, Relation, read_place
+from processing_rrsis.scenes.frames.plan import compass_warnings, plan_expression
+from processing_rrsis.scenes.frames.resolver import (
     Placed,
     between_fit,
     direction_fit,

@@ -9,9 +9,10 @@ import rasterio
 from rasterio.windows import Window
 
 from processing_rrsis.errors import RRSISError
-from processing_rrsis.scenes import segment_scene, source
-from processing_rrsis.scenes.source import open_scene, public_name
-from processing_rrsis.scenes.stac import stac_asset
+from processing_rrsis.scenes import segment_scene
+from processing_rrsis.scenes.reading import source
+from processing_rrsis.scenes.reading.source import open_scene, public_name
+from processing_rrsis.scenes.reading.stac import stac_asset
 
 from .range_server import serve
 from .rasters import noise, red_reader, write_raster

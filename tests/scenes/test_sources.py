@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from rio_cogeo import cog_validate
 
 from processing_rrsis.scenes import segment_scene
-from processing_rrsis.scenes.source import open_scene
+from processing_rrsis.scenes.reading.source import open_scene
 
 from .rasters import GRID, noise, red_reader, write_raster
 

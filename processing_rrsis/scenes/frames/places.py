@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from ..expression_position_rrsis import PLACE_WORDS, head_noun, tokenize
+from ...expression_position_rrsis import PLACE_WORDS, head_noun, tokenize
 
 Frame = Literal["image", "ground"]
 Choice = Literal["largest", "smallest"]

@@ -1,4 +1,7 @@
-"""Which bands of a raster are red, green and blue, and how its values become 8-bit: chosen once per scene."""
+"""Which bands of a raster are red, green and blue, and how its values become 8-bit: chosen once per scene.
+
+A picture that is read whole becomes 8-bit in `image_values_rrsis.py`, by the same percentiles.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
-from ..errors import RRSISError
+from ...errors import RRSISError
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
 from .stac import stac_asset
 
