@@ -164,6 +164,7 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
     from ..data.inputs.collate import ReferringCollator
     from ..data.load import load_split
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
+    from ..metrics.controls import CONTROLS, possible_controls
     from ..reports.evaluation import describe, print_results
     from ..runtimes.loading import open_pipeline
 
@@ -192,7 +193,8 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
     }
     network, collator = pipe.model.float().to(accelerator.device).eval(), ReferringCollator(pipe.processor)
     if task.controls:
-        results = evaluate_with_controls(network, data, collator, seed=task.seed, **options)
+        controls = possible_controls(data)
+        results = evaluate_with_controls(network, data, collator, controls=controls, seed=task.seed, **options)
     else:
         results = {"expression": evaluate_model(network, data, collator, **options)}
     if not accelerator.is_main_process:
@@ -208,4 +210,10 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
     )
     if json_file is not None:  # before anything is printed: a closed pipe loses nothing
         write_json(document, json_file)
-    print_results(task, results, document, Console(highlight=False))
+    console = Console(highlight=False)
+    print_results(task, results, document, console)
+    missing = [name for name in CONTROLS if task.controls and name not in results]
+    if missing:
+        console.print(
+            f"Controls that this split can't have: {', '.join(missing)} (no categories, or one text on most)."
+        )

@@ -11,6 +11,7 @@ from rich.markup import escape
 from ..metrics.evaluation_result import EvaluationResult
 from .evaluation_task import Comparability, EvaluationTask
 from .paper_tables import (
+    MIN_UNITS,
     category_table,
     checkpoint_selection,
     library_versions,
@@ -153,7 +154,10 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
         console.print(
             f"{result.absent['n']} masks are empty: nothing predicted for {share} of them, IoU 0 by convention."
         )
-    console.print(f"Resolution: {result.resolution}. Intervals: {document['protocol']['intervals']['method']}.")
+    intervals = document["protocol"]["intervals"]["method"]
+    if len(result.unions) < MIN_UNITS or (data["images"] or MIN_UNITS) < MIN_UNITS:
+        intervals = f"none, of fewer than {MIN_UNITS} images they would look surer than they are"
+    console.print(f"Resolution: {result.resolution}. Intervals: {intervals}.")
     console.print(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
     if document["protocol"]["runtime"] != "torch":
         console.print("Computed by {runtime} in {precision}.".format(**document["protocol"]))

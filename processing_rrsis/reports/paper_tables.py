@@ -41,7 +41,7 @@ def paper_table(
 
     Args:
         result: Our evaluation.
-        intervals: For each resolution to show (see `RESOLUTIONS`) its intervals.
+        intervals: For each resolution to show (see `RESOLUTIONS`) its intervals; none are shown below five images.
         title: Heading.
         ours: What our row is called.
         published: A table of overall scores on the same split.
@@ -57,6 +57,8 @@ def paper_table(
         scores = overall_scores(result, resolution)
         label = result.resolution.split(" (")[0] if resolution == "input" else "native size"
         rows.append((f"{ours}, {label}", *(score_text(scores[name], DIGITS) for name in PAPER_SCORES)))
+        if found.num_units < MIN_UNITS:
+            continue
         for bound, word in enumerate(("from", "to")):
             cells = (score_text(found.scores[name][bound], DIGITS) for name in PAPER_SCORES)
             rows.append((f"  {found.confidence:.0%} {word}", *cells))

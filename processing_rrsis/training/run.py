@@ -41,6 +41,7 @@ from .setup import (
     build_accelerator,
     build_network,
     check_batch,
+    fit_batch,
     load_data,
     load_start,
     prepare_network,
@@ -196,9 +197,10 @@ def prepare_run(args: TrainingArguments) -> Run:
     start = time.perf_counter()
     finetuned = load_start(args, recipe)
     if finetuned is not None:
-        recipe = recipe_of_start(recipe, finetuned)
+        recipe = recipe_of_start(args, recipe, finetuned)
     with accelerator.main_process_first():
         data = load_data(args, recipe)
+    recipe = fit_batch(args, recipe, len(data["train"]), accelerator.num_processes)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = RunProgress()
     progress.add_seconds("data", start)
