@@ -214,6 +214,4 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
     print_results(task, results, document, console)
     missing = [name for name in CONTROLS if task.controls and name not in results]
     if missing:
-        console.print(
-            f"Controls that this split can't have: {', '.join(missing)} (no categories, or one text on most)."
-        )
+        console.print(f"Controls that this split can't have: {', '.join(missing)} (no categories, or one text).")

@@ -59,7 +59,10 @@ def _push_options(
         typer.Option("--create-pr", help="Open a pull request; the branch stays as it is.", rich_help_panel=_HUB),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and list every file; the Hub is not asked.", rich_help_panel=_HUB)
+        bool,
+        typer.Option(
+            "--dry-run", help="Check, list every file, show the card; nothing is sent.", rich_help_panel=_HUB
+        ),
     ] = False,
     token: Annotated[
         str | None,
@@ -235,6 +238,7 @@ def _report(done: Publication) -> None:
         console.print(f"removed: {path}", markup=False)
     total = f"{len(done.files)} files, {decimal(sum(size for _, size in done.files))}"
     if not done.url:
+        console.print(done.card, markup=False)
         console.print(f"Dry run: {total} would go to the {done.repo_kind} {done.repo_id}; nothing was sent.")
         return
     if done.is_unchanged:

@@ -275,7 +275,7 @@ def _unnamed_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> 
     known = None if arguments.small or arguments.init_from is None else recipe_of_model(arguments.init_from)
     model = arguments.model or ("fianet" if ablation is None else ablation.model)
     if known is not None and arguments.model in (None, known.model):
-        recipe, source = known, f"the numbers that {arguments.init_from} was trained with"
+        recipe, source = known, "the numbers that the model of --init_from was trained with"
     else:
         if model not in MODELS:
             raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {model!r}.")

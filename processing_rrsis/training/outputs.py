@@ -23,6 +23,7 @@ from ..reports.curves import training_curves
 from ..reports.sheet import contact_sheet, predict_samples, select_for_sheet
 from ..reports.tables import group_table, overall_table, print_tables, result_dict
 from .run import Run
+from .run_folder import starting_weights
 from .watching import METRICS
 
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
@@ -80,7 +81,7 @@ def make_card(
         results: Split → control → result, plain values.
         ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
     """
-    recipe = run.recipe
+    recipe, validation = run.recipe, run.progress.best_validation
     facts = ModelCardFacts(
         architecture=recipe.model,
         dataset=recipe.dataset,
@@ -90,13 +91,14 @@ def make_card(
         max_length=recipe.max_length,
         train_samples=run.settings["train_samples"],
         starting_weights=run.settings["starting_weights"],
+        base_models=starting_weights(run.args, recipe)[1],
         selection=selection,
         seed=run.args.seed,
-        training_seconds=run.progress.seconds.get("training"),
+        licence=run.args.license,
         hardware=f"{platform.machine()}, {run.accelerator.device.type}",
         software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
         recipe=recipe.to_dict(),
-        results=results or {},
+        results={**({"validation": validation} if validation else {}), **(results or {})},
         ceilings=ceilings or {},
     )
     return render_model_card(facts)
@@ -135,6 +137,7 @@ def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str
         "settings": run.settings,
         "seed": run.args.seed,
         "selection": f"best mIoU on validation, {progress.best_miou:.2f} at step {progress.best_step}",
+        "validation": progress.best_validation,
         "results": plain_results(results),
         "ceilings": ceilings,
     }

@@ -61,6 +61,7 @@ class RunProgress:
         evaluated_step: Update after which the validation split was last evaluated.
         best_step: Update whose weights were the best on the validation split.
         best_miou: Their mIoU, in percent; −1 before the first evaluation.
+        best_validation: Their results on the validation split, by control, as plain values.
         losses: Loss of every update since the last line of metrics.jsonl.
         norms: Gradient norms that the divergence monitor looks back on.
         seconds: Wall-clock seconds by phase, over all starts of the run.
@@ -72,6 +73,7 @@ class RunProgress:
     evaluated_step: int = 0
     best_step: int = 0
     best_miou: float = -1.0
+    best_validation: dict[str, Any] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
