@@ -23,6 +23,7 @@ from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
+from .report import report
 from .scene import scene
 from .segment import segment
 from .train import train
@@ -51,6 +52,7 @@ app.command(
     add_help_option=False,  # training's parser has one
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(report)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(recipes)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablate)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablations)

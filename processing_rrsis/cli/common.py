@@ -14,6 +14,7 @@ import typer
 from ..errors import error_text, is_plain
 
 MODEL_HELP = "Model folder (a run's best/) or Hub repository."
+HTML_ENDINGS = (".html", ".htm")
 SCREEN = "-"
 """A file's name by which JSON is printed."""
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]

@@ -32,6 +32,7 @@ def demo(
         rrsis demo --model runs/fianet/best
     """
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
     with _plain_errors():
         try:
@@ -44,7 +45,8 @@ def demo(
 
         if examples is not None and not (examples / "examples.json").is_file():
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
-        pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
+        with working(f"loading {model}"):
+            pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
         with tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"

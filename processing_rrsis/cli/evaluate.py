@@ -11,6 +11,7 @@ import typer
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import (
+    HTML_ENDINGS,
     MODEL_HELP,
     JsonFile,
     TrustRemoteCode,
@@ -18,6 +19,7 @@ from .common import (
     check_result_files,
     check_untouched,
     write_json,
+    write_result,
 )
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
@@ -95,6 +97,10 @@ def evaluate(
     ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
     json_file: JsonFile = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Also write a report with pictures of best, worst and random samples."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -138,10 +144,10 @@ def evaluate(
         num_workers=num_workers,
     )
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
-        check_untouched([json_file], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
+        files = check_result_files({"--json": json_file, "--html": html_file}, {"--html": HTML_ENDINGS})
+        check_untouched(files.values(), reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
         _check(task)
-        _run(task, json_file, runtime=runtime, trust_remote_code=trust_remote_code)
+        _run(task, files, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
 def _check(task: EvaluationTask) -> None:
@@ -154,7 +160,7 @@ def _check(task: EvaluationTask) -> None:
         raise ValueError(f"--resamples: expected at least 100, got {task.resamples}")
 
 
-def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
+def _run(task: EvaluationTask, files: dict[str, Path | None], *, runtime: Runtime, trust_remote_code: bool) -> None:
     """Load, evaluate, print, write."""
     import torch
     from accelerate import Accelerator
@@ -165,12 +171,14 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
     from ..data.load import load_split
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
     from ..metrics.controls import CONTROLS, possible_controls
-    from ..reports.evaluation import describe, print_results
+    from ..reports.evaluation import describe, evaluation_page, print_results
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
-    pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
+    with working(f"loading {task.model}"):
+        pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
     size = pipe.processor.image_processor.size
     with accelerator.main_process_first():
         data = load_split(
@@ -208,8 +216,12 @@ def _run(task: EvaluationTask, json_file: Path | None, *, runtime: Runtime, trus
         comparability=find_comparability(task),
         accelerator=accelerator,
     )
-    if json_file is not None:  # before anything is printed: a closed pipe loses nothing
-        write_json(document, json_file)
+    if files["--json"] is not None:  # before anything is printed: a closed pipe loses nothing
+        write_json(document, files["--json"])
+    if files["--html"] is not None:
+        with working("drawing the report"):
+            page = evaluation_page(task, network, data, collator, results)
+        write_result(files["--html"], page.encode())
     console = Console(highlight=False)
     print_results(task, results, document, console)
     missing = [name for name in CONTROLS if task.controls and name not in results]

@@ -39,6 +39,7 @@ def parse_report(
         from ..expression_rrsis import CATEGORY_SETS
         from ..reports.expressions import read_expressions, report_expressions, report_table
         from ..reports.tables import print_tables
+        from ..terminal import working
 
         json_file = check_result_files({"--json": json_file})["--json"]
         check_untouched([json_file], reads=[file], overwrite=overwrite)
@@ -49,7 +50,8 @@ def parse_report(
                 raise _with_line(file, error.__cause__) from error
             raise
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
-        report = report_expressions(texts, names, labels=labels)
+        with working(f"reading {len(texts):,} expressions"):
+            report = report_expressions(texts, names, labels=labels)
         if json_file is not None:
             write_json(report.to_dict(), json_file)
         console = Console(highlight=False, markup=False)

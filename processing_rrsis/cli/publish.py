@@ -86,8 +86,12 @@ def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         with _plain_errors():
+            from ..terminal import working
+
             push = _push_options(**{name: values.pop(name) for name in shared})
-            _report(command(push=push, **values))
+            with working("checking"):
+                done = command(push=push, **values)
+            _report(done)
 
     parameters = {**own, **shared}
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]

@@ -153,12 +153,15 @@ def scene(
         stretch_pair = None if stretch is None else _numbers("--stretch", stretch)
         segment_scene = _scene_function()
         from ..runtimes.loading import open_pipeline
+        from ..terminal import working
 
+        with working(f"loading {model}"):
+            pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
         result = segment_scene(
             source,
             expressions,
             files["--output"],
-            model=open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device),
+            model=pipe,
             frame=frame.value,
             tile_size_px=tile_size,
             resolution_m=resolution_m,

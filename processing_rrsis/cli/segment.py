@@ -91,6 +91,7 @@ def segment(
     from rich.console import Console
 
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
     console = Console(highlight=False, soft_wrap=True)
     with _plain_errors():
@@ -115,7 +116,7 @@ def segment(
             polygons=files["--polygons"],
         )
         check_untouched(itertools.chain.from_iterable(plan), reads=[*images, model], overwrite=overwrite)
-        with console.status(f"loading {escape(model)}"):
+        with working(f"loading {model}"):
             pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
         ask = functools.partial(_segment_image, pipe, expressions=expressions, threshold=threshold, force=force)
         failed = _segment_images(plan, ask, console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -10,6 +11,7 @@ from rich.markup import escape
 
 from ..metrics.evaluation_result import EvaluationResult
 from .evaluation_task import Comparability, EvaluationTask
+from .html import Section, html_page, sample_section
 from .paper_tables import (
     MIN_UNITS,
     category_table,
@@ -133,6 +135,21 @@ def print_results(
     if others:
         console.print(f"Published on other splits, not comparable: {'; '.join(others)}.")
     _print_footer(result, document, console)
+
+
+def evaluation_page(
+    task: EvaluationTask, network: Any, data: Any, collator: Any, results: dict[str, EvaluationResult]
+) -> str:
+    """The evaluation as one HTML file: tables, and pictures of the best, the worst and of random samples."""
+    title = f"{task.dataset}, {task.split}"
+    tables = [
+        overall_table(results, title=title),
+        *(group_table(results, group, title=f"{title}, mIoU") for group in ("by_kind", "by_category")),
+    ]
+    result = results["expression"]
+    samples = sample_section(network, data, collator, result.ious.tolist(), device=network.device, seed=task.seed)
+    scores = Section("Scores", f"In percent, at {result.resolution}, threshold {result.threshold}.", tables)
+    return html_page(f"{Path(task.model).name} on {title}", [scores, samples])
 
 
 def _listed(scores: dict[str, float]) -> str:

@@ -26,6 +26,8 @@ from .run import Run
 from .run_folder import starting_weights
 from .watching import METRICS
 
+SAMPLES_FILE = "samples.json"
+"""IoU of every test sample with the selected weights, for `rrsis report`."""
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
 REPORT_BATCHES = 4
 TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
@@ -122,12 +124,16 @@ def report(run: Run) -> None:
         )
     run.progress.add_seconds("test", start)
     if run.accelerator.is_main_process:
-        write_report(run, network, results)
+        with run.watch.working("writing card, pictures and curves"):
+            ceilings = write_report(run, network, results)
+        print_summary(run, results, ceilings)
     run.accelerator.wait_for_everyone()
 
 
-def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]) -> None:
-    """Pictures, metrics.json and the model card of the selected weights, and the tables on the screen."""
+def write_report(
+    run: Run, network: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]
+) -> dict[str, float]:
+    """Pictures, metrics.json and the model card of the selected weights; the ceilings of the test split."""
     progress, ceilings = run.progress, {}
     if run.recipe.dataset == "synthetic" and "test" in results:
         readers = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
@@ -148,14 +154,17 @@ def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str
         sheet = run.output_dir / "contact_sheet.png"
         device = run.accelerator.device
         draw_sheet(network, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
-        run.watch.say(f"Look at {sheet}; the model is in {run.output_dir / 'best'}.")
+        scored = {"sample_id": list(run.data["test"]["sample_id"]), "iou": results["test"]["expression"].ious.tolist()}
+        (run.output_dir / SAMPLES_FILE).write_text(json.dumps(scored) + "\n", encoding="utf-8")
+        run.watch.say(f"Look at {sheet}, or at all: rrsis report {run.output_dir}")
+        run.watch.say(f"The model is in {run.output_dir / 'best'}")
     timing = {name: round(value, 1) for name, value in progress.seconds.items()}
     (run.output_dir / "timing.json").write_text(json.dumps({"seconds": timing}, indent=2) + "\n", encoding="utf-8")
     training_curves(run.output_dir / METRICS, run.output_dir / "curves.png")
     aside = run.output_dir / "metrics.json.new"
     aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     os.replace(aside, run.output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
-    print_summary(run, results, ceilings)
+    return ceilings
 
 
 def draw_sheet(

@@ -207,7 +207,8 @@ def prepare_run(args: TrainingArguments) -> Run:
     progress = RunProgress()
     progress.add_seconds("data", start)
     checkpoint = find_checkpoint(args.resume, args.run_dir, accelerator, watch.say)
-    processor, network = build_network(args, recipe, data["train"], finetuned)
+    with watch.working("building the network"):
+        processor, network = build_network(args, recipe, data["train"], finetuned)
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:
         watch.say(

@@ -27,7 +27,7 @@ END_FILES = ("metrics.json", "timing.json", "divergence.json")
 SAME_OPTIONS = ("seed", "data_seed", "gradient_accumulation_steps", "freeze_batch_norm", "ema_decay", "max_samples")
 RUN_FILES = (
     *(METRICS, TIMING, RECIPE_FILE, OPTIONS_FILE, FOLDER, LOGS, *END_FILES),
-    *("contact_sheet.png", "curves.png", "panels", "best", "last"),
+    *("contact_sheet.png", "curves.png", "samples.json", "report.html", "panels", "best", "last"),
 )
 """What a run writes into its folder."""
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from processing_rrsis.cli.app import app
 from processing_rrsis.training.arguments import build_parser
 
-OTHERS = ("num-samples", "samples", "num-proc", "threads", "report", "data", "model-folder", "config", "folder")
+OTHERS = ("num-samples", "samples", "num-proc", "threads", "data", "model-folder", "config", "folder")
 SHORT = {"-m": "--model", "-d": "--dataset", "-s": "--image-size", "-b": "--batch-size", "-f": "--format"}
 
 
