@@ -93,7 +93,7 @@ def test_unknown_model_lists_what_exists():
 
 
 def test_unknown_dataset_lists_what_exists():
-    with pytest.raises(ValueError, match=r"on dataset 'imagenet'.*refsegrs, rrsisd, synthetic"):
+    with pytest.raises(ValueError, match=r"on dataset 'imagenet'.*refsegrs, risbench, rrsisd, synthetic"):
         resolve_recipe(TrainingArguments(dataset="imagenet"))
 
 
@@ -137,7 +137,7 @@ def test_two_processes_train_and_report_once(tmp_path):
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("step 2: validation") == 1
+    assert done.stdout.count("update 2: validation") == 1
     assert "2 process(es) on cpu" in " ".join(done.stdout.split())
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["results"]["test"]["expression"]["overall"]["n"] == 12
