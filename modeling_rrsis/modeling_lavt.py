@@ -333,7 +333,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
         if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
             limit = self.config.get_text_config().max_position_embeddings
             masks = (attention_mask, ground_object_mask, spatial_position_mask)
-            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)
+            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit, training=self.training)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # Step 1: words of the expressions (R, B, L, D), once for each of R readings
@@ -398,7 +398,13 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
 
 
 def check_inputs(
-    pixel_values: Tensor, input_ids: Tensor, *, masks: Sequence[Tensor | None], labels: Tensor | None, limit: int
+    pixel_values: Tensor,
+    input_ids: Tensor,
+    *,
+    masks: Sequence[Tensor | None],
+    labels: Tensor | None,
+    limit: int,
+    training: bool = False,
 ) -> None:
     """Raise a `ValueError` unless the inputs of `forward` fit each other; the text encoder reads `limit` tokens."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
@@ -413,6 +419,11 @@ def check_inputs(
         raise ValueError(
             "expected one expression per image, several expressions on one image or one expression for several "
             f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
+        )
+    if training and num_images * num_expressions == 1 and max(pixel_values.shape[-2:]) == MIN_IMAGE_SIZE:
+        raise ValueError(
+            "training: expected a batch of 2 or larger images, a single one of "
+            f"{MIN_IMAGE_SIZE} × {MIN_IMAGE_SIZE} px has one pixel at the coarsest stage, too few for BatchNorm."
         )
     if input_ids.shape[1] > limit:
         raise ValueError(

@@ -79,6 +79,8 @@ CATEGORY_SETS: dict[str, tuple[str, ...]] = {
     ),
 }
 _SHOWN_CHARACTERS = 120
+_TURNS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Classes of characters that turn the direction of the text after them, also beyond the expression."""
 ALIGNMENTS = ("wordpiece", "word")
 TAGGERS = ("auto", "nltk", "builtin")
 
@@ -116,10 +118,11 @@ def check_text(text: str, source: str = "text") -> None:
         source: what it is called in the message.
 
     Raises:
-        ValueError: half a surrogate pair, or control characters other than white space.
+        ValueError: half a surrogate pair, control characters other than white space, or such as turn the direction.
     """
     for character in text:
-        if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
+        is_control = unicodedata.category(character) in ("Cc", "Cs") and not character.isspace()
+        if is_control or unicodedata.bidirectional(character) in _TURNS:
             raise ValueError(
                 f"{source}: expected words such as 'the ship on the left', got {shortened(text)} with the control "
                 f"character {character!r}; remove it"

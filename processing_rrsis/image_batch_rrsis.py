@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.image_transforms import normalize, rescale
 from transformers.image_utils import ChannelDimension, PILImageResampling
 
+from .image_labels_rrsis import to_label_map
 from .image_loading_rrsis import load_values
-from .image_values_rrsis import to_label_map
 
 Shape = tuple[int, int, int]
 """Bands, height and width of an image."""
@@ -75,7 +75,7 @@ def resized_labels(segmentation_maps: Any, shapes: list[Shape], kwargs: dict[str
         )
     labels = []
     for index, (segmentation_map, (_, *expected)) in enumerate(zip(maps, shapes, strict=True)):
-        label = to_label_map(load_values(segmentation_map))
+        label = to_label_map(load_values(segmentation_map, is_mask=True))
         if label.shape != tuple(expected):
             raise ValueError(
                 f"segmentation_maps[{index}]: expected its image's size (height, width) {tuple(expected)}, got "

@@ -7,24 +7,26 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_label_map, to_rgb8
+from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_rgb8
 
 try:  # only for files of more than three bands or 8 bits, of which PIL reads few and some wrongly
     import rasterio
 except ImportError:
     rasterio = None
 
-__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_label_map", "to_rgb8"]
+__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_rgb8"]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 """PIL's names of the formats that are opened; others stay shut, PostScript above all."""
@@ -41,6 +43,8 @@ _BEGINNINGS = {
 _OTHER_COLOURS = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
 _MAX_BYTES = 1 << 29
 """Most that a deep file may take in memory: as much as PIL's own limit of 178,956,970 pixels of RGB."""
+BESIDE = (".msk", ".aux.xml")
+"""Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
 _URL_TIMEOUT_S = 30
@@ -72,27 +76,41 @@ def load_image(source: Any) -> Any:
     return to_rgb8(values) if isinstance(values, np.ma.MaskedArray) and values is not source else values
 
 
-def load_values(source: Any) -> Any:
-    """Open and decode like [`load_image`], but never convert: masks mean what their own numbers say.
+def load_values(source: Any, is_mask: bool = False) -> Any:
+    """Open and decode like [`load_image`], but never convert.
+
+    Args:
+        source: as there.
+        is_mask: as for [`decode_values`].
 
     Returns:
         What [`decode_values`] returns, or `source` itself where there is nothing to read from.
     """
     if isinstance(source, bytes | bytearray):
-        return decode_values(bytes(source), name="(bytes)")
+        return decode_values(bytes(source), name="(bytes)", is_mask=is_mask)
     if isinstance(source, io.IOBase):
         source.seek(0)
-        return load_values(source.read())
+        return load_values(source.read(), is_mask)
     if not isinstance(source, str | Path):
         return source
     name = str(source)
     if name.startswith(_URL_PREFIXES):
-        return decode_values(_read_url(name), name=name)
+        return decode_values(_read_url(name), name=name, is_mask=is_mask)
     if name.startswith("data:"):
-        return decode_values(_read_data_url(name), name=_shortened(name))
+        return decode_values(_read_data_url(name), name=_shortened(name), is_mask=is_mask)
     path = _existing(name)
+    if is_mask and path.with_name(f"{path.name}.msk").exists():
+        raise second_mask(name)
     with path.open("rb") as stream:
-        return _decode(stream, name=name, path=path.absolute())
+        return _decode(stream, name=name, path=path.absolute(), is_mask=is_mask)
+
+
+def second_mask(name: str) -> ValueError:
+    """The error for a mask file beside which another mask lies."""
+    return ValueError(
+        f"mask file {name!r}: expected the target in its values, got another mask beside it ({name}.msk), which may "
+        "tell another shape; save it without"
+    )
 
 
 def _existing(name: str) -> Path:
@@ -160,7 +178,9 @@ def decode_image(data: bytes, name: str, reduced: bool = False) -> Image.Image:
     return to_rgb8(values) if isinstance(values, np.ndarray) else values
 
 
-def decode_values(data: bytes, name: str, reduced: bool = False) -> Image.Image | np.ma.MaskedArray:
+def decode_values(
+    data: bytes, name: str, reduced: bool = False, is_mask: bool = False, beside: Mapping[str, bytes] | None = None
+) -> Image.Image | np.ma.MaskedArray:
     """Decode a file's bytes completely, to the numbers that it holds.
 
     Files of 8 bits come from PIL, in its own mode. A deeper one, and a TIFF or JPEG 2000 that PIL does not read, comes
@@ -172,18 +192,28 @@ def decode_values(data: bytes, name: str, reduced: bool = False) -> Image.Image 
         data: as for [`decode_image`].
         name: as there.
         reduced: as there.
+        is_mask: of a deep file all bands that aren't alpha are read, since any may hold the shape.
+        beside: content of the files that lie beside a deep one and belong to it, by the ending that they add to its
+            name, as in `BESIDE`.
 
     Returns:
-        A PIL image, its EXIF rotation not yet applied, or an array (H, W, 1 or 3).
+        A PIL image, its EXIF rotation not yet applied, or an array (H, W, 1 or 3, or of a mask all bands).
 
     Raises:
-        ValueError: as `decode_image`.
+        ValueError: as `decode_image`; a deep mask of several pages.
     """
-    return _decode(io.BytesIO(data), name=name, reduced=reduced)
+    return _decode(io.BytesIO(data), name=name, reduced=reduced, is_mask=is_mask, beside=beside)
 
 
-def _decode(stream: BinaryIO, name: str, path: Path | None = None, reduced: bool = False) -> Any:
-    """Decode by PIL or rasterio, which finds the mask that lies beside a file by its path."""
+def _decode(
+    stream: BinaryIO,
+    name: str,
+    path: Path | None = None,
+    reduced: bool = False,
+    is_mask: bool = False,
+    beside: Mapping[str, bytes] | None = None,
+) -> Any:
+    """Decode by PIL or rasterio, which finds by its path what lies beside a file."""
     beginning = stream.read(8)
     stream.seek(0)
     if not beginning:
@@ -211,7 +241,13 @@ def _decode(stream: BinaryIO, name: str, path: Path | None = None, reduced: bool
         raise ValueError(
             f"image file {name!r}: expected 8 bits a value in this {kind} file, got more; save it as TIFF"
         )
-    return _decode_bands(stream, name=name, path=path, kind=str(kind))
+    with ExitStack() as stack:
+        if path is None and rasterio is not None:
+            folder = f"rrsis-{uuid4()}"
+            for ending, content in {"": stream.read(), **(beside or {})}.items():
+                stack.enter_context(rasterio.MemoryFile(content, dirname=folder, filename=f"image{ending}"))
+            path = f"/vsimem/{folder}/image"
+        return _decode_bands(path, name=name, kind=str(kind), is_mask=is_mask)
 
 
 def _unreadable(name: str, error: Exception) -> ValueError:
@@ -238,7 +274,7 @@ def _is_plain_band(image: Image.Image) -> bool:
     return image.mode[0] in "IF" and image.format != "PPM" and getattr(image, "n_frames", 1) == 1
 
 
-def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str) -> np.ma.MaskedArray:
+def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) -> np.ma.MaskedArray:
     """Read a file with rasterio; which bands and values `decode_image` says."""
     if rasterio is None:
         raise ValueError(
@@ -248,14 +284,12 @@ def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str) -> 
     try:
         with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            if path is None:
-                memory = stack.enter_context(rasterio.MemoryFile(stream.read()))
-                dataset = stack.enter_context(memory.open(driver=_DRIVERS[kind]))
-            else:
-                dataset = stack.enter_context(rasterio.open(path, driver=_DRIVERS[kind]))
+            dataset = stack.enter_context(rasterio.open(path, driver=_DRIVERS[kind]))
             _check_meaning(dataset, name=name)
             names = [colour.name for colour in dataset.colorinterp]
-            bands = _bands_to_read(names)
+            if is_mask and dataset.subdatasets:
+                raise ValueError(f"mask file {name!r}: expected one page, got several; save the one that is meant")
+            bands = _colour_bands(names) if is_mask else _bands_to_read(names)
             _check_size(dataset, len(bands), name=name)
             pixels = np.moveaxis(dataset.read(bands, masked=True), 0, -1)  # (H, W, 1 or 3)
             palette = dataset.colormap(1) if names[0] == "palette" else None
@@ -269,9 +303,14 @@ def _decode_bands(stream: BinaryIO, name: str, path: Path | None, kind: str) -> 
     return pixels
 
 
+def _colour_bands(names: list[str]) -> list[int]:
+    """Return the numbers, from 1, of the bands that aren't alpha."""
+    return [number for number, name in enumerate(names, start=1) if name != "alpha"] or [1]
+
+
 def _bands_to_read(names: list[str]) -> list[int]:
     """Return the numbers, from 1, of red, green and blue, else of the first three bands, or one, that aren't alpha."""
-    bands = [number for number, name in enumerate(names, start=1) if name != "alpha"] or [1]
+    bands = _colour_bands(names)
     if {"red", "green", "blue"} <= set(names):
         return [names.index(colour) + 1 for colour in ("red", "green", "blue")]
     return bands[:3] if len(bands) >= 3 else bands[:1]

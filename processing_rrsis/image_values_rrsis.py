@@ -1,4 +1,4 @@
-"""Pixel values of any image to 8-bit RGB, of any mask to labels: modes, bit depths, channel layouts.
+"""Pixel values of any image to 8-bit RGB: modes, bit depths, channel layouts.
 
 A scene's values, read in windows, take one stretch for all of them: `scenes/reading/bands.py`.
 
@@ -70,8 +70,12 @@ def _to_array(image: Any, channels_first: bool | None) -> tuple[np.ndarray, bool
 
 def _deep_values(image: Image.Image) -> np.ndarray:
     """Return a PIL image of more than 8 bits as an array (H, W), masked where its file says that there are no data."""
-    nodata = getattr(image, "tag_v2", {}).get(_TIFF_NODATA, image.info.get("transparency"))
-    values = np.asarray(_checked(image))
+    return without_nodata(np.asarray(_checked(image)), image, image.info.get("transparency"))
+
+
+def without_nodata(values: np.ndarray, image: Image.Image, otherwise: Any = None) -> np.ndarray:
+    """Mask the values of an image that its TIFF calls no data, or that equal `otherwise`."""
+    nodata = getattr(image, "tag_v2", {}).get(_TIFF_NODATA, otherwise)
     try:
         return values if nodata is None else np.ma.MaskedArray(values, mask=values == float(str(nodata).strip("\0 ")))
     except ValueError:  # damaged: GDAL reads no number there either
@@ -298,112 +302,3 @@ def _map_window(values: np.ndarray, lower: float, upper: float, out: np.ndarray)
         rows = slice(start, start + _ROWS_AT_ONCE)
         known = np.nan_to_num(values[rows].astype(np.float64), posinf=0.0, neginf=0.0)
         out[rows] = np.rint(np.clip((known - lower) * 255.0 / (upper - lower), 0.0, 255.0))
-
-
-def to_label_map(segmentation_map: Any) -> np.ndarray:
-    """Convert one mask to labels at its own size.
-
-    Args:
-        segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
-            {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
-            palette counts by its indices, but by its colours where those in use are black and white. Where a PIL
-            image has transparent pixels, white that is visible is the target, see `without_alpha`.
-
-    Returns:
-        uint8 (H, W): 0 background, 1 target, 255 ignored.
-
-    Raises:
-        TypeError: no image and no array.
-        ValueError: several bands, zero size, or other values.
-    """
-    if isinstance(segmentation_map, Image.Image):
-        oriented = upright(without_alpha(segmentation_map))
-        array = _palette_values(oriented) if oriented.mode == "P" else np.asarray(oriented)
-    elif isinstance(segmentation_map, torch.Tensor):
-        array = segmentation_map.detach().cpu().numpy()
-    elif isinstance(segmentation_map, np.ndarray):
-        array = np.ma.getdata(segmentation_map)  # a mask says what is background by its values, not as no data
-    else:
-        raise TypeError(
-            "segmentation map: expected a PIL image, a numpy array or a torch tensor, got "
-            f"{type(segmentation_map).__name__}"
-        )
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
-        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"segmentation map: expected one band of shape (H, W) with H, W >= 1, got {array.shape}; "
-            'convert a colour mask with mask.convert("L")'
-        )
-    return _read_labels(array)
-
-
-def without_alpha(mask: Image.Image) -> Image.Image:
-    """Return what a mask image with alpha means, without alpha.
-
-    An opaque one counts by its colours. Where pixels are transparent, the target is what is visible, if that is white
-    alone; visible black and white count by colour if what is transparent is black, or nothing is visible but one
-    colour below. All else would be a guess.
-
-    Args:
-        mask: any mode; one without alpha is handed back.
-
-    Returns:
-        The colours of an opaque mask; else mode L, 0 and 255.
-
-    Raises:
-        ValueError: half-transparent pixels, or a shape that can be read both ways.
-    """
-    if not mask.has_transparency_data or mask.mode not in ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
-        return mask
-    pixels = np.asarray(mask.convert("RGBA"))
-    alpha, colours = pixels[:, :, 3], pixels[:, :, :3]
-    if (alpha == 255).all():
-        return mask if mask.mode in ("L", "P", "RGB") else mask.convert("L" if mask.mode in ("LA", "La") else "RGB")
-    visible, white = alpha > 0, (colours == 255).all(axis=-1)
-    black = (colours == 0).all(axis=-1)
-    clear = not ((alpha > 0) & (alpha < 255)).any() and (white | black)[visible].all()
-    if clear and (white[visible].all() if visible.any() else white.all() or black.all()):
-        return Image.fromarray(visible.astype(np.uint8) * np.uint8(255))
-    if clear and white[visible].any() and black[~visible].all():
-        return Image.fromarray(white.astype(np.uint8) * np.uint8(255))
-    raise ValueError(
-        "segmentation map: expected black and white, or white on transparent ground, got transparent pixels that "
-        "leave open what the target is; save the mask without transparency"
-    )
-
-
-def _palette_values(image: Image.Image) -> np.ndarray:
-    """Return a palette image's gray values where it uses only black and white, else its indices.
-
-    Indices have no order in a palette that was made from the pixels: Pillow's quantisation may put white first.
-    """
-    indices = np.asarray(image)
-    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    used = np.unique(indices)
-    if not used.size or used[-1] >= len(palette):
-        return indices
-    colours = palette[used]
-    gray = colours[:, 0]
-    two_tone = (colours == gray[:, None]).all() and np.isin(gray, (0, 255)).all()
-    if not two_tone or (used.size > 1 and (gray == gray[0]).all()):  # one colour for several indices says nothing
-        return indices
-    return palette[:, 0][indices]
-
-
-def _read_labels(array: np.ndarray) -> np.ndarray:
-    """Map the values to 0, 1 and 255; in a mask of only 0 and 255, 255 is the target."""
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    with np.errstate(invalid="ignore"):  # NaN has no 8-bit value; it is found to differ below
-        values = array.astype(np.uint8)
-    wrapped = values + np.uint8(1)  # 255, 0 and 1 become 0, 1 and 2: one pass finds all others
-    odd = np.unique(values[wrapped > 2]) if wrapped.max() > 2 else values[:0]
-    if array.dtype != np.uint8 and not np.array_equal(values, array):
-        odd = np.unique(array[values != array])
-    if odd.size:
-        raise ValueError(
-            f"segmentation map: expected only 0 and 255, or 0 and 1 (255 ignored), got also {odd[:5].tolist()}; "
-            "threshold the mask first, e.g. mask > 127"
-        )
-    return values if (values == 1).any() else (values == 255).view(np.uint8)

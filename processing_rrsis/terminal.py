@@ -48,7 +48,12 @@ def new_progress(console: Console | None = None, *, transient: bool = True, disa
         transient: Whether nothing stays behind.
         disable: Whether nothing is shown.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=transient, disable=disable)
 
 

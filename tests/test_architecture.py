@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ablation", "runtimes"),
     ("scenes/reading", "scenes/frames"),
     ("scenes",),
+    ("scene_tables",),
     ("cli",),
 )
 """Folders of `processing_rrsis` from the bottom up: a file imports its own folder and floors below, nothing else."""

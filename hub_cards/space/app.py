@@ -38,6 +38,8 @@ DISPLAY_SIDE_PX = 1024
 OPACITY = 0.45
 COLOURS = ("#ff2828", "#00a0ff", "#ffbe00", "#be46ff", "#00c878", "#ff6ebe")
 WORD_COLOURS = {"object": "#22c55e", "position": "#06b6d4"}
+_ACTIVE = re.compile(r"[^\w \"',.;:()×%-]|_|(?<=www)\.", re.IGNORECASE)
+"""What could act as Markdown or HTML in a text of others, links without brackets among it."""
 BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 PLACE = "rrsis_place"
 """Text of a PNG that stands for a GeoTIFF in the browser: its CRS and transform as JSON."""
@@ -78,6 +80,11 @@ class ImageFile(gr.Image):
     def preprocess(self, payload: Any) -> str | None:
         """Return the path of the uploaded file."""
         return None if payload is None else payload.path
+
+
+def plain(text: Any) -> str:
+    """Return text as Markdown and HTML that show it, and do nothing else."""
+    return _ACTIVE.sub(lambda found: f"&#{ord(found[0])};", str(text))
 
 
 def load_model(name: str) -> Any:
@@ -170,20 +177,20 @@ def reading_note(pipe: Any, expressions: Sequence[str]) -> str:
     limit, tokenizer = pipe.processor.max_length, pipe.processor.tokenizer
     unknown = [word for word in re.findall(r"\w+", " ".join(expressions)) if _is_unknown(tokenizer, word)]
     if unknown:
-        note += f" Words that it does not know: {', '.join(dict.fromkeys(unknown))}."
+        note += f" Words that it does not know: {plain(', '.join(dict.fromkeys(unknown)))}."
     cut = [text for text in expressions if len(tokenizer(text)["input_ids"]) > limit]
     if cut:
-        note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + "; ".join(cut)
+        note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + plain("; ".join(cut))
     return note
 
 
 def known_words(pipe: Any) -> str:
     """Say which objects this model was taught, and which words it can read where those are few."""
-    text = "Objects it was trained on: " + ", ".join(pipe.processor.expression_parser.categories) + "."
+    text = f"Objects it was trained on: {plain(', '.join(pipe.processor.expression_parser.categories))}."
     special = set(pipe.processor.tokenizer.all_special_tokens)
     words = sorted(word for word in pipe.processor.tokenizer.get_vocab() if word.isalpha() and word not in special)
     if len(words) <= MAX_VOCABULARY:
-        text += f" It reads {len(words)} words: {', '.join(words)}."
+        text += f" It reads {len(words)} words: {plain(', '.join(words))}."
     return text
 
 
@@ -198,7 +205,7 @@ def find(pipe: Any, path: str | None, text: str | None) -> Answers:
     try:
         items = pipe(picture, text=expressions, output="probability")
     except ValueError as error:  # an expression of which the model knows nothing
-        raise InputError(f"{error}.") from error
+        raise InputError(str(error)) from error
     answers = [Answer(item["label"], item["probability"]) for item in items]
     return Answers(picture, read_place(path, picture.size), answers, tempfile.TemporaryDirectory(prefix="masks-"))
 
@@ -310,8 +317,8 @@ def check_upload(pipe: Any, path: str | None) -> tuple[str | None, str]:
     try:
         picture = open_picture(pipe, path)
     except InputError as problem:
-        gr.Warning(str(problem))
-        return None, f"⚠️ {problem}"
+        gr.Warning(plain(problem))
+        return None, f"⚠️ {plain(problem)}"
     message = f"{picture.width} × {picture.height} px"
     try:
         with Image.open(path) as image:
@@ -333,8 +340,8 @@ def segment(pipe: Any, path: str | None, text: str | None, threshold: float) -> 
     try:
         found = find(pipe, path, text)
     except InputError as problem:
-        gr.Warning(str(problem))
-        return (*(gr.skip() for _ in range(7)), f"⚠️ {problem}")
+        gr.Warning(plain(problem))
+        return (*(gr.skip() for _ in range(7)), f"⚠️ {plain(problem)}")
     expressions = [answer.expression for answer in found.answers]
     drawn = show(found, threshold)
     message = (
@@ -367,9 +374,8 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
         return lambda *values: function(pipe, *values)
 
     with gr.Blocks(title="Referring segmentation", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
-        gr.Markdown(
-            f"# Segment what an expression refers to\nModel: {name}. Upload an aerial image, say what to look for."
-        )
+        heading = "# Segment what an expression refers to"
+        gr.Markdown(f"{heading}\nModel: {plain(name)}. Upload an aerial image, say what to look for.")
         found = gr.State(None, time_to_live=1800)
         with gr.Row():
             with gr.Column():

@@ -14,7 +14,8 @@ from rich.markup import escape
 
 from ..metrics import CONTROLS
 from ..reports.published import published_tables
-from ..reports.tables import NOT_MEASURED, TEXT_NAMES, ResultTable, score_text
+from ..reports.tables import NOT_MEASURED, TEXT_NAMES, ResultTable, print_tables, score_text
+from ..result_files import write_result
 from .scores import BENCHMARK_NAMES, BUDGET, PaperRow, PresetRuns, paper_rows
 from .spread import PairedDifference, Spread
 
@@ -208,7 +209,7 @@ def seeds_text(preset: PresetRuns) -> str:
 
 
 def write_report(presets: Sequence[PresetRuns], output_dir: Path, console: Console) -> AblationReport:
-    """Print the tables, and write `ablate.json` and `ablate.md`.
+    """Write `ablate.json` and `ablate.md`, which follow from the runs and are replaced, then print the tables.
 
     Args:
         presets: The finished runs, the preset to compare with first.
@@ -216,17 +217,16 @@ def write_report(presets: Sequence[PresetRuns], output_dir: Path, console: Conso
         console: Where the tables are shown.
     """
     report = AblationReport(tuple(presets))
-    for number, table in enumerate(report.tables()):
-        shown = table.to_rich()
-        if number == 0:
-            shown.caption, shown.caption_justify = f"{SELECTION} {NUMBERS}", "left"
-        console.print(shown)
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    write_result(output_dir / JSON_FILE, f"{text}\n".encode())
+    write_result(output_dir / MARKDOWN_FILE, report.to_markdown().encode())
+    first, *others = report.tables()
+    print_tables([first], console)
+    console.print(f"{SELECTION} {NUMBERS}")
+    print_tables(others, console)
     for note in report.notes():
         console.print(f"[dim]{escape(note)}[/]")
     for warning in report.warnings():
         console.print(f"[bold yellow]warning:[/] {escape(warning)}")
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-    (output_dir / JSON_FILE).write_text(text + "\n", encoding="utf-8")
-    (output_dir / MARKDOWN_FILE).write_text(report.to_markdown(), encoding="utf-8")
-    console.print(f"Written: {output_dir / MARKDOWN_FILE}, {output_dir / JSON_FILE}")
+    console.print(escape(f"Written: {output_dir / MARKDOWN_FILE}, {output_dir / JSON_FILE}"))
     return report

@@ -90,7 +90,7 @@ class RunQueue:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         with run.log.open("a+b") as log, new_progress(self.console, disable=not self.console.is_terminal) as bar:
             begin = log.tell()
-            task = bar.add_task(escape(label), total=run.recipe.max_steps)
+            task = bar.add_task(label, total=run.recipe.max_steps)
             command = [*self.launch, "-m", MODULE, *run.options]
             code = run_process(
                 command, log.fileno(), request, lambda: bar.update(task, completed=last_step(run.folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,7 +46,9 @@ def profile_model(
         synchronize(case.device)
     work.reset()
     if trace_file is not None:
-        profiler.export_chrome_trace(str(trace_file))
+        aside = trace_file.with_name(f".writing-{trace_file.name}")  # ends as the file does: .gz packs it
+        profiler.export_chrome_trace(str(aside))
+        os.replace(aside, trace_file.resolve())
     return _read_profile(case, profiler.key_averages())
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from ..result_files import check_untouched
 from ..training.recipes.presets import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
-from .common import SCREEN, ListedJson, _plain_errors, check_result_files, check_untouched, write_json
+from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table

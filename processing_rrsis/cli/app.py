@@ -25,6 +25,7 @@ from .publish import publish
 from .recipes import recipes
 from .report import report
 from .scene import scene
+from .scenes import scenes, scenes_merge
 from .segment import segment
 from .train import train
 from .write_demo import write_demo
@@ -44,6 +45,8 @@ app = typer.Typer(
 USE, TRAIN, DATA, SHARE = "Use a model", "Train and compare", "Data", "Move and measure"
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(segment)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(scene)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(scenes)
+app.command(cls=HelpfulCommand, rich_help_panel=USE, name="scenes-merge")(scenes_merge)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
 app.command(

@@ -21,6 +21,7 @@ from ..benchmark.spec import (
     BenchmarkSpec,
     one_of,
 )
+from ..result_files import check_untouched
 from .common import JsonFile, _plain_errors, check_result_files, write_json
 from .help import HelpfulCommand, HelpfulGroup
 
@@ -45,6 +46,7 @@ Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts."
 Threads = Annotated[int | None, typer.Option("--cpu-threads", min=1, help="Threads of the CPU.", show_default=False)]
 HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 
 
 @benchmark.callback(invoke_without_command=True)
@@ -67,6 +69,7 @@ def models(
     memory: HasMemory = True,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure the networks on this machine: time, memory, operations, beside timm's Swin-B.
 
@@ -93,7 +96,7 @@ def models(
     if context.invoked_subcommand is not None:
         return
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
@@ -130,6 +133,7 @@ def profile(
     ] = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show where the time goes: parts of the forward pass, and operators, by PyTorch's profiler.
 
@@ -137,7 +141,7 @@ def profile(
         rrsis benchmark profile -m fianet --work train --trace trace.json
     """
     with _plain_errors():
-        json_file, trace = check_result_files({"--json": json_file, "--trace": trace}).values()
+        json_file, trace = _results({"--json": json_file, "--trace": trace}, model, overwrite).values()
         works, sizes = _works(work, False), (image_size,)
         spec = BenchmarkSpec(
             **_models(model, model_size),
@@ -176,6 +180,7 @@ def scaling(
     threads: Threads = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit the cost of a forward pass against the pixels of the image.
 
@@ -183,7 +188,7 @@ def scaling(
         rrsis benchmark scaling -m fianet -s 256,480,768
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
@@ -218,6 +223,7 @@ def expressions(
     threads: Threads = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time several expressions on one image in one call against as many single calls.
 
@@ -225,7 +231,7 @@ def expressions(
         rrsis benchmark expressions -m fianet -n 8
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
             **_models(model, model_size),
             image_sizes_px=(image_size,),
@@ -260,6 +266,7 @@ def affinity(
     memory: HasMemory = True,
     seed: Seed = 0,
     json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time DANet's affinity loss against its dense form, which stores the N×N matrices.
 
@@ -267,7 +274,7 @@ def affinity(
         rrsis benchmark affinity --pixels 16384
     """
     with _plain_errors():
-        json_file = check_result_files({"--json": json_file})["--json"]
+        json_file = _results({"--json": json_file}, None, overwrite)["--json"]
         spec = BenchmarkSpec(
             batch_sizes=(batch_size,),
             device=_device(device),
@@ -287,6 +294,13 @@ def affinity(
         print_affinity(result, _report(spec, "affinity_loss", [result], json_file))
 
 
+def _results(files: dict[str, Path | None], model: str | None, overwrite: bool) -> dict[str, Path | None]:
+    """The files to write by the options' names, once it is known that they replace nothing."""
+    found = check_result_files(files)
+    check_untouched(found.values(), reads=[model], overwrite=overwrite)
+    return found
+
+
 def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | None) -> Console:
     """Write the numbers, then say what machine they come from; the console shows what follows."""
     from dataclasses import asdict
@@ -300,7 +314,7 @@ def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | N
     if json_file is not None:
         report = {"settings": asdict(spec), "machine": machine, name: [row.to_dict() for row in rows]}
         write_json(report, json_file)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(machine_line(machine))
     return console
 

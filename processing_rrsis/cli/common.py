@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import error_text, is_plain
+from ..result_files import write_result
 
 MODEL_HELP = "Model folder (a run's best/) or Hub repository."
 HTML_ENDINGS = (".html", ".htm")
@@ -64,41 +65,6 @@ def check_result_files(
         if other != option:
             raise ValueError(f"{option}: expected a file of its own for each result, {path} is {other}'s too")
     return found
-
-
-def check_untouched(results: Iterable[Path | None], reads: Iterable[str | Path | None], *, overwrite: bool) -> None:
-    """Find out whether results would replace what a command reads, or what another one wrote.
-
-    Args:
-        results: Files to be written; `None` where there is none.
-        reads: Files and folders that are read; links count as what they lead to. Names that are no files, such as of
-            repositories, do no harm.
-        overwrite: Whether earlier results may be replaced; what is read never is.
-
-    Raises:
-        ValueError: If there is such a file.
-    """
-    read = [Path(name).expanduser() for name in reads if name is not None]
-    for path in results:
-        if path is None or not path.exists():
-            continue
-        for source in read:
-            inside = source.is_dir() and path.resolve().is_relative_to(source.resolve())
-            if inside or (source.is_file() and path.samefile(source)):
-                raise ValueError(f"{path}: expected a name of its own for a result, this file is read; choose another")
-        if not overwrite:
-            raise ValueError(f"{path}: expected a new file, there is one already; choose a name or pass --overwrite")
-
-
-def write_result(path: Path, content: bytes) -> None:
-    """Write a file at once: aside first, then renamed, so that it is never half there. A link stays a link."""
-    target = path.resolve()
-    aside = target.with_name(f".{target.name}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_json(value: Any, path: Path) -> None:

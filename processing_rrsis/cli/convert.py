@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .common import _plain_errors
+from ..result_files import check_untouched
+from .common import _plain_errors, check_place
 
 
 class Arch(StrEnum):
@@ -46,6 +47,7 @@ def convert(
     text_heads: Annotated[
         int | None, typer.Option(min=1, help="Heads of BERT; in no tensor.", show_default="one for each 64 channels")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder.")] = False,
 ) -> None:
     """Convert a published checkpoint of LAVT, FIANet, RMSIN or RemoteSAM to a model folder.
 
@@ -59,6 +61,9 @@ def convert(
         rrsis convert fianet_rrsisd.pth fianet-rrsisd --tokenizer vocab.txt
     """
     with _plain_errors():
+        output = output.expanduser()
+        check_place("OUTPUT", output)
+        check_untouched([output], reads=[checkpoint, tokenizer], overwrite=overwrite)
         from transformers.utils import logging
 
         from modeling_rrsis.convert.report import describe

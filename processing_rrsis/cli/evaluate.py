@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
+from ..result_files import check_untouched, write_result
 from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import (
     HTML_ENDINGS,
@@ -17,9 +18,7 @@ from .common import (
     TrustRemoteCode,
     _plain_errors,
     check_result_files,
-    check_untouched,
     write_json,
-    write_result,
 )
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..result_files import check_untouched
 from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
 from .common import MODEL_HELP, JsonFile, TrustRemoteCode, _plain_errors, check_place, check_result_files, write_json
@@ -71,6 +72,7 @@ def export(
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)
     ] = 0,
     json_file: JsonFile = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export, and its JSON.")] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Write a model as a folder for another runtime, and check it.
@@ -110,7 +112,7 @@ def export(
         options.check()
         json_file = check_result_files({"--json": json_file})["--json"]
         check_output(output)
-        _check_not_read(model, dataset, json_file)
+        check_untouched([output, json_file], reads=[model, dataset, data_dir], overwrite=overwrite)
 
         def run(on_step: Callable[[str], None]) -> Any:
             from ..hub.loading import load_pipeline
@@ -127,8 +129,11 @@ def export(
                 load = functools.partial(load_split, dataset, input_size_px=size, data_dir=data_dir)
                 scored = NamedRows(f"{dataset}, {split}", load(split, num_samples=max_samples))
                 if int8:
-                    rows = load(CALIBRATION_SPLIT, num_samples=calibration_samples)
-                    calibration = NamedRows(f"{dataset}, {CALIBRATION_SPLIT}", rows)
+                    # Scenes are drawn as many as are needed; a download is in the order of its categories.
+                    drawn = calibration_samples if dataset == "synthetic" else None
+                    calibration = NamedRows(
+                        f"{dataset}, {CALIBRATION_SPLIT}", load(CALIBRATION_SPLIT, num_samples=drawn)
+                    )
             return export_runtime(
                 pipe,
                 output,
@@ -154,13 +159,6 @@ def check_output(output: Path) -> None:
     check_place("OUTPUT", output)
 
 
-def _check_not_read(model: str, dataset: str | None, path: Path | None) -> None:
-    """Raise a `ValueError` where the JSON would replace a file that the export reads."""
-    read = [*Path(model).expanduser().glob("*"), *([] if dataset is None else [Path(dataset).expanduser()])]
-    if path is not None and path.resolve() in {file.resolve() for file in read}:
-        raise ValueError(f"--json {path}: expected another name, the export reads this file")
-
-
 def _run(
     run: Callable[[Callable[[str], None]], Any], output: Path, *, threads: int | None, json_file: Path | None
 ) -> None:
@@ -173,7 +171,7 @@ def _run(
 
     from ..runtimes.result import print_result
 
-    console = Console(highlight=False, file=sys.stdout)
+    console = Console(highlight=False, file=sys.stdout, markup=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     # A half-written folder is taken away then, too; Windows has no hang-up.

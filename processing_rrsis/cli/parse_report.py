@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from .common import JsonFile, _plain_errors, check_result_files, check_untouched, write_json
+from ..result_files import check_untouched
+from .common import JsonFile, _plain_errors, check_result_files, write_json
 
 
 def parse_report(

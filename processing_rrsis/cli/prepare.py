@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..result_files import check_untouched
 from .common import JsonFile, _plain_errors, check_result_files, write_json
 
 
@@ -46,6 +47,7 @@ def prepare(
         typer.Option(help="Counts to compare with. Default: demo.json where there is one, else the published ones."),
     ] = None,
     num_workers: Annotated[int, typer.Option(min=1, help="Processes that check.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
 ) -> None:
     """Check a download of RRSIS-D, RefSegRS or RISBench before anything is built.
 
@@ -75,6 +77,7 @@ def prepare(
     """
     with _plain_errors():
         json_file = check_result_files({"--json": json_file})["--json"]
+        check_untouched([json_file], reads=[data_dir], overwrite=overwrite)
         _refuse_table(data_dir)
 
         from rich.console import Console
@@ -91,7 +94,7 @@ def prepare(
         )
         if json_file is not None:
             write_json(found.as_dict(), json_file)
-        print_report(found, Console(highlight=False), report_file=json_file)
+        print_report(found, Console(highlight=False, markup=False), report_file=json_file)
     raise typer.Exit(found.exit_code)
 
 

@@ -231,15 +231,15 @@ def _report(done: Publication) -> None:
 
     from ..terminal import new_table
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     table = new_table(("",), ("",))
     for path, size in done.files:
         table.add_row(path, decimal(size))
     console.print(table)
     for line in done.left_out:
-        console.print(f"left out: {line}", markup=False)
+        console.print(f"left out: {line}")
     for path in done.removed:
-        console.print(f"removed: {path}", markup=False)
+        console.print(f"removed: {path}")
     total = f"{len(done.files)} files, {decimal(sum(size for _, size in done.files))}"
     if not done.url:
         console.print(done.card, markup=False)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import SCREEN, ListedJson, _plain_errors, check_result_files, check_untouched, write_json, write_result
+from ..result_files import check_untouched, write_result
+from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +50,7 @@ def recipes(
             plain = [recipe.to_dict() for recipe in chosen]
             write_json(plain if name is None else plain[0], json_file)
     if str(json_file) != SCREEN:
-        Console(highlight=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
+        Console(highlight=False, markup=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
 
 
 def recipe_table(recipes: list[Recipe]) -> Table:

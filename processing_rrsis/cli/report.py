@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .common import HTML_ENDINGS, _plain_errors, check_result_files, check_untouched, write_result
+from ..result_files import check_untouched, write_result
+from .common import HTML_ENDINGS, _plain_errors, check_result_files
 
 REPORT_FILE = "report.html"
 

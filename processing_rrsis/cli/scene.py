@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..installation import install_command
-from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, _plain_errors, check_result_files
+from ..result_files import check_untouched
+from ..runtimes.spec import AUTO_DEVICE, Runtime
+from .common import _plain_errors, check_result_files
+from .scene_options import (
+    OUTPUT,
+    Bands,
+    BatchSize,
+    DeviceOption,
+    Frame,
+    FrameOption,
+    MinArea,
+    ModelOption,
+    Overlap,
+    Resolution,
+    RuntimeOption,
+    Simplify,
+    StretchOption,
+    Threshold,
+    TileSize,
+    TrustRemoteCode,
+    scene_arguments,
+)
 from .segment import check_expression
 
 if TYPE_CHECKING:
     from ..scenes.result import ExpressionResult, SceneResult
-
-
-class Frame(StrEnum):
-    """Where the places that a sentence tells are resolved."""
-
-    AUTO = "auto"
-    TILE = "tile"
-    SCENE = "scene"
-    HYBRID = "hybrid"
-
-
-_OUTPUT, _READING, _MODEL = "Results", "How the scene is read", "Who computes"
 
 
 def scene(
@@ -37,92 +44,42 @@ def scene(
     expressions: Annotated[
         list[str], typer.Argument(metavar="EXPRESSION...", help="What to segment, in English, in quotes; one or more.")
     ],
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=_MODEL),
-    ],
+    model: ModelOption,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=_OUTPUT
+            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=OUTPUT
         ),
     ] = Path("mask.tif"),
     vector: Annotated[
         Path | None,
-        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=_OUTPUT),
+        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=OUTPUT),
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=_OUTPUT)
+        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=OUTPUT)
     ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
-            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=_OUTPUT
+            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=OUTPUT
         ),
     ] = None,
-    min_area_m2: Annotated[
-        float, typer.Option("--min-area-m2", min=0.0, help="Drop smaller pieces.", rich_help_panel=_OUTPUT)
-    ] = 0.0,
-    simplify_m: Annotated[
-        float,
-        typer.Option(
-            "--simplify-m", min=0.0, help="By how much the layer's outlines may move.", rich_help_panel=_OUTPUT
-        ),
-    ] = 0.0,
+    min_area_m2: MinArea = 0.0,
+    simplify_m: Simplify = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=OUTPUT)
     ] = False,
-    frame: Annotated[
-        Frame,
-        typer.Option(help="Where places are resolved, see above.", rich_help_panel=_READING),
-    ] = Frame.AUTO,
-    tile_size: Annotated[
-        int | None,
-        typer.Option("--tile-size", help="Side of a tile in px. Default: the model's.", rich_help_panel=_READING),
-    ] = None,
-    overlap: Annotated[
-        int | None,
-        typer.Option("--overlap", help="Of neighbouring tiles in px. Default: a quarter.", rich_help_panel=_READING),
-    ] = None,
-    resolution_m: Annotated[
-        float | None,
-        typer.Option(
-            "--resolution-m",
-            help="Ground resolution that the model expects. Default: the scene's own.",
-            rich_help_panel=_READING,
-        ),
-    ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Red, green and blue, such as 4,3,2; or one.", rich_help_panel=_READING)
-    ] = None,
-    stretch: Annotated[
-        str | None,
-        typer.Option(
-            help="Values that become 0 and 255, such as 0,3000; or a pair for each band.", rich_help_panel=_READING
-        ),
-    ] = None,
-    threshold: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.", rich_help_panel=_READING),
-    ] = 0.5,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=_MODEL)] = AUTO_DEVICE,
-    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_MODEL)] = Runtime.AUTO,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            "-b",
-            min=1,
-            help="Tiles × expressions at once. Default: 1 on a CPU, 8 on a GPU.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code", help="Run code of a Hub repository that is not ours.", rich_help_panel=_MODEL
-        ),
-    ] = False,
+    frame: FrameOption = Frame.AUTO,
+    tile_size: TileSize = None,
+    overlap: Overlap = None,
+    resolution_m: Resolution = None,
+    bands: Bands = None,
+    stretch: StretchOption = None,
+    threshold: Threshold = 0.5,
+    device: DeviceOption = AUTO_DEVICE,
+    runtime: RuntimeOption = Runtime.AUTO,
+    batch_size: BatchSize = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Segment what expressions refer to in a raster of any size, as a layer on its ground.
 
@@ -149,8 +106,19 @@ def scene(
         files = check_result_files(
             {"--output": output, "--vector": vector, "--probability": probability, "--preview": preview}
         )
-        band_numbers = None if bands is None else [int(number) for number in _numbers("--bands", bands)]
-        stretch_pair = None if stretch is None else _numbers("--stretch", stretch)
+        arguments = scene_arguments(
+            frame=frame,
+            tile_size=tile_size,
+            overlap=overlap,
+            resolution_m=resolution_m,
+            bands=bands,
+            stretch=stretch,
+            threshold=threshold,
+            batch_size=batch_size,
+            min_area_m2=min_area_m2,
+            simplify_m=simplify_m,
+        )
+        check_untouched(files.values(), reads=[model], overwrite=True)  # earlier results: by their receipt
         segment_scene = _scene_function()
         from ..runtimes.loading import open_pipeline
         from ..terminal import working
@@ -162,19 +130,10 @@ def scene(
             expressions,
             files["--output"],
             model=pipe,
-            frame=frame.value,
-            tile_size_px=tile_size,
-            resolution_m=resolution_m,
-            bands=band_numbers,
-            stretch=stretch_pair,
-            threshold=threshold,
             vector=files["--vector"],
             probability=files["--probability"],
             preview=files["--preview"],
-            batch_size=batch_size,
-            overlap_px=overlap,
-            min_area_m2=min_area_m2,
-            simplify_m=simplify_m,
+            **arguments,
             overwrite=overwrite,
             progress=True,
         )
@@ -190,13 +149,6 @@ def _scene_function():  # noqa: ANN202 - a function of a package that may be mis
     return segment_scene
 
 
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{option}: expected numbers with commas between them, such as 4,3,2, got {text!r}") from None
-
-
 def _say(result: SceneResult) -> None:
     """A line for each expression, then the files."""
     for entry in result:
@@ -208,9 +160,10 @@ def _say(result: SceneResult) -> None:
 
 
 def _summary(entry: ExpressionResult) -> str:
+    expression = " ".join(entry.expression.split())  # a line for each, whatever white space it holds
     if not entry.found:
-        return f'"{entry.expression}": nothing found'
+        return f'"{expression}": nothing found'
     count = len(entry.objects)
     area = "" if entry.area_m2 is None else f", {entry.area_m2:,.0f} m²"
     score = sum(item.score for item in entry.objects) / count
-    return f'"{entry.expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'
+    return f'"{expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files, check_untouched
-from .segment_files import FLOAT_ENDINGS, find_place, save_outlines, save_picture, save_raster
+from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files
+from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
 from .segment_inputs import ImageResults, plan_results, tell_apart
 
 if TYPE_CHECKING:
@@ -160,12 +161,14 @@ def _segment_image(
     """Ask about one image and write its files; a line for each expression."""
     import numpy as np
 
+    from ..place import find_place
+
     try:
         picture = pipe.open_image(results.image)
         _check_scale(results.image, picture, pipe.processor.image_processor.size, force=force)
     except (ValueError, OSError) as error:
         raise UnusableImageError(str(error)) from error
-    place = find_place(results.image, picture.size)
+    place = find_place(Path(results.image).expanduser(), (picture.height, picture.width))
     items = pipe(picture, text=expressions, threshold=threshold, output="probability")
     for number, item in enumerate(items):
         save_raster(np.asarray(item["mask"]), results.masks[number], place)
@@ -221,11 +224,9 @@ def _area(mask: Image.Image) -> int:
 
 def _summary(result: dict[str, Any]) -> str:
     mask, files = result["mask"], ", ".join(map(str, result["files"]))
+    label = " ".join(result["label"].split())  # a line for each, whatever white space it holds
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
         highest = f"the highest probability is {result['probability'].max():.2f}"
-        return f'"{result["label"]}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
-    return (
-        f'"{result["label"]}": {area} of {total} px ({100 * area / total:.2f} %), '
-        f"confidence {result['score']:.2f} -> {files}"
-    )
+        return f'"{label}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
+    return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

@@ -4,59 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import write_result
+from ..result_files import write_result
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
+    from ..place import Place
+
 FLOAT_ENDINGS = (".tif", ".tiff")
-LONGITUDE_LATITUDE = "EPSG:4326"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an image lies on Earth.
-
-    Attributes:
-        crs: rasterio's.
-        transform: Affine, from (column, row) to the CRS.
-    """
-
-    crs: Any
-    transform: Any
-
-
-def find_place(source: str, size: tuple[int, int]) -> Place | None:
-    """Return where a file says that its pixels lie; None without a file, a CRS, or rasterio.
-
-    Args:
-        source: Path or URL of the image.
-        size: (width, height) of the picture that was read of it; that of a turned image is another.
-    """
-    path = Path(source).expanduser()
-    try:
-        import rasterio
-    except ImportError:
-        return None
-    if "://" in source or not path.is_file():
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path.absolute()) as dataset:
-                if dataset.crs is None or dataset.transform.is_identity or (dataset.width, dataset.height) != size:
-                    return None
-                return Place(crs=dataset.crs, transform=dataset.transform)
-    except rasterio.errors.RasterioError:
-        return None
 
 
 def save_raster(pixels: NDArray[np.uint8 | np.float32], path: Path, place: Place | None) -> None:
@@ -72,7 +33,7 @@ def save_raster(pixels: NDArray[np.uint8 | np.float32], path: Path, place: Place
     import rasterio
 
     profile = {"count": 1, "height": pixels.shape[0], "width": pixels.shape[1], "dtype": pixels.dtype}
-    profile |= {"crs": place.crs, "transform": place.transform, "compress": "deflate"}
+    profile |= {**place.profile, "compress": "deflate"}
     with rasterio.MemoryFile() as memory:
         with memory.open(driver="GTiff", **profile) as dataset:
             dataset.write(pixels, 1)
@@ -127,10 +88,12 @@ def _on_earth(geometry: dict[str, Any], place: Place | None) -> dict[str, Any]:
     """Move a MultiPolygon of pixels to longitude and latitude."""
     if place is None or not geometry["coordinates"]:
         return geometry
-    from rasterio.warp import transform_geom
+    import numpy as np
 
-    coordinates = [
-        [[list(place.transform @ point) for point in ring] for ring in polygon] for polygon in geometry["coordinates"]
-    ]
-    moved = transform_geom(place.crs, LONGITUDE_LATITUDE, {"type": "MultiPolygon", "coordinates": coordinates})
-    return {"type": moved["type"], "coordinates": moved["coordinates"]}
+    return {
+        "type": geometry["type"],
+        "coordinates": [
+            [place.to_map(np.array(ring, dtype=np.float64)).tolist() for ring in polygon]
+            for polygon in geometry["coordinates"]
+        ],
+    }

@@ -18,6 +18,7 @@ import PIL
 from datasets.exceptions import DatasetGenerationError
 from numpy.typing import NDArray
 
+from ..image_loading_rrsis import BESIDE
 from .files.archives import Archive, open_archive
 from .files.pictures import Picture, fit_mask, read_picture
 from .files.rows import encode_png, row_features, shard_ranges
@@ -28,6 +29,7 @@ READER_VERSION = "1.0.0"
 ROW_MODULES: tuple[str, ...] = (
     "file_benchmark",
     "files/archives",
+    "files/geometries",
     "files/masks",
     "files/pictures",
     "files/rows",
@@ -120,7 +122,7 @@ def reader_fingerprint() -> str:
     """Return a hash of the code and the libraries that decide a row's bytes; part of the cache key."""
     here = Path(__file__).parent
     files = {here / f"{module}.py" for module in ROW_MODULES} | set(here.parent.glob("image_*_rrsis.py"))
-    files |= set(here.parent.glob("expression_*rrsis.py"))
+    files |= {*here.parent.glob("expression_*rrsis.py"), here.parent / "place.py"}
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
@@ -233,7 +235,9 @@ class FileBenchmark(datasets.GeneratorBasedBuilder):
     def make_row(self, sample: Sample, oddities: Oddities) -> dict[str, Any]:
         """Read the files of a sample and return its row; repairs are counted in `oddities`."""
         name = self.archive.location(sample.image_name)
-        picture = read_picture(self.archive.read(sample.image_name), name=name)
+        endings = [ending for ending in BESIDE if self.archive.exists(sample.image_name + ending)]
+        beside = {ending: self.archive.read(sample.image_name + ending) for ending in endings}
+        picture = read_picture(self.archive.read(sample.image_name), name=name, beside=beside)
         mask, resized = fit_mask(self.read_mask(sample, picture, oddities), picture)
         if not mask.any():
             oddities.add("masks are empty (all background)", sample.sample_id)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from .risbench import RISBench
 from .rrsisd import RRSISD
 from .synthetic.builder import SyntheticRS
 from .synthetic.splits import SPLITS
+
+logger = logging.getLogger(__name__)
 
 BENCHMARKS: dict[str, type[datasets.GeneratorBasedBuilder]] = {
     "synthetic": SyntheticRS,
@@ -121,7 +126,7 @@ def load_split(
     elif image_size_px is not None or seed:
         raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {name!r}")
     folder = None if data_dir is None else str(data_dir)
-    data = load_benchmark(name, data_dir=folder, num_proc=num_proc, **options)
+    data = with_validation(load_benchmark(name, data_dir=folder, num_proc=num_proc, **options), logger.warning)
     if split not in data:
         raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
     rows: Any = data[split]
@@ -132,6 +137,35 @@ def load_split(
             f"{rows.column_names}"
         )
     return rows if num_samples is None else rows.select(range(min(num_samples, len(rows))))
+
+
+def with_validation(data: Any, say: Callable[[str], None]) -> Any:
+    """Set images of train apart for validation where there is no such split.
+
+    A fifth of the images, at least one, the same ones for equal images: those whose names have the lowest hashes.
+
+    Args:
+        data: A `datasets.DatasetDict`.
+        say: Is told how many.
+
+    Returns:
+        `data`, or a `datasets.DatasetDict` whose train and validation share no image.
+    """
+    if "validation" in data or "train" not in data:
+        return data
+    rows = data["train"]
+    images = sorted(set(rows["image_id"]), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if len(images) < 2:
+        return data
+    chosen = set(images[: max(1, len(images) // 5)])
+    parts: dict[str, list[int]] = {"train": [], "validation": []}
+    for index, name in enumerate(rows["image_id"]):
+        parts["validation" if name in chosen else "train"].append(index)
+    say(
+        f"The data has no split validation: {len(chosen)} of train's {len(images)} images ({len(parts['validation'])} "
+        f"of {len(rows)} rows) are set apart for it. A column split decides otherwise."
+    )
+    return datasets.DatasetDict({**data, **{split: rows.select(indices) for split, indices in parts.items()}})
 
 
 def _sizes_of(split: str, num_samples: int | None) -> dict[str, int]:

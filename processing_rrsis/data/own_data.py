@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..image_loading_rrsis import BESIDE, second_mask
+from ..place import find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample
 from .files.archives import Archive
-from .files.masks import decode_segmentation
+from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
+from .files.masks import decode_segmentation, tight_box
 from .files.pictures import Picture, read_mask
 from .own_table import SPLIT_ALIASES, TableRow, read_table
 
@@ -49,11 +53,16 @@ class TableFiles(Archive):
         return hashlib.sha256(f"{table} {super().fingerprint(prefixes)}".encode()).hexdigest()[:16]
 
     def _path(self, name: str) -> Path:
-        return self.source.parent / Path(name).expanduser()
+        """Where a name leads; one written on Windows, or with other code points for the same letters, is found too."""
+        forms = [name, name.replace("\\", "/")]
+        forms += [unicodedata.normalize(form, text) for text in forms for form in ("NFC", "NFD")]
+        paths = [self.source.parent / Path(form).expanduser() for form in forms]
+        return next((path for path in paths if path.is_file()), paths[0])
 
     def _walk(self) -> Iterator[tuple[str, str]]:
         masks = (row.mask for row in self.rows if isinstance(row.mask, str))
-        for name in dict.fromkeys([*(row.image for row in self.rows), *masks]):
+        images = [f"{row.image}{ending}" for row in self.rows for ending in ("", *BESIDE)]
+        for name in dict.fromkeys([*images, *masks]):
             if self._has(name):
                 status = self._path(name).stat()
                 yield name, f"{status.st_size} {status.st_mtime_ns}"
@@ -77,7 +86,9 @@ class OwnData(FileBenchmark):
       other by its indices;
     - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list; of the image's
       proportions;
-    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united.
+    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united;
+    - GeoJSON or WKT, in the cell or as a .geojson, .json or .wkt file, in pixels, or in map coordinates of an image
+      that is a GeoTIFF (needs ``rrsis[geo]``); what `rrsis segment --polygons` writes is read by the row's expression.
 
     In a CSV, run lengths and polygons are JSON in a quoted cell. A mask of another size than its image is resized
     (nearest), which a warning counts, as it does empty masks. Polygons without a pixel in the image are an error.
@@ -99,6 +110,7 @@ class OwnData(FileBenchmark):
 
     def open(self, data_dir: str | PathLike[str]) -> Archive:
         """Read the table."""
+        self._reaches: dict[str, tuple[int, int]] = {}  # of each image with polygons, see `check_unit`
         return TableFiles(Path(data_dir).expanduser().absolute())
 
     def read_samples(self) -> dict[str, list[Sample]]:
@@ -123,11 +135,31 @@ class OwnData(FileBenchmark):
         return samples
 
     def read_mask(self, sample: Sample, picture: Picture, oddities: Oddities) -> NDArray[np.uint8]:
-        """Return a mask file's pixels, or draw run lengths and polygons."""
-        if sample.mask_name:
-            name = self.archive.location(sample.mask_name)
-            return read_mask(self.archive.read(sample.mask_name), name=name)
-        return _decode(sample.mask, picture, source=f"{self.archive.source}, {sample.place}, 'mask'")
+        """Return a mask file's pixels, or draw run lengths, polygons and geometries."""
+        name, location = sample.mask_name, self.archive.location(sample.mask_name)
+        if name and Path(name).suffix.lower() not in ENDINGS:
+            if self.archive.exists(f"{name}.msk"):
+                raise second_mask(location)
+            return read_mask(self.archive.read(name), name=location)
+        source = f"mask file {location!r}" if name else f"{self.archive.source}, {sample.place}, 'mask'"
+        form = read_geometry(self.archive.read(name), source=source) if name else sample.mask
+        form = form["wkt"] if isinstance(form, Mapping) and "wkt" in form else form
+        place = None
+        if not is_geometry(form):
+            mask, has_points = _decode(form, picture, source=source)
+        else:
+            if picture.orientation == 1:
+                place = find_place(Path(self.archive.location(sample.image_name)), picture.size)
+            mask, has_points = draw_geometry(form, picture.size, source, place, sample.expression), place is None
+        if has_points:
+            known = self._reaches.get(sample.image_id, (0, 0))[0]
+            self._reaches[sample.image_id] = max(known, *tight_box(mask)[2:]), min(picture.size)
+        return mask
+
+    def _generate_examples(self, split: str, shards: list[list[Sample]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        self._reaches.clear()
+        yield from super()._generate_examples(split, shards)
+        check_unit(self._reaches.values(), source=str(self.archive.source))
 
 
 def _image_ids(files: TableFiles) -> dict[str, str]:
@@ -138,19 +170,19 @@ def _image_ids(files: TableFiles) -> dict[str, str]:
     first: dict[str, str] = {}  # file: the path it is first written with
     for name, file in leads_to.items():
         first.setdefault(file, name)
-    ids = {file: PurePath(name).stem for file, name in first.items()}
+    ids = {file: Path(files.location(name)).stem for file, name in first.items()}
     for longer in ({file: os.path.splitext(name)[0] for file, name in first.items()}, first):
         taken = Counter(ids.values())
         ids = {file: longer[file] if taken[image_id] > 1 else image_id for file, image_id in ids.items()}
     return {name: ids[file] for name, file in leads_to.items()}
 
 
-def _decode(form: Any, picture: Picture, source: str) -> NDArray[np.uint8]:
-    """Decode run lengths and polygons, and refuse what can't be meant for this image.
+def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8], bool]:
+    """Decode run lengths and polygons, say whether there are any of these, and refuse what is meant for no such image.
 
     Raises:
-        ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel or lie in
-            the unit square.
+        ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel, leave the
+            image, or lie in the unit square.
     """
     mask = decode_segmentation(form, size=picture.size, source=source)
     if not _has_proportions(mask.shape, picture):
@@ -158,15 +190,14 @@ def _decode(form: Any, picture: Picture, source: str) -> NDArray[np.uint8]:
             f"{source}: expected run lengths of the image's 'size' [height, width] {list(picture.size)}, or of these "
             f"proportions, got {list(mask.shape)}; is it [width, height], or the mask of another image?"
         )
-    points = list(_coordinates(form))
-    height, width = picture.size
-    normalised = bool(points) and min(points) >= 0 and max(points) <= 1 and min(height, width) > 1
-    if points and (normalised or not mask.any()):
+    points = np.array(list(_coordinates(form))).reshape(-1, 2)  # (N, 2), x and y
+    if len(points) and not (mask.any() and is_in_pixels((*points.min(axis=0), *points.max(axis=0)), picture.size)):
+        height, width = picture.size
         raise ValueError(
             f"{source}: expected polygon points in pixels that cover a part of the {width}×{height} image, got points "
-            f"from {min(points):g} to {max(points):g}; do they lie between 0 and 1, outside the image, or on one line?"
+            f"from {points.min():g} to {points.max():g}; do they lie between 0 and 1, outside it, or on one line?"
         )
-    return mask
+    return mask, len(points) > 0
 
 
 def _has_proportions(shape: tuple[int, ...], picture: Picture) -> bool:

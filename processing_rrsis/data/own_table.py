@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from .files.geometries import is_geometry
+
 TABLE_ENDINGS: tuple[str, ...] = (".csv", ".jsonl", ".ndjson")
 NEEDED_COLUMNS: tuple[str, ...] = ("image", "mask", "expression")
 SPLIT_ALIASES: dict[str, str] = {
@@ -36,7 +38,8 @@ class TableRow:
     Attributes:
         line_number: Where it stands, from 1.
         image: Path of the image as written.
-        mask: Path of a mask file as written, or run lengths (a dictionary), or a polygon or several (a list).
+        mask: Path of a mask file as written, or run lengths or GeoJSON (a dictionary; WKT stands under ``"wkt"``), or
+            a polygon or several (a list).
         expression: The sentence.
         category: ``""`` where the table has none.
         split: ``"train"``, ``"validation"`` or ``"test"``; ``"train"`` where the table has no such column.
@@ -165,6 +168,8 @@ def _mask_of(value: Any, source: str) -> str | dict[str, Any] | list[Any]:
             raise ValueError(
                 f"{source}: expected a path or JSON in 'mask', got {reprlib.repr(value)} ({error})"
             ) from error
+    if isinstance(value, str) and is_geometry(value):
+        return {"wkt": value}
     if isinstance(value, str) and value.strip():
         return _path_of(value, source)
     if isinstance(value, dict | list) and value:

@@ -29,7 +29,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..image_loading_rrsis import to_label_map
+from ..image_labels_rrsis import to_label_map
 from ..terminal import new_progress
 from .evaluation_result import COUNT_NAMES, EvaluationResult, score_counts
 

@@ -175,7 +175,9 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
     if len(result.unions) < MIN_UNITS or (data["images"] or MIN_UNITS) < MIN_UNITS:
         intervals = f"none, of fewer than {MIN_UNITS} images they would look surer than they are"
     console.print(f"Resolution: {result.resolution}. Intervals: {intervals}.")
-    console.print(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
+    console.print(
+        escape(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
+    )
     if document["protocol"]["runtime"] != "torch":
         console.print("Computed by {runtime} in {precision}.".format(**document["protocol"]))
     if ties and isinstance(ties["margin"], float) and 2 * ties["largest_difference"] > ties["margin"]:

@@ -69,8 +69,11 @@ class RuntimeNetwork(nn.Module):
         attention_mask: Tensor | None = None,
         ground_object_mask: Tensor | None = None,
         spatial_position_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> ReferringSegmentationOutput:
+        labels: None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ReferringSegmentationOutput | tuple[Tensor]:
         """Segment what the expressions refer to; arguments as of the network.
 
         Args:
@@ -79,7 +82,10 @@ class RuntimeNetwork(nn.Module):
             attention_mask: 1 for tokens of the expression, 0 for padding, int (B, L); all ones if absent.
             ground_object_mask: 1 for tokens of the ground object, int (B, L); the whole expression if absent.
             spatial_position_mask: 1 for tokens of the spatial position, int (B, L); the whole expression if absent.
-            kwargs: What a graph can't compute; refused unless it is `None` or `False`.
+            labels: None; this and the next two are what a graph can't compute.
+            output_attentions: None or False.
+            output_hidden_states: None or False.
+            return_dict: False for a tuple.
 
         Returns:
             `logits` float32 (B, H, W), the log-odds of the target, on the images' device.
@@ -88,8 +94,9 @@ class RuntimeNetwork(nn.Module):
             ValueError: If shapes do not fit each other, images are of another size than the graph's, or losses or
                 inner values are asked for.
         """
-        for name, value in kwargs.items():
-            if value is not None and value is not False:
+        inner = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        for name, asked in {"labels": labels, **inner}.items():
+            if asked is not None and asked is not False:
                 raise ValueError(
                     f"`{name}`: expected none, a graph for {self.manifest.format} computes logits alone; use the "
                     "model that it was exported from"
@@ -106,7 +113,8 @@ class RuntimeNetwork(nn.Module):
         for name in self.manifest.inputs:
             value = given[name].detach().to("cpu", torch.float32 if name == IMAGE_INPUT else torch.int64)
             arrays[name] = value.expand(rows, *value.shape[1:]).contiguous().numpy()
-        return ReferringSegmentationOutput(logits=torch.from_numpy(self.session(arrays)).to(pixel_values.device))
+        logits = torch.from_numpy(self.session(arrays)).to(pixel_values.device)
+        return (logits,) if return_dict is False else ReferringSegmentationOutput(logits=logits)
 
     def _check_size(self, images: Tensor) -> None:
         """Raise a `ValueError` where images have another size than the graph's."""

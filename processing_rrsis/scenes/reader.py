@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class NetworkReader:
             images = images.repeat_interleave(count, dim=0)
         return self.model(pixel_values=images, **texts).logits.float()
 
+    @cached_property
     def identity(self) -> str:
         """A digest of configuration and weights: the same model in another folder has the same one."""
         manifest = getattr(self.model, "manifest", None)
@@ -105,6 +107,8 @@ def open_reader(model: Any, runtime: str = "torch", batch_size: int | None = Non
         if runtime not in list(Runtime):
             raise ValueError(f"runtime: expected one of {[str(name) for name in Runtime]}, got {runtime!r}")
         model = open_pipeline(str(model), runtime=Runtime(runtime))
+    if isinstance(model, NetworkReader):
+        return model
     if hasattr(model, "processor") and hasattr(model, "model"):
         return NetworkReader(model, batch_size=batch_size)
     if callable(model):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RRSISError
+from ..result_files import write_result
 
 RECEIPT_FILE = "receipt.json"
 RECEIPT_VERSION = 1
@@ -51,12 +51,12 @@ class Scratch:
         overwrite: Whether to drop what an earlier run left.
 
     Raises:
-        RRSISError: If an earlier run left strips that belong to something else.
+        RRSISError: If an earlier run left strips that belong to something else, or the folder is none of a run's.
     """
 
     def __init__(self, folder: Path, request: Mapping[str, Any], overwrite: bool = False) -> None:
         self.folder = folder
-        if overwrite and folder.exists():
+        if overwrite and (folder / RECEIPT_FILE).exists():
             shutil.rmtree(folder)
         held = read_receipt(folder / RECEIPT_FILE)
         if held is not None:
@@ -67,9 +67,9 @@ class Scratch:
                     "ones to go on, or --overwrite to begin again"
                 )
         else:
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir()
+            if folder.exists() and any(path.suffix != ".writing" for path in folder.iterdir()):
+                raise RRSISError(f"{folder}: expected strips of an unfinished run, it holds other files; move it away")
+            folder.mkdir(exist_ok=True)
             write_receipt(folder / RECEIPT_FILE, {"version": RECEIPT_VERSION, "request": dict(request)})
         for left in folder.glob("*.writing"):
             left.unlink()
@@ -136,24 +136,14 @@ def read_receipt(path: Path) -> dict[str, Any] | None:
 
 def write_receipt(path: Path, values: Mapping[str, Any]) -> None:
     """Write a receipt as JSON, whole or not at all."""
-    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name, flush it to the disk, then rename it."""
-    aside = path.with_name(f"{path.name}.writing")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    write_result(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
 def _write_arrays(path: Path, arrays: list[NDArray[Any]]) -> None:
     buffer = io.BytesIO()
     for array in arrays:
         np.save(buffer, array, allow_pickle=False)
-    write_whole(path, zlib.compress(buffer.getbuffer(), COMPRESSION_LEVEL))
+    write_result(path, zlib.compress(buffer.getbuffer(), COMPRESSION_LEVEL))
 
 
 def _read_arrays(path: Path) -> list[NDArray[Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import RRSISError
 from ..installation import package_version
+from ..result_files import check_untouched
 from .blending import Pass, run_tiles, run_whole
 from .finish import finish, finished_result
 from .frames.ground import Ground
@@ -87,7 +88,7 @@ def segment_scene(
         One entry per expression, and the files.
 
     Raises:
-        ValueError: If an argument or the raster's bands are not what is expected.
+        ValueError: If an argument or the raster's bands are not what is expected, or a file would replace the raster.
         RRSISError: If a window can't be read, or files of other settings are in the way.
         OSError: If something can't be opened or written.
     """
@@ -102,6 +103,11 @@ def segment_scene(
         ground = Ground.of(scene.dataset)
         if outputs.vector is not None:
             check_vector(outputs.vector, georeferenced=ground.crs is not None)
+        check_untouched(
+            [*outputs.named.values(), outputs.receipt],
+            reads=[*scene.dataset.files, os.fspath(source).partition("#")[0]],
+            overwrite=True,  # whether what is there may be replaced follows from its receipt
+        )
         if outputs.preview is not None:
             check_preview(outputs.preview)
         size = _tile_sizes(reader, ground, tile_size_px, overlap_px, resolution_m)

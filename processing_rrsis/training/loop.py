@@ -30,7 +30,7 @@ from .outputs import draw_panel, save_weights
 from .run import Run, checkpoint_state
 from .sampling import update_seed
 from .stopping import StopRequest
-from .watching import peak_memory_gib
+from .watching import WARNING, peak_memory_gib
 
 EVAL_BATCHES = 4  # evaluation holds no activations, so a batch may be this many times that of training
 COLLAPSE_MARGIN = 5.0  # points of mIoU; text that is ignored is the silent failure of this field
@@ -235,7 +235,7 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
     is_last = progress.step == run.num_updates
     if is_last and shuffled is not None and scores["mIoU"] - shuffled < COLLAPSE_MARGIN:
         run.watch.say(
-            f"[bold yellow]warning:[/] with shuffled expressions the model scores within {COLLAPSE_MARGIN:.0f} points "
+            f"{WARNING} with shuffled expressions the model scores within {COLLAPSE_MARGIN:.0f} points "
             "of its own: it hardly reads the text. Train longer, or lower --text_learning_rate."
         )
     progress.evaluated_step = progress.step

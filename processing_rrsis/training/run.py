@@ -35,6 +35,7 @@ from .run_folder import (
     keep_aside,
     lock_folder,
     write_options,
+    write_split,
 )
 from .sampling import KeyedRows, MicroBatches, UpdateOrder
 from .setup import (
@@ -48,7 +49,7 @@ from .setup import (
     recipe_of_start,
 )
 from .stopping import ignore_in_worker
-from .watching import LOGS, METRICS, TIMING, Watch, cut_lines, start_trackers
+from .watching import LOGS, METRICS, TIMING, WARNING, Watch, cut_lines, start_trackers
 
 
 @dataclass
@@ -201,7 +202,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     if finetuned is not None:
         recipe = recipe_of_start(args, recipe, finetuned)
     with accelerator.main_process_first():
-        data = load_data(args, recipe)
+        data = load_data(args, recipe, watch.say)
     recipe = fit_batch(args, recipe, len(data["train"]), accelerator.num_processes)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = RunProgress()
@@ -212,7 +213,7 @@ def prepare_run(args: TrainingArguments) -> Run:
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:
         watch.say(
-            f"[bold yellow]warning:[/] the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "
+            f"{WARNING} the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "
             f"{num_updates}: the learning rate is never reached. Lower --warmup_steps."
         )
     settings = describe_settings(args, recipe, data, num_updates, accelerator)
@@ -255,6 +256,7 @@ def open_folder(run: Run, checkpoint: Checkpoint | None) -> None:
                 run.watch.say(f"No checkpoint in {run.output_dir} to go on from: starting at the first update.")
             write_recipe(run.recipe, run.output_dir / RECIPE_FILE)
             write_options(run.args, run.output_dir)
+            write_split(run.data, run.output_dir)
         else:
             rewind_folder(run, checkpoint)
     run.accelerator.wait_for_everyone()

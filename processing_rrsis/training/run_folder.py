@@ -21,12 +21,13 @@ from .watching import LOGS, METRICS, TIMING
 RECIPE_FILE = "recipe.yaml"
 LOCK = ".lock"
 OPTIONS_FILE = "options.json"
+SPLIT_FILE = "split.json"
 HASHED_SPLITS = ("train", "validation")
 END_FILES = ("metrics.json", "timing.json", "divergence.json")
 """Written at the end of a run; `metrics.json`, the last, says that it has finished."""
 SAME_OPTIONS = ("seed", "data_seed", "gradient_accumulation_steps", "freeze_batch_norm", "ema_decay", "max_samples")
 RUN_FILES = (
-    *(METRICS, TIMING, RECIPE_FILE, OPTIONS_FILE, FOLDER, LOGS, *END_FILES),
+    *(METRICS, TIMING, RECIPE_FILE, OPTIONS_FILE, SPLIT_FILE, FOLDER, LOGS, *END_FILES),
     *("contact_sheet.png", "curves.png", "samples.json", "report.html", "panels", "best", "last"),
 )
 """What a run writes into its folder."""
@@ -54,6 +55,12 @@ def write_options(args: TrainingArguments, output_dir: Path) -> None:
     """Save the options that a run was started with, those that a recipe has no field for included."""
     text = json.dumps(vars(args), indent=2)
     (output_dir / OPTIONS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def write_split(data: DatasetDict, output_dir: Path) -> None:
+    """Save which images are for training and which for validation: own data may leave that to chance."""
+    images = {split: sorted(set(data[split]["image_id"])) for split in HASHED_SPLITS}
+    (output_dir / SPLIT_FILE).write_text(json.dumps(images, indent=2) + "\n", encoding="utf-8")
 
 
 def starting_weights(args: TrainingArguments, recipe: Recipe) -> tuple[str, list[str]]:

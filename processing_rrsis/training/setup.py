@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from ..data import load_benchmark
+from ..data.load import with_validation
 from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
 from ..hub.loading import _check_model_folder
@@ -106,7 +107,7 @@ def resolve_precision(requested: str) -> str:
     return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "no"
 
 
-def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
+def load_data(args: TrainingArguments, recipe: Recipe, say: Callable[[str], None]) -> DatasetDict:
     """The benchmark's splits, each cut to `--max_samples` where that is given."""
     options: dict[str, Any] = {"num_proc": min(MAX_DATA_PROCESSES, available_cores())}
     if recipe.dataset == "synthetic":
@@ -115,12 +116,12 @@ def load_data(args: TrainingArguments, recipe: Recipe) -> DatasetDict:
             options |= {"num_proc": None, **{f"{split}_samples": args.max_samples for split in SPLITS}}
     elif args.allow_missing:
         options["allow_missing"] = True
-    data = load_benchmark(recipe.dataset, data_dir=args.data_dir, **options)
+    data = with_validation(load_benchmark(recipe.dataset, data_dir=args.data_dir, **options), say)
     missing = {"train", "validation"} - set(data)
     if missing:
         raise ValueError(
             f"The data has no split {', '.join(sorted(missing))}; training needs train and validation, has "
-            f"{', '.join(data)}."
+            f"{', '.join(data)}. Name them in a column split, or bring at least two images."
         )
     if args.max_samples is not None:
         data = DatasetDict(

@@ -22,10 +22,12 @@ from accelerate.utils import is_tensorboard_available, is_wandb_available
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from ..terminal import new_progress, working
 
 METRICS, TIMING, LOGS = "metrics.jsonl", "timing.jsonl", "logs"
+WARNING = "warning:"
 TRACKERS = {
     "tensorboard": (is_tensorboard_available, "tensorboard"),
     "wandb": (is_wandb_available, "wandb"),
@@ -99,9 +101,12 @@ class Watch:
         return working(text) if self.accelerator.is_main_process else nullcontext()
 
     def say(self, text: str) -> None:
-        """Print on the main process."""
+        """Print on the main process; "warning:" in front is coloured, nothing else in a text acts as markup."""
+        shown = Text(text)
+        if text.startswith(WARNING):
+            shown.stylize("bold yellow", 0, len(WARNING))
         if self.accelerator.is_main_process:
-            self.console.print(text)
+            self.console.print(shown)
 
 
 def start_trackers(

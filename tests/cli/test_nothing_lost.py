@@ -13,9 +13,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app
-from processing_rrsis.cli.common import check_untouched, write_result
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.reports.tables import ResultTable, print_tables
+from processing_rrsis.result_files import check_untouched, write_result
 from tests.tiny import build_tiny_model, build_tiny_processor
 
 run = CliRunner().invoke
@@ -45,7 +45,7 @@ def test_segment_never_replaces_its_image(link, option, image, tmp_path):
     arguments = ["segment", str(image), "a ship", "-m", "nowhere", *output, option, str(name), "--overwrite"]
     result = run(app, arguments)
     assert result.exit_code == 1
-    assert "this file is read" in result.output
+    assert "is read" in result.output
     assert image.read_bytes() == before
 
 
@@ -55,7 +55,7 @@ def test_results_are_replaced_only_where_asked(tmp_path):
     with pytest.raises(ValueError, match="--overwrite"):
         check_untouched([old], reads=[], overwrite=False)
     check_untouched([old, None, tmp_path / "new.png"], reads=["org/model", tmp_path / "none"], overwrite=True)
-    with pytest.raises(ValueError, match="this file is read"):
+    with pytest.raises(ValueError, match="is read"):
         check_untouched([old], reads=[tmp_path], overwrite=True)
     (tmp_path / "link.png").symlink_to(old)
     write_result(tmp_path / "link.png", b"new")

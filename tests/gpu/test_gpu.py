@@ -10,6 +10,7 @@ import torch
 from accelerate import infer_auto_device_map
 
 from modeling_rrsis import MODELS
+from processing_rrsis import RRSISImageProcessorTorchvision
 from tests.modeling.test_parity import (
     CASES,
     FLOAT32_TOLERANCE,
@@ -19,6 +20,7 @@ from tests.modeling.test_parity import (
     golden_logits,
 )
 from tests.modeling.tiny import tiny_inputs, tiny_labels, tiny_model
+from tests.processing.test_image_backends import FORMS, ONE_LEVEL, SIZE
 from tests.training.killed_runs import command, digests, environment, kill_after, start
 
 pytestmark = [
@@ -164,3 +166,15 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path):
         found[name] = digests(folder)
     assert found["again"] == found["whole"]
     assert found["killed"] == found["whole"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_are_prepared_on_the_device(form):
+    image, processor = FORMS[form], RRSISImageProcessorTorchvision(size=SIZE)
+    expected = processor(image, return_tensors="pt")["pixel_values"]
+    values = [processor(image, device="cuda", return_tensors="pt")["pixel_values"]]
+    if isinstance(image, torch.Tensor):
+        values.append(processor(image.cuda(), return_tensors="pt")["pixel_values"])
+    for value in values:
+        assert value.device.type == "cuda"
+        assert (value.cpu() - expected).abs().max() <= 2 * ONE_LEVEL + 1e-6

@@ -1,6 +1,7 @@
 """The demo: its functions without a browser, alone as on the Hub, and clicked through in headless Chromium."""
 
 import ast
+import html
 import sys
 from pathlib import Path
 
@@ -160,6 +161,7 @@ def test_a_bad_image_gets_a_message(pipe, bad_files, name, match):
         (" \n ", "Type what to look for"),
         ("\n".join(f"ship {number}" for number in range(7)), "At most 6 expressions at once, these are 7"),
         ("ship " * 61, "at most 300 characters"),
+        ("the ship \x1b[2J", "control character"),
     ],
 )
 def test_a_bad_text_gets_a_message(pipe, image_file, text, match):
@@ -209,6 +211,10 @@ def test_the_note_says_what_the_marks_are_to_the_model(pipe):
     assert "stands in" not in app.reading_note(words, ["the ship"])
     long = "the ship " * 20
     assert app.reading_note(pipe, ["the ship", long]).endswith(f"the end is cut off: {long}")
+    active = f"![x](http://a.org/x.png) <b>www.a.org</b> *x* `x` {long}"
+    assert app.reading_note(pipe, [active]).endswith(app.plain(active))
+    assert not set(app.plain(active)) & set("![]<>/*`")
+    assert html.unescape(app.plain(active)) == active
 
 
 def test_examples_are_scenes_with_expressions(tmp_path):
@@ -240,7 +246,7 @@ def test_demo_starts_the_app_with_examples(tmp_path, monkeypatch):
     kinds = {type(block).__name__ for block in blocks.blocks.values()}
     assert {"ImageFile", "Textbox", "Slider", "AnnotatedImage", "HighlightedText", "Gallery", "File"} <= kinds
     assert "Dataset" in kinds  # Gradio's name of the list of examples
-    assert f"Model: {tmp_path.name}/best." in str(blocks.config)
+    assert f"Model: {app.plain(f'{tmp_path.name}/best')}." in str(blocks.config)
 
     def refuse(self, **options):
         raise OSError("Cannot find empty port in range: 7899-7899.")

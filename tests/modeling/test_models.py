@@ -156,6 +156,15 @@ def test_wrong_shapes_say_what_was_expected(name):
         model(**inputs, labels=tiny_labels(height=32))
 
 
+def test_a_single_pixel_at_the_coarsest_stage_is_too_few_for_batch_norm(name):
+    model, inputs = tiny_model(name).train(), tiny_inputs(batch_size=1, height=32, width=32)
+    with pytest.raises(ValueError, match="training: expected a batch of 2 or larger images, a single one of 32 × 32"):
+        model(**inputs)
+    model(**tiny_inputs(batch_size=1, height=32, width=64))
+    model(**tiny_inputs(batch_size=2, height=32, width=32))
+    model.eval()(**inputs)
+
+
 def test_values_of_labels_are_checked(name):
     model, labels = tiny_model(name), tiny_labels()
     model(**tiny_inputs(), labels=labels)

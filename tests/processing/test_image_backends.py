@@ -103,19 +103,6 @@ def test_pil_refuses_another_device():
         RRSISImageProcessor()(PIXELS, device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("form", FORMS)
-def test_a_gpu(form):
-    image, processor = FORMS[form], RRSISImageProcessorTorchvision(size=SIZE)
-    expected = processor(image, return_tensors="pt")["pixel_values"]
-    values = [processor(image, device="cuda", return_tensors="pt")["pixel_values"]]
-    if isinstance(image, torch.Tensor):
-        values.append(processor(image.cuda(), return_tensors="pt")["pixel_values"])
-    for value in values:
-        assert value.device.type == "cuda"
-        assert (value.cpu() - expected).abs().max() <= 2 * ONE_LEVEL + 1e-6
-
-
 def test_the_backend_is_chosen_when_a_processor_is_loaded(tmp_path):
     """PIL's is the default, whichever was saved; elsewhere, as remote code, a folder gives the one that was saved."""
     processor = build_tiny_processor()

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from processing_rrsis.image_labels_rrsis import to_label_map
 from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
-from processing_rrsis.image_values_rrsis import to_bands8, to_label_map
+from processing_rrsis.image_values_rrsis import to_bands8
 
 RAMP = np.linspace(0.0, 1.0, 400).reshape(20, 20)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from processing_rrsis.image_loading_rrsis import load_image, to_label_map, to_rgb8
+from processing_rrsis.image_labels_rrsis import to_label_map
+from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
 from processing_rrsis.image_processing_rrsis import RRSISImageProcessor
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])

@@ -261,6 +261,7 @@ UNREADABLE = [
     "\ud800 ship",
     "a\x1b[31m ship",
     "ship\x07",
+    "ship \u202etfel",
 ]
 
 

@@ -101,7 +101,10 @@ def test_errors_of_its_own(network, graph):
     ):
         with pytest.raises(ValueError, match=f"`{name}`: expected none, a graph for openvino computes logits alone"):
             graph(**inputs, **{name: value})
-    graph(**inputs, output_hidden_states=False, labels=None)
+    output = graph(**inputs, output_hidden_states=False, labels=None)
+    assert torch.equal(graph(**inputs, return_dict=False)[0], output.logits)
+    with pytest.raises(TypeError, match="label'"):
+        graph(**inputs, label=None)
     inputs["pixel_values"] = torch.zeros(1, 3, 96, 64)
     with pytest.raises(ValueError, match=r"expected images of 72×72 px.*got 96×64 px.*--image-size 96"):
         graph(**inputs)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...image_loading_rrsis import decode_values, exif_orientation, to_label_map, to_rgb8
-from ...image_values_rrsis import upright, without_alpha
+from ...image_labels_rrsis import mask_values, to_label_map, without_alpha
+from ...image_loading_rrsis import decode_values, exif_orientation, to_rgb8
+from ...image_values_rrsis import upright
 from .rows import encode_png
 
 _TURNS: dict[int, Image.Transpose] = {
@@ -38,12 +39,13 @@ class Picture:
     orientation: int
 
 
-def read_picture(data: bytes, name: str) -> Picture:
+def read_picture(data: bytes, name: str, beside: Mapping[str, bytes] | None = None) -> Picture:
     """Check that an image decodes completely, and measure it.
 
     Args:
         data: Content of the file.
         name: Its name, for messages.
+        beside: What belongs to it and lies beside it, see `decode_values`.
 
     Returns:
         The picture; a file that Pillow reads not at all or not whole becomes an 8-bit RGB PNG (`decode_image` says
@@ -52,7 +54,7 @@ def read_picture(data: bytes, name: str) -> Picture:
     Raises:
         ValueError: If it is no image, truncated, damaged or too large; the message names the file.
     """
-    decoded = decode_values(data, name=name, reduced=True)
+    decoded = decode_values(data, name=name, reduced=True, beside=beside)
     if isinstance(decoded, np.ndarray):
         return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.shape[:2], orientation=1)
     orientation = exif_orientation(decoded)
@@ -69,10 +71,13 @@ def read_gray(data: bytes, name: str) -> NDArray[np.uint8]:
         ValueError: If it is no image, damaged, has more than 8 bits, or a transparent part that leaves open what it
             means; the message names the file.
     """
-    image = _read_bands(data, name)
+    image = decode_values(data, name=name)
     if isinstance(image, np.ndarray) or image.mode[0] in "IF":
         raise ValueError(f"mask file {name!r}: expected 8 bits a value, got more; save it with values of 0 to 255")
-    return np.asarray(image.convert("L"))
+    try:
+        return np.asarray(without_alpha(upright(image)).convert("L"))
+    except ValueError as error:
+        raise ValueError(f"mask file {name!r}: {error}") from error
 
 
 def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -86,12 +91,13 @@ def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         ValueError: If it is no image, damaged, coloured, or has other values; the message names the file.
     """
-    image = _read_bands(data, name)
-    bands = [np.asarray(band) for band in image.split()] if isinstance(image, Image.Image) else _last_axis(image)
-    if any(not np.array_equal(bands[0], band) for band in bands[1:]):
-        raise ValueError(f"mask file {name!r}: expected one band or three equal ones, got a coloured image")
+    image = decode_values(data, name=name, is_mask=True)
     try:
-        labels = to_label_map(image if len(bands) == 1 else bands[0])
+        values = mask_values(image) if isinstance(image, Image.Image) else image
+        bands = np.moveaxis(np.atleast_3d(np.ma.getdata(values)), -1, 0)
+        if any(not np.array_equal(bands[0], band) for band in bands[1:]):
+            raise ValueError("expected one band or three equal ones, got a coloured image")
+        labels = to_label_map(values if values.ndim == 2 else values[:, :, 0])
     except ValueError as error:
         raise ValueError(f"mask file {name!r}: {error}") from error
     if (labels == 255).any():
@@ -100,21 +106,6 @@ def read_mask(data: bytes, name: str) -> NDArray[np.uint8]:
             "decide for each ignored pixel whether it belongs to the object"
         )
     return labels * np.uint8(255)
-
-
-def _read_bands(data: bytes, name: str) -> Image.Image | NDArray[Any]:
-    """Decode a mask file to its own numbers, upright; alpha, which may hold the shape, is resolved."""
-    image = decode_values(data, name=name)
-    if isinstance(image, np.ndarray):
-        return np.ma.getdata(image)
-    try:
-        return without_alpha(upright(image))
-    except ValueError as error:
-        raise ValueError(f"mask file {name!r}: {error}") from error
-
-
-def _last_axis(array: NDArray[Any]) -> list[NDArray[Any]]:
-    return list(np.moveaxis(array, -1, 0))
 
 
 def fit_mask(mask: NDArray[np.uint8], picture: Picture) -> tuple[NDArray[np.uint8], bool]:

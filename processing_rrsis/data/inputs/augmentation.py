@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...image_loading_rrsis import load_image, load_values, to_label_map, to_rgb8
+from ...image_labels_rrsis import to_label_map
+from ...image_loading_rrsis import load_image, load_values, to_rgb8
 from .mirrored_words import mirror_expression
 
 AUGMENTATIONS: tuple[str, ...] = ("flip", "vflip", "boxes")
@@ -117,7 +118,7 @@ class Augmentation:
         row["image"] = to_rgb8(load_image(row["image"])).transpose(how)  # upright first: EXIF turns after a flip
         row["expression"] = text
         if row.get("mask") is not None:
-            labels = to_label_map(load_values(row["mask"]))
+            labels = to_label_map(load_values(row["mask"], is_mask=True))
             row["mask"] = np.ascontiguousarray(np.flip(labels, axis=1 if horizontal else 0))
 
 

@@ -26,9 +26,23 @@ def stac_asset(source: str) -> str:
     item, _, name = source.partition("#")
     if not item.lower().endswith(ITEM_ENDINGS):
         return source
-    assets = _read_item(item).get("assets")
+    return _resolved(item, asset_href(_read_item(item), name, item))
+
+
+def asset_href(item: dict[str, Any], name: str, where: str) -> str:
+    """The address of one asset as a STAC item has it.
+
+    Args:
+        item: The item's JSON.
+        name: Of the asset; see [`stac_asset`] for the one that is taken where it is empty.
+        where: What messages call the item.
+
+    Raises:
+        ValueError: If it isn't plain which asset is meant.
+    """
+    assets = item.get("assets")
     if not isinstance(assets, dict) or not assets:
-        raise ValueError(f"{item}: expected a raster or a STAC item with assets, got JSON without any")
+        raise ValueError(f"{where}: expected a raster or a STAC item with assets, got JSON without any")
     rasters = [
         key for key, asset in assets.items() if "tif" in asset.get("type", "") or "jp2" in asset.get("type", "")
     ]
@@ -36,10 +50,10 @@ def stac_asset(source: str) -> str:
     chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
     if len(chosen) != 1 or chosen[0] not in assets:
         raise ValueError(
-            f"{item}: expected the name of one asset, as in {item}#{rasters[0] if rasters else next(iter(assets))}, "
+            f"{where}: expected the name of one asset, as in {where}#{rasters[0] if rasters else next(iter(assets))}, "
             f"got {name or 'none'}; there are {', '.join(assets)}"
         )
-    return _resolved(item, assets[chosen[0]]["href"])
+    return str(assets[chosen[0]]["href"])
 
 
 def _read_item(address: str) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""Results that replace neither what is read nor, unasked, what is there; and files that are never half there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def check_untouched(results: Iterable[Path | None], reads: Iterable[str | Path | None], *, overwrite: bool) -> None:
+    """Find out whether results would replace what is read, or what an earlier run wrote.
+
+    Args:
+        results: Files and folders to be written; `None` where there is none. An empty folder may be written to.
+        reads: Files and folders that are read; links count as what they lead to. Names that are no files, such as of
+            repositories, do no harm.
+        overwrite: Whether earlier results may be replaced; what is read never is.
+
+    Raises:
+        ValueError: If there is such a file or folder.
+    """
+    read = [Path(name).expanduser() for name in reads if name is not None]
+    read = [path.resolve() for path in read if path.exists()]
+    for path in results:
+        if path is None or not path.exists():
+            continue
+        target = path.resolve()
+        for source in read:
+            if target.samefile(source) or target.is_relative_to(source) or source.is_relative_to(target):
+                raise ValueError(f"{path}: expected a name of its own for a result, {source} is read; choose another")
+        if not overwrite and not (path.is_dir() and not any(path.iterdir())):
+            raise ValueError(f"{path}: expected nothing of this name, it is there; choose another or pass --overwrite")
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a file at once: aside, down to the disk, then renamed, so that it is never half there.
+
+    A link stays a link.
+    """
+    target = path.resolve()
+    aside = target.with_name(f".{target.name}.writing")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""What is kept of each scene: a small file beside its results that says what was found, or why nothing was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RECORD_FILE = "result.json"
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expression has in a scene: number of objects and their area, None without a place on Earth."""
+
+    objects: int
+    area_m2: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One scene, worked through.
+
+    Attributes:
+        settings: Digest of everything that the whole table shares.
+        source: The scene file's bytes and time of change; None where it is no local file.
+        findings: By expression; empty where the scene failed.
+        error: Why it failed, else empty.
+        seconds: That it took.
+        receipt: SHA-256 of the scene's receipt without its times.
+        files: Bytes of each file of the results.
+    """
+
+    settings: str
+    source: tuple[int, int] | None
+    findings: Mapping[str, Finding]
+    error: str
+    seconds: float
+    receipt: str
+    files: Mapping[str, int]
+
+    def write(self, folder: Path) -> None:
+        """Write it into the scene's folder, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{RECORD_FILE}.writing"
+        aside.write_text(json.dumps({"version": RECORD_VERSION, **asdict(self)}, indent=1), encoding="utf-8")
+        os.replace(aside, folder / RECORD_FILE)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a folder; None where there is none that can be read: the scene is worked through again."""
+    try:
+        values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        if values.pop("version") != RECORD_VERSION:
+            return None
+        values["findings"] = {text: Finding(**found) for text, found in values["findings"].items()}
+        values["source"] = values["source"] and tuple(values["source"])
+        return Record(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_current(record: Record, folder: Path, settings: str, address: str, expressions: tuple[str, ...]) -> bool:
+    """Whether a record still says what a run would find: same settings, same scene, files as they were."""
+    if record.settings != settings or record.source != source_state(address):
+        return False
+    if record.error:
+        return True
+    sizes = {name: _size(folder / name) for name in record.files}
+    return sizes == dict(record.files) and set(expressions) == set(record.findings)
+
+
+def source_state(address: str) -> tuple[int, int] | None:
+    """Bytes and time of change of a local file, None for anything else."""
+    try:
+        status = os.stat(address)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def receipt_digest(path: Path) -> str:
+    """SHA-256 of a scene's receipt without how long it took: two runs that found the same have the same."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("seconds", None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,150 @@
+"""The table that is worked through: CSV, Parquet, or a STAC item collection; its rows by scene, its shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
+
+from ..scenes.reading.stac import ITEM_ENDINGS, asset_href
+
+COLUMNS = ("id", "scene", "expression")
+NAMED_AT_MOST = 3
+"""Wrong rows that an error names."""
+
+
+@dataclass(frozen=True)
+class SceneGroup:
+    """The rows of one scene, which is read once for all of them.
+
+    Attributes:
+        scene: As the table has it.
+        address: What is opened; a relative path is one from the table's folder.
+        expressions: Without repetition, in the table's order.
+    """
+
+    scene: str
+    address: str
+    expressions: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the scene's folder: its own name, and a digest that tells two of the same name apart."""
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.scene).stem).strip("-")[:40]
+        return f"{name or 'scene'}-{scene_digest(self.scene)[:12]}"
+
+
+def scene_digest(scene: str) -> str:
+    """SHA-256 of a scene's address, in hexadecimal: folders and shards follow from it."""
+    return hashlib.sha256(scene.encode()).hexdigest()
+
+
+def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | None = None) -> pa.Table:
+    """Read a table of scenes and expressions.
+
+    Args:
+        path: `.csv` or `.parquet` with the columns `id`, `scene`, `expression` and any others; or a STAC item
+            collection, `.json` or `.geojson`.
+        expressions: What is asked of every item of a collection; a table has its own.
+        asset: Name of the items' asset; their only visual one, or only raster, if absent.
+
+    Returns:
+        `id`, `scene` and `expression` as text, and what else the table holds.
+
+    Raises:
+        ValueError: If a column is missing, a cell empty or an id there twice, or if the file is of another kind.
+        OSError: If it can't be read.
+    """
+    ending = path.suffix.lower()
+    if ending in ITEM_ENDINGS:
+        return _checked(_items(path, expressions, asset), path)
+    if expressions or asset:
+        raise ValueError(f"{path}: expected a STAC item collection with --expression and --asset, a table has its own")
+    if ending not in (".csv", ".parquet"):
+        raise ValueError(f"{path}: expected a .csv, a .parquet or a STAC item collection (.json, .geojson)")
+    try:
+        if ending == ".parquet":
+            return _checked(parquet.read_table(path), path)
+        as_text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False)
+        return _checked(csv.read_csv(path, convert_options=as_text), path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: expected a table of scenes, got: {error}") from error
+
+
+def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Table:
+    """One row for each item and expression."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a STAC item collection, got text that is no JSON ({error})") from error
+    items = values.get("features") if isinstance(values, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) and "assets" in item for item in items):
+        raise ValueError(f"{path}: expected a STAC item collection: a FeatureCollection whose features have assets")
+    if not expressions:
+        raise ValueError(f'{path}: expected --expression "..." with what is asked of the items of a collection')
+    hrefs = [asset_href(item, asset or "", f"{path}, {item.get('id')}") for item in items]
+    rows = [
+        {"id": f"{item['id']}/{number}", "scene": href, "expression": text}
+        for item, href in zip(items, hrefs, strict=True)
+        for number, text in enumerate(expressions, start=1)
+    ]
+    return pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in COLUMNS]))
+
+
+def _checked(table: pa.Table, path: Path) -> pa.Table:
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}, {', '.join(missing)} is missing; it has "
+            f"{', '.join(table.column_names)}"
+        )
+    for place, name in enumerate(table.column_names):
+        if name in COLUMNS:
+            table = table.set_column(place, name, pc.cast(table[name], pa.string()))
+    for name in COLUMNS:
+        cells = table[name].to_pylist()
+        empty = [number for number, cell in enumerate(cells, start=1) if cell is None or not cell.strip()]
+        if empty:
+            raise ValueError(f"{path}: expected text in every cell of {name}, row {_some(empty)} has none")
+    twice = [name for name, count in Counter(table["id"].to_pylist()).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: expected every id once, {_some(twice)} is there more than once")
+    return table
+
+
+def _some(found: Sequence[Any]) -> str:
+    """The first few of many."""
+    rest = len(found) - NAMED_AT_MOST
+    return ", ".join(map(str, found[:NAMED_AT_MOST])) + (f" and {rest} more" if rest > 0 else "")
+
+
+def shard_of(table: pa.Table, index: int, count: int) -> pa.Table:
+    """The rows of shard `index` of `count`, from 1: all rows of a scene are in one, whatever else the table holds."""
+    of_scene = {scene: int(scene_digest(scene)[:8], 16) % count + 1 for scene in set(table["scene"].to_pylist())}
+    return table.filter(pa.array([of_scene[scene] == index for scene in table["scene"].to_pylist()], pa.bool_()))
+
+
+def groups_of(table: pa.Table, folder: Path) -> list[SceneGroup]:
+    """The scenes of a table in its order, each with its expressions.
+
+    Args:
+        table: As [`read_scene_table`] returns it.
+        folder: Of the table's file: relative paths begin there.
+    """
+    found: dict[str, list[str]] = {}
+    for scene, expression in zip(table["scene"].to_pylist(), table["expression"].to_pylist(), strict=True):
+        found.setdefault(scene, []).append(expression)
+    return [SceneGroup(scene, _address(scene, folder), tuple(dict.fromkeys(texts))) for scene, texts in found.items()]
+
+
+def _address(scene: str, folder: Path) -> str:
+    return scene if "://" in scene or scene.startswith("/vsi") else str(folder / Path(scene).expanduser())

@@ -1,0 +1,120 @@
+"""What every way of running shares: a worker holds the model and works through one scene after another."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import error_text, is_plain
+from .records import Finding, Record, receipt_digest, source_state
+
+MASK_FILE = "mask.tif"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scene that is to be worked through.
+
+    Attributes:
+        address: Of the raster.
+        expressions: What is asked of it.
+        folder: Where its results go.
+        settings: Digest of what the whole table shares.
+        overwrite: Whether results of other settings in the folder may be replaced.
+    """
+
+    address: str
+    expressions: tuple[str, ...]
+    folder: Path
+    settings: str
+    overwrite: bool
+
+    def failed(self, reason: str, seconds: float = 0.0) -> Record:
+        """The record of a scene that could not be worked through, written where there is room to."""
+        return self.kept(Record(self.settings, source_state(self.address), {}, reason, seconds, "", {}))
+
+    def kept(self, record: Record) -> Record:
+        """Write a record; one that can't be written is a failure, and the scene is worked through again."""
+        try:
+            record.write(self.folder)
+        except OSError as error:
+            return replace(record, findings={}, files={}, error=record.error or f"its record was not written: {error}")
+        return record
+
+
+class SceneWorker:
+    """Opens the model once; its rasters and their handles are its own.
+
+    Args:
+        model: Model folder or Hub repository.
+        runtime: Who computes.
+        trust_remote_code: Whether code of a repository that is none of ours may run.
+        files: Further results by the argument of `segment_scene`: `{"vector": "layers.gpkg"}`.
+        options: For `segment_scene`.
+        threads: Threads of the CPU; PyTorch's own choice if absent.
+
+    Raises:
+        ValueError: If the model can't be opened.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        runtime: str,
+        trust_remote_code: bool,
+        files: Mapping[str, str],
+        options: Mapping[str, Any],
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+            import torch
+
+            torch.set_num_threads(threads)
+        from ..runtimes.loading import open_pipeline
+        from ..runtimes.spec import Runtime
+        from ..scenes.reader import open_reader
+
+        pipeline = open_pipeline(model, runtime=Runtime(runtime), trust_remote_code=trust_remote_code)
+        self.reader = open_reader(pipeline, batch_size=options.get("batch_size"))
+        self.files = files
+        self.options = options
+
+    def run(self, task: Task) -> Record:
+        """Work through one scene and write its record; what goes wrong stands in it."""
+        started = time.monotonic()
+        try:
+            return task.kept(self._segment(task, started))
+        except Exception as error:
+            reason = error_text(error) if is_plain(error) else f"{type(error).__name__}: {error}"
+            return task.failed(reason, round(time.monotonic() - started, 3))
+
+    def _segment(self, task: Task, started: float) -> Record:
+        from ..scenes import segment_scene
+
+        task.folder.mkdir(parents=True, exist_ok=True)
+        further: dict[str, Any] = {name: task.folder / file for name, file in self.files.items()}
+        result = segment_scene(
+            task.address,
+            task.expressions,
+            task.folder / MASK_FILE,
+            model=self.reader,
+            overwrite=task.overwrite,
+            **further,
+            **self.options,
+        )
+        findings = {entry.expression: Finding(len(entry.objects), entry.area_m2) for entry in result}
+        files = {path.name: path.stat().st_size for path in result.paths.values()}
+        return Record(
+            settings=task.settings,
+            source=source_state(task.address),
+            findings=findings,
+            error="",
+            seconds=round(time.monotonic() - started, 3),
+            receipt=receipt_digest(result.paths["receipt"]),
+            files=files,
+        )

@@ -1,0 +1,367 @@
+"""Every form of label by kind: the mask that is meant, or refused with a sentence, never another mask.
+
+`pytest tests/data/test_siblings_labels.py --log-cli-level=INFO` shows the table: kind, form, outcome.
+"""
+
+import io
+import json
+import logging
+import unicodedata
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from processing_rrsis import OwnData
+from processing_rrsis.cli.segment_files import feature_collection
+from processing_rrsis.data.load import with_validation
+from processing_rrsis.place import find_place
+
+pytest.importorskip("rasterio")
+pytest.importorskip("shapely")
+import rasterio
+import shapely
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+from rasterio.warp import transform_geom
+from shapely import affinity
+
+HEIGHT, WIDTH = 30, 40
+SHAPE = np.zeros((HEIGHT, WIDTH), dtype=bool)
+SHAPE[3:9, 4:14] = True
+SHAPE[5:7, 6:9] = False
+ON, WHITE = SHAPE.astype(np.uint8), np.full(SHAPE.shape, 255, np.uint8)
+PIXELS = shapely.Polygon(
+    [(4, 3), (14, 3), (14, 9), (4, 9)], holes=[[(6, 5), (9, 5), (9, 7), (6, 7)]]
+)  # SHAPE's pixel edges
+UTM = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
+TURNED = UTM @ rasterio.Affine.rotation(30)
+GLOBE = rasterio.Affine(0.001, 0.0, 15.0, 0.0, -0.001, 45.0)
+POINTS = [GroundControlPoint(row, col, *(UTM @ (col, row))) for row in (0, HEIGHT) for col in (0, WIDTH)]
+REFUSED = "refused"
+
+
+def write_raster(path, bands, *, mask=None, colours=None, inside=True, **profile):
+    """A raster of (H, W) or (bands, H, W), with a mask inside or beside it."""
+    bands = bands if bands.ndim == 3 else bands[None]
+    shape = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "w", **shape, **profile) as file:
+        file.write(bands)
+        if colours:
+            file.colorinterp = colours
+        if mask is not None:
+            file.write_mask(mask)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """The same picture without a place, and at several."""
+    folder = tmp_path_factory.mktemp("labels")
+    pixels = np.random.default_rng(0).integers(0, 256, size=(3, HEIGHT, WIDTH), dtype=np.uint8)
+    Image.fromarray(np.moveaxis(pixels, 0, -1)).save(folder / "plain.png")
+    Image.fromarray(np.moveaxis(pixels, 0, -1)).resize((800, 600)).save(folder / "large.png")
+    for name, transform, crs in (("map", UTM, 32633), ("turned", TURNED, 32633), ("globe", GLOBE, 4326)):
+        write_raster(folder / f"{name}.tif", pixels, photometric="rgb", crs=f"EPSG:{crs}", transform=transform)
+    write_raster(folder / "points.tif", pixels, photometric="rgb", crs="EPSG:32633", gcps=POINTS)
+    return folder
+
+
+def masks_of(folder, *rows):
+    """The masks of a table of these rows, as a run reads them."""
+    lines = [json.dumps({"image": "plain.png", "expression": "the red roof", **row}) for row in rows]
+    (folder / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    builder = OwnData(folder / "mine.jsonl", cache_dir=str(folder / "cache"))
+    samples = builder.without_missing(builder.read_samples())["train"]
+    made = [row["mask"]["bytes"] for _, row in builder._generate_examples("train", [samples])]
+    return [np.asarray(Image.open(io.BytesIO(mask))) == 255 for mask in made]
+
+
+def check(kind, form, expected, folder, **row):
+    """Log a line of the table; a mask that isn't the expected one is wrong, as is any other error."""
+    try:
+        (mask,) = masks_of(folder, row)
+        outcome = "handled" if expected is not REFUSED and np.array_equal(mask, expected) else "wrong"
+    except (ValueError, FileNotFoundError) as error:
+        outcome = REFUSED if "expected" in str(error) or "don't exist" in str(error) else str(error)
+    logging.getLogger(__name__).info("%-16s %-40s %s", kind, form, outcome)
+    assert outcome == (REFUSED if expected is REFUSED else "handled")
+
+
+def with_alpha(alpha, colour=WHITE):
+    return Image.fromarray(np.dstack([colour, colour, colour, alpha]))
+
+
+def two_colours(first, second):
+    image = Image.fromarray(ON, mode="P")
+    image.putpalette([*first, *second])
+    return image
+
+
+RGBA = np.stack([WHITE, WHITE, WHITE, ON * 255])
+COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+PICTURES = {  # form: (file name, picture, options of saving, mask)
+    "white RGBA, shape in alpha": ("png", with_alpha(ON * 255), {}, SHAPE),
+    "inverted": ("png", with_alpha(255 - ON * 255), {}, ~SHAPE),
+    "gray and alpha": ("png", Image.fromarray(np.dstack([WHITE, ON * 255])), {}, SHAPE),
+    "WebP": ("webp", with_alpha(ON * 255), {"lossless": True, "exact": True}, SHAPE),
+    "TIFF RGBA": ("tif", with_alpha(ON * 255), {}, SHAPE),
+    "GIF": ("gif", with_alpha(ON * 255), {}, SHAPE),
+    "white palette, a transparent index": ("png", two_colours([255] * 3, [255] * 3), {"transparency": 0}, SHAPE),
+    "transparent gray value": ("png", Image.fromarray(ON * 255), {"transparency": 0}, SHAPE),
+    "opaque": ("png", with_alpha(WHITE, colour=ON * 255), {}, SHAPE),
+    "half transparent": ("png", with_alpha(ON * 127), {}, REFUSED),
+    "black, shape in alpha": ("png", with_alpha(ON * 255, colour=ON * 0), {}, REFUSED),
+    "shape in colour and complement in alpha": ("png", with_alpha(255 - ON * 255, colour=ON * 255), {}, REFUSED),
+    "palette of Pillow": ("png", Image.fromarray(ON * 255).convert("RGB").quantize(2), {}, SHAPE),
+    "palette black and red": ("png", two_colours([0, 0, 0], [128, 0, 0]), {}, SHAPE),
+    "bilevel": ("png", Image.fromarray(SHAPE), {}, SHAPE),
+    "fax": ("tif", Image.fromarray(SHAPE), {"compression": "group4"}, SHAPE),
+    "two pages": ("tif", Image.fromarray(ON), {"save_all": True, "append_images": [Image.fromarray(1 - ON)]}, REFUSED),
+    "animation": ("gif", Image.fromarray(ON), {"save_all": True, "append_images": [Image.fromarray(1 - ON)]}, REFUSED),
+    "JPEG": ("jpg", Image.fromarray(ON * 255), {"quality": 50}, REFUSED),
+    "coloured": ("png", Image.fromarray(np.dstack([ON * 255, ON * 0, ON * 0])), {}, REFUSED),
+}
+RASTERS = {  # form: (bands, profile, mask)
+    "WebP in TIFF, alpha": (RGBA, {"compress": "webp", "WEBP_LOSSLESS": "YES"}, REFUSED),
+    "JPEG 2000, alpha": (RGBA, {"driver": "JP2OpenJPEG", "QUALITY": 100, "REVERSIBLE": "YES"}, SHAPE),
+    "16 bit, alpha": (RGBA.astype(np.uint16) // 255, {"colours": COLOURS}, REFUSED),
+    "fourth band without a meaning": (RGBA, {"photometric": "rgb", "alpha": "unspecified"}, REFUSED),
+    "second band without a meaning": (np.stack([WHITE, ON]), {"photometric": "minisblack"}, REFUSED),
+    "five equal bands": (np.stack([ON] * 5), {}, SHAPE),
+    "mask inside": (WHITE, {"mask": ON * 255}, REFUSED),
+    "mask inside, 16 bit": (WHITE.astype(np.uint16), {"mask": ON * 255}, REFUSED),
+    "mask beside": (WHITE, {"mask": ON * 255, "inside": False}, REFUSED),
+    "mask beside, 16 bit": (WHITE.astype(np.uint16) // 255, {"mask": ON * 255, "inside": False}, REFUSED),
+    "nodata 0": (ON, {"nodata": 0}, SHAPE),
+    "nodata 255 alone": (ON * 255, {"nodata": 255}, REFUSED),
+    "nodata 255 alone, 16 bit": (ON.astype(np.int16) * 255, {"nodata": 255}, REFUSED),
+    "nodata 1": (ON, {"nodata": 1}, REFUSED),
+    "0 and 1 as floats": (ON.astype(np.float32), {}, SHAPE),
+    "0 and 255 as doubles": (ON.astype(np.float64) * 255, {}, SHAPE),
+    "NaN as background": (np.where(SHAPE, 1, np.nan).astype(np.float32), {"nodata": np.nan}, REFUSED),
+    "probabilities": (np.where(SHAPE, 0.9, 0.1).astype(np.float32), {}, REFUSED),
+    "of scenes, nothing found": (ON * 255, {"nodata": 255}, REFUSED),
+}
+NUMBERS = np.repeat(np.array([0, 1, 2, 100], dtype=np.uint8), 300).reshape(HEIGHT, WIDTH)
+TYPES = ("int64", "uint64", "int32", "uint32", "int16", "uint16", "int8", "uint8", "float32", "float64")
+OBJECTS = {  # form: numbers
+    **{f"1, 2 and more, {kind}": NUMBERS.astype(kind) for kind in TYPES},
+    "1, 2, 3000": np.where(NUMBERS == 100, 3000, NUMBERS.astype(np.int64)),
+    **{f"0 and {value}": ON.astype(np.int32) * value for value in (2, 127, 254, 256, 257, 511, 65535, -1, -255)},
+}
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_picture_masks(form, images):
+    ending, picture, options, expected = PICTURES[form]
+    picture.save(images / f"m.{ending}", **options)
+    check("alpha, palettes", form, expected, images, mask=f"m.{ending}")
+
+
+@pytest.mark.parametrize("form", RASTERS)
+def test_raster_masks(form, images):
+    bands, profile, expected = RASTERS[form]
+    name = "m.jp2" if profile.get("driver") else f"{len(form)}{form[0]}.tif"
+    write_raster(images / name, bands, **{"driver": "GTiff", **profile})
+    check("bands, no data", form, expected, images, mask=name)
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+def test_object_numbers(form, images):
+    write_raster(images / "numbers.tif", OBJECTS[form], driver="GTiff")
+    check("object numbers", form, REFUSED, images, mask="numbers.tif")
+
+
+def moved(transform, shape=PIXELS):
+    return affinity.affine_transform(
+        shape, [getattr(transform, letter) for letter in "abdexy"[:4]] + [transform.c, transform.f]
+    )
+
+
+def geo(shape, crs=None):
+    """GeoJSON's geometry, moved from UTM zone 33 to another CRS."""
+    mapping = shapely.geometry.mapping(shape)
+    return json.loads(json.dumps(transform_geom("EPSG:32633", crs, mapping) if crs else mapping))
+
+
+def feature(geometry, **properties):
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def collection(*features, crs=None):
+    named = {"crs": {"type": "name", "properties": {"name": crs}}} if crs else {}
+    return {"type": "FeatureCollection", **named, "features": list(features)}
+
+
+ON_MAP, PLAIN = moved(UTM), geo(PIXELS)
+DEGREES, METRES = geo(ON_MAP, "EPSG:4326"), geo(ON_MAP)
+RING = [list(point) for point in PIXELS.exterior.coords]
+FILLED = shapely.contains_xy(shapely.Polygon(RING), *np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5))
+BEYOND = affinity.translate(PIXELS, -8, 0)
+OUTSIDE = affinity.translate(PIXELS, 500, 500)
+
+
+def scaled(x, y=None, shape=PIXELS):
+    return affinity.scale(shape, x, y or x, origin=(0, 0))
+
+
+def points(shape):
+    return [list(point) for point in shape.exterior.coords]
+
+
+GEOMETRIES = {  # form: (image, mask, expected)
+    "geometry": ("plain.png", PLAIN, SHAPE),
+    "multi polygon": ("plain.png", geo(shapely.MultiPolygon([PIXELS])), SHAPE),
+    "geometry collection": ("plain.png", geo(shapely.GeometryCollection([PIXELS])), SHAPE),
+    "feature": ("plain.png", feature(PLAIN), SHAPE),
+    "collection": ("plain.png", collection(feature(PLAIN)), SHAPE),
+    "feature of the expression": (
+        "plain.png",
+        collection(feature(PLAIN, expression="the red roof"), feature(geo(OUTSIDE), expression="x")),
+        SHAPE,
+    ),
+    "features of other expressions": ("plain.png", collection(feature(PLAIN, expression="another")), REFUSED),
+    "nothing found": (
+        "plain.png",
+        collection(feature(geo(shapely.MultiPolygon()), expression="the red roof")),
+        SHAPE & False,
+    ),
+    "WKT": ("plain.png", PIXELS.wkt, SHAPE),
+    "WKT in lower case, with blanks": ("plain.png", f"\n {PIXELS.wkt.lower()} ", SHAPE),
+    "WKT with heights": ("plain.png", shapely.force_3d(PIXELS).wkt, SHAPE),
+    "WKT of several": ("plain.png", shapely.MultiPolygon([PIXELS]).wkt, SHAPE),
+    "EWKT": ("map.tif", f"SRID=32633;{ON_MAP.wkt}", SHAPE),
+    "pixels of a map": ("map.tif", PLAIN, SHAPE),
+    "map": ("map.tif", METRES, SHAPE),
+    "map in WKT": ("map.tif", ON_MAP.wkt, SHAPE),
+    "a turned map": ("turned.tif", geo(moved(TURNED)), SHAPE),
+    "a map by control points": ("points.tif", METRES, SHAPE),
+    "a map in degrees": ("globe.tif", geo(moved(GLOBE)), SHAPE),
+    "degrees": ("map.tif", DEGREES, SHAPE),
+    "degrees by control points": ("points.tif", DEGREES, SHAPE),
+    "named CRS": ("map.tif", collection(feature(METRES), crs="urn:ogc:def:crs:EPSG::32633"), SHAPE),
+    "CRS84": ("map.tif", collection(feature(DEGREES), crs="urn:ogc:def:crs:OGC:1.3:CRS84"), SHAPE),
+    "named web Mercator": ("map.tif", collection(feature(geo(ON_MAP, "EPSG:3857")), crs="EPSG:3857"), SHAPE),
+    "map, leaving the image": ("map.tif", geo(moved(UTM, BEYOND)), np.pad(SHAPE[:, 8:], ((0, 0), (0, 8)))),
+    "polygon": ("plain.png", RING, FILLED),
+    "COCO's polygon": ("plain.png", [np.ravel(RING).tolist()], FILLED),
+    "point": ("plain.png", {"type": "Point", "coordinates": [4, 3]}, REFUSED),
+    "line": ("plain.png", geo(PIXELS.exterior), REFUSED),
+    "text for coordinates": ("plain.png", {"type": "Polygon", "coordinates": "x"}, REFUSED),
+    "half of a WKT": ("plain.png", "POLYGON ((1 2, 3", REFUSED),
+    "TopoJSON": ("plain.png", {"type": "Topology", "objects": {}}, REFUSED),
+    "LabelMe": ("plain.png", {"shapes": [{"points": RING}], "imageHeight": HEIGHT}, REFUSED),
+}
+UNITS = {  # form: (image, mask)
+    "metres, image without a place": ("plain.png", METRES),
+    "degrees, image without a place": ("plain.png", DEGREES),
+    "degrees as a polygon": ("plain.png", DEGREES["coordinates"][0]),
+    "another place": ("map.tif", geo(affinity.translate(ON_MAP, 10_000, 0))),
+    "web Mercator, not named": ("map.tif", geo(ON_MAP, "EPSG:3857")),
+    "latitude first": ("map.tif", geo(shapely.transform(shapely.geometry.shape(DEGREES), lambda xy: xy[:, ::-1]))),
+    "unknown CRS": ("map.tif", collection(feature(METRES), crs="EPSG:999999")),
+    "CRS, image without a place": ("plain.png", collection(feature(DEGREES), crs="EPSG:4326")),
+    "shares": ("plain.png", geo(scaled(1 / WIDTH, 1 / HEIGHT))),
+    "shares as WKT": ("plain.png", scaled(1 / WIDTH, 1 / HEIGHT).wkt),
+    "shares as a polygon": ("plain.png", points(scaled(1 / WIDTH, 1 / HEIGHT))),
+    "shares that leave the image": ("plain.png", points(shapely.box(0.1, 0.1, 1.0003, 0.9))),
+    "shares from -1 to 1": ("plain.png", points(shapely.box(-0.8, -0.5, 0.6, 0.9))),
+    "percent beyond the image": ("plain.png", points(shapely.box(20, 30, 70, 60))),
+    "thousandths": ("large.png", points(shapely.box(700, 100, 950, 400))),
+    "thousandths as GeoJSON": ("large.png", geo(shapely.box(700, 100, 950, 400))),
+    "y upwards from 0": ("plain.png", geo(scaled(1, -1))),
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("form", GEOMETRIES)
+def test_geometries(form, images):
+    image, mask, expected = GEOMETRIES[form]
+    check("geometry", form, expected, images, image=image, mask=mask)
+
+
+@pytest.mark.parametrize("form", UNITS)
+def test_other_units(form, images):
+    image, mask = UNITS[form]
+    check("units", form, REFUSED, images, image=image, mask=mask)
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.json", "a.wkt"])
+def test_geometries_in_files(name, images):
+    (images / name).write_text(PIXELS.wkt if name.endswith("wkt") else json.dumps(PLAIN))
+    check("geometry", f"file {name}", SHAPE, images, mask=name)
+
+
+def test_a_mask_file_may_be_called_polygon(images):
+    Image.fromarray(ON).save(images / "polygon (1).png")
+    check("geometry", "file polygon (1).png", SHAPE, images, mask="polygon (1).png")
+
+
+@pytest.mark.parametrize("unit", [100, 1000])
+def test_percent_and_thousandths_are_told_by_the_whole_table(unit, images):
+    """One polygon in a corner is an object there; of five images one would lie elsewhere."""
+    shapes = [
+        points(shapely.box(unit * 0.2, unit * 0.1, unit * right, unit * 0.9)) for right in (0.3, 0.5, 0.7, 0.9, 1)
+    ]
+    for number in range(5):
+        Image.new("L", (6 * unit, 8 * unit)).save(images / f"{number}.png")
+    rows = [{"image": f"{number}.png", "mask": shape} for number, shape in enumerate(shapes)]
+    with pytest.raises(ValueError, match="percent" if unit == 100 else "thousandths"):
+        masks_of(images, *rows)
+    elsewhere = {"image": "0.png", "mask": points(shapely.box(unit, unit, 3 * unit, 2 * unit))}
+    assert len(masks_of(images, *rows, elsewhere)) == 6
+
+
+@pytest.mark.parametrize("image", ["plain.png", "map.tif", "turned.tif", "points.tif", "globe.tif"])
+def test_own_polygons_are_read_back(image, images):
+    results = [{"label": "the red roof", "score": 0.5, "mask": Image.fromarray(ON * 255)}]
+    results.append({"label": "another", "score": 0.5, "mask": Image.fromarray(255 - ON * 255)})
+    outlines = feature_collection(results, find_place(images / image, (HEIGHT, WIDTH)))
+    (images / "out.geojson").write_text(json.dumps(outlines))
+    check("geometry", f"own output, {image}", SHAPE, images, image=image, mask="out.geojson")
+
+
+NAME = unicodedata.normalize("NFC", "Fläche.png")
+PATHS = {
+    "backslashes": f"sub\\{NAME}",
+    "decomposed": unicodedata.normalize("NFD", f"sub/{NAME}"),
+    "composed": f"sub/{NAME}",
+    "decomposed, backslashes": unicodedata.normalize("NFD", f".\\sub\\{NAME}"),
+    "dot first": f"./sub/{NAME}",
+    "not there": "sub\\none.png",
+    "a drive": "C:\\data\\a.png",
+}
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("form", PATHS)
+def test_paths_of_other_systems(form, stored, images):
+    (images / "sub").mkdir(exist_ok=True)
+    for file in (images / "sub").iterdir():
+        file.unlink()
+    Image.fromarray(ON).save(images / "sub" / unicodedata.normalize(stored, NAME))
+    expected = REFUSED if form in ("not there", "a drive") else SHAPE
+    check("paths", f"{form}, stored {stored}", expected, images, image=PATHS[form], mask=PATHS[form])
+
+
+def table(**splits):
+    rows = {split: {"image_id": ids, "expression": ["a"] * len(ids)} for split, ids in splits.items()}
+    return datasets.DatasetDict({split: datasets.Dataset.from_dict(columns) for split, columns in rows.items()})
+
+
+def test_tables_without_validation_get_one_of_their_own_images():
+    said, many = [], table(train=[f"image {index % 10}" for index in range(40)])
+    parts = with_validation(many, said.append)
+    train, validation = set(parts["train"]["image_id"]), set(parts["validation"]["image_id"])
+    assert (len(train), len(validation), len(parts["train"]) + len(parts["validation"])) == (8, 2, 40)
+    assert not train & validation
+    assert "2 of train's 10 images" in said.pop()
+    again = with_validation(datasets.DatasetDict({"train": many["train"].shuffle(seed=1)}), said.append)
+    assert set(again["validation"]["image_id"]) == validation
+    tested = with_validation(table(train=["a", "b"], test=["c"]), said.append)
+    assert {split: len(rows) for split, rows in tested.items()} == {"train": 1, "validation": 1, "test": 1}
+    said.clear()
+    for whole in (table(train=["a", "a"]), table(test=["a", "b"]), parts):
+        assert with_validation(whole, said.append) is whole
+    assert said == []

@@ -1,0 +1,130 @@
+"""`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from processing_rrsis.cli.app import app
+
+from ..scenes.rasters import noise, write_raster
+from .conftest import PHRASES, layers
+
+
+def run(command, *arguments):
+    result = CliRunner().invoke(app, [command, *map(str, arguments)], env={"COLUMNS": "200"})
+    return result.exit_code, " ".join(result.output.split())
+
+
+def without_times(manifest):
+    return manifest.drop_columns(["seconds"])
+
+
+def test_rows_in_are_rows_out_and_a_second_run_computes_what_is_missing(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--vector", "gpkg", "--cpu-threads", 1)
+    code, output = run(*command)
+    assert code == 0, output
+    assert "scenes: 3 computed, 0 finished before" in output
+    manifest = parquet.read_table(out / "manifest.parquet")
+    assert manifest["id"].to_pylist() == [f"{scene}-{row}" for scene in range(3) for row in range(2)]
+    assert manifest["owner"].to_pylist() == ["us"] * 6
+    assert manifest["band"].to_pylist() == [1, 2] * 3
+    for row in manifest.to_pylist():
+        assert row["status"] == ("found" if row["objects"] else "absent")
+        assert (out / row["mask"]).is_file()
+        assert (out / row["mask"]).with_name("layers.gpkg").is_file()
+    first = layers(out)
+    code, output = run(*command)
+    assert "scenes: 0 computed, 3 finished before" in output
+
+    next(out.glob("s1-*/layers.gpkg")).unlink()
+    code, output = run(*command)
+    assert "scenes: 1 computed, 2 finished before" in output
+    assert layers(out) == first
+    assert without_times(parquet.read_table(out / "manifest.parquet")).equals(without_times(manifest))
+
+    code, output = run(*command, "--threshold", 0.4)
+    assert code == 1
+    assert "threshold changed; choose another folder, or --overwrite" in output
+    assert layers(out) == first
+    code, output = run(*command, "--threshold", 0.4, "--overwrite")
+    assert code == 0, output
+    assert "scenes: 3 computed" in output
+
+
+def test_a_scene_that_fails_has_its_row_and_is_tried_again_when_asked(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    broken = tmp_path / "rasters" / "s1.tif"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:100])
+    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--cpu-threads", 1)
+    code, output = run(*command)
+    assert code == 1
+    assert "rows: 6 (4 " in output or "2 failed" in output
+    manifest = parquet.read_table(out / "manifest.parquet")
+    assert [row["status"] for row in manifest.to_pylist()][2:4] == ["failed", "failed"]
+    assert "expected a raster that GDAL opens" in manifest["error"][2].as_py()
+    assert manifest["error"][0].as_py() is None
+    code, output = run(*command)
+    assert code == 1
+    assert "0 computed, 3 finished before" in output
+    code, output = run(*command, "--retry-failed")
+    assert code == 1
+    assert "1 computed, 2 finished before" in output
+    broken.write_bytes(whole)
+    code, output = run(*command)
+    assert code == 0, output
+    assert "1 computed, 2 finished before" in output
+
+
+def test_a_raster_that_changed_and_a_new_row_are_computed_again(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    write_raster(tmp_path / "rasters" / "s0.tif", noise(60, 70, 9))
+    table.write_text(table.read_text() + "new,rasters/s2.tif,the dam,us\n")
+    code, output = run(*command)
+    assert code == 0, output
+    assert "2 computed, 1 finished before" in output
+    manifest = parquet.read_table(out / "manifest.parquet")
+    assert manifest.num_rows == 7
+    assert manifest["band"][6].as_py() == 3
+
+
+def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):
+    command = ("scenes", table, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command, "--output-dir", tmp_path / "whole")[0] == 0
+    for index in (1, 2):
+        code, output = run(*command, "--output-dir", tmp_path / "shards", "--shard", f"{index}/2")
+        assert code == 0, output
+    code, output = run("scenes-merge", table, "--output-dir", tmp_path / "shards")
+    assert code == 0, output
+    assert "rows: 6" in output
+    whole, joined = (parquet.read_table(tmp_path / name / "manifest.parquet") for name in ("whole", "shards"))
+    assert without_times(whole).equals(without_times(joined))
+    assert layers(tmp_path / "whole") == layers(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--shard", "3/2"), "--shard: expected I/N"),
+        (("-e", PHRASES[0]), "expected a STAC item collection"),
+        (("--bands", "red"), "--bands: expected numbers"),
+    ],
+)
+def test_wrong_options_are_told_before_the_work(tmp_path, table, model_folder, arguments, message):
+    code, output = run("scenes", table, "--output-dir", tmp_path / "out", "-m", model_folder, *arguments)
+    assert code == 1
+    assert message in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_none_ends_the_run_and_every_row_is_skipped(tmp_path, table):
+    (tmp_path / "empty").mkdir()
+    code, output = run("scenes", table, "--output-dir", tmp_path / "out", "-m", tmp_path / "empty", "--cpu-threads", 1)
+    assert code == 1
+    assert "--model" in output
+    manifest = parquet.read_table(tmp_path / "out" / "manifest.parquet")
+    assert manifest["status"] == pa.chunked_array([["skipped"] * 6])

@@ -1,0 +1,101 @@
+"""Tables and collections of scenes, shards that need no coordination, manifests joined."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from processing_rrsis.errors import RRSISError
+from processing_rrsis.scene_tables.manifest import make_manifest, merge_manifests, shard_file, write_manifest
+from processing_rrsis.scene_tables.table import groups_of, read_scene_table, shard_of
+
+HEAD = "id,scene,expression\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "id,raster,expression\n1,a.tif,the ship\n", "scene is missing; it has id, raster, expression"),
+        ("t.csv", HEAD + "1,a.tif,the ship\n2,b.tif, \n", "every cell of expression, row 2 has none"),
+        ("t.csv", HEAD + "1,a.tif,the ship\n1,b.tif,the ship\n", "expected every id once, 1 is there"),
+        ("t.csv", HEAD + "1,a.tif\n", "expected a table of scenes, got"),
+        ("t.parquet", "no parquet", "expected a table of scenes, got"),
+        ("t.xlsx", "", r"expected a \.csv, a \.parquet or a STAC"),
+        ("t.json", "{", "that is no JSON"),
+        ("t.json", '{"features": [1]}', "a FeatureCollection whose features have assets"),
+    ],
+)
+def test_a_wrong_table_is_told_in_a_sentence(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_scene_table(tmp_path / name)
+
+
+def test_csv_and_parquet_give_the_same_rows_numbers_in_names_stay_text(tmp_path):
+    (tmp_path / "t.csv").write_text("id,scene,expression,note\n007,a.tif,the ship,5\n")
+    rows = read_scene_table(tmp_path / "t.csv")
+    assert rows.to_pylist() == [{"id": "007", "scene": "a.tif", "expression": "the ship", "note": 5}]
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    assert read_scene_table(tmp_path / "t.parquet").equals(rows)
+
+
+def test_items_of_a_collection_are_asked_every_expression(tmp_path):
+    assets = {"visual": {"href": "a.tif", "type": "image/tiff"}, "nir": {"href": "/n.tif", "type": "image/tiff"}}
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps({"features": [{"id": "x", "assets": assets}, {"id": "y", "assets": assets}]}))
+    rows = read_scene_table(path, ["the ship", "the dam"])
+    assert rows["id"].to_pylist() == ["x/1", "x/2", "y/1", "y/2"]
+    assert set(rows["scene"].to_pylist()) == {"a.tif"}
+    assert read_scene_table(path, ["the ship"], "nir")["scene"][0].as_py() == "/n.tif"
+    with pytest.raises(ValueError, match="--expression"):
+        read_scene_table(path)
+    with pytest.raises(ValueError, match="name of one asset"):
+        read_scene_table(path, ["the ship"], "red")
+
+
+def rows_of(count):
+    rows = [{"id": str(n), "scene": f"s{n // 2}.tif", "expression": f"phrase {n % 2}"} for n in range(count)]
+    return pa.Table.from_pylist(rows)
+
+
+def test_shards_hold_every_row_once_and_a_scene_as_a_whole(tmp_path):
+    rows = rows_of(200)
+    shards = [shard_of(rows, index, 7) for index in range(1, 8)]
+    assert sorted(name for shard in shards for name in shard["id"].to_pylist()) == sorted(rows["id"].to_pylist())
+    scenes = [set(shard["scene"].to_pylist()) for shard in shards]
+    assert sum(map(len, scenes)) == 100
+    assert shard_of(rows.slice(50), 3, 7)["id"].to_pylist() == [
+        name for name in shards[2]["id"].to_pylist() if int(name) >= 50
+    ]
+    groups = groups_of(rows, tmp_path)
+    assert len({group.key for group in groups}) == len(groups) == 100
+    assert groups[1].expressions == ("phrase 0", "phrase 1")
+    assert groups[1].address == str(tmp_path / "s1.tif")
+
+
+def test_merging_finds_gaps_and_doubles(tmp_path):
+    rows = rows_of(20)
+    groups = {group.scene: group for group in groups_of(rows, tmp_path)}
+    shards = {index: make_manifest(shard_of(rows, index, 2), groups, {}) for index in (1, 2)}
+    with pytest.raises(RRSISError, match="got splits into none"):
+        merge_manifests(rows, tmp_path)
+    write_manifest(shards[1], tmp_path / shard_file(1, 2))
+    with pytest.raises(RRSISError, match="those of 2 are missing; run --shard 2/2"):
+        merge_manifests(rows, tmp_path)
+    write_manifest(shards[2].slice(1), tmp_path / shard_file(2, 2))
+    with pytest.raises(RRSISError, match=r"once, .* is in no shard"):
+        merge_manifests(rows, tmp_path)
+    write_manifest(pa.concat_tables([shards[2], shards[1].slice(0, 1)]), tmp_path / shard_file(2, 2))
+    with pytest.raises(RRSISError, match="more than once"):
+        merge_manifests(rows, tmp_path)
+    write_manifest(shards[2], tmp_path / shard_file(2, 2))
+    joined = merge_manifests(rows, tmp_path)
+    assert joined.select(rows.column_names).equals(rows)
+    assert set(joined["status"].to_pylist()) == {"skipped"}
+
+
+def test_a_manifest_is_no_table():
+    taken = rows_of(2).append_column("status", pa.array(["found", "found"]))
+    with pytest.raises(RRSISError, match="it has status; name them otherwise"):
+        make_manifest(taken, {}, {})
