@@ -141,7 +141,7 @@ def scenes(
     Examples:
         rrsis scenes scenes.csv -o layers -m runs/fianet/best --vector gpkg
 
-        rrsis scenes items.json -e "the storage tanks" -o layers -m runs/fianet/best
+        rrsis scenes items.json -e "the storage tanks" -o layers -m MODEL
 
         rrsis scenes scenes.csv -o layers -m runs/fianet/best --shard 3/64
     """

@@ -31,7 +31,7 @@ def load_pipeline(
     logging.disable_progress_bar()
     network = load_network(model, option, trust_remote_code=trust_remote_code)
     processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
-    return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)
+    return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
 
 
 def load_network(model: str, option: str, **options: Any) -> Any:

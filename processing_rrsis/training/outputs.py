@@ -7,8 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -150,14 +149,7 @@ def write_report(
     selection = f"best mIoU on the validation split, update {progress.best_step} of {run.num_updates}"
     card = make_card(run, network, selection=selection, results=record["results"], ceilings=ceilings)
     save_hub_folder(network, run.processor, run.output_dir / "best", model_card=card, metrics=record)
-    if "test" in results:
-        sheet = run.output_dir / "contact_sheet.png"
-        device = run.accelerator.device
-        draw_sheet(network, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
-        scored = {"sample_id": list(run.data["test"]["sample_id"]), "iou": results["test"]["expression"].ious.tolist()}
-        (run.output_dir / SAMPLES_FILE).write_text(json.dumps(scored) + "\n", encoding="utf-8")
-        run.watch.say(f"Look at {sheet}, or at all: rrsis report {run.output_dir}")
-        run.watch.say(f"The model is in {run.output_dir / 'best'}")
+    draw_samples(run, network, "test" if "test" in results else next(iter(results)), results)
     timing = {name: round(value, 1) for name, value in progress.seconds.items()}
     (run.output_dir / "timing.json").write_text(json.dumps({"seconds": timing}, indent=2) + "\n", encoding="utf-8")
     training_curves(run.output_dir / METRICS, run.output_dir / "curves.png")
@@ -167,26 +159,30 @@ def write_report(
     return ceilings
 
 
-def draw_sheet(
-    model: Callable[..., Any], split: Any, collator: Any, results: Mapping[str, Any], *, device: Any, path: Path
-) -> Path:
-    """Contact sheet of a split from its evaluation: the best, the typical and the worst."""
-    result = results["expression"]
-    chosen = select_for_sheet(result.ious.tolist(), result.kinds, SHEET_SAMPLES, image_ids=list(split["image_id"]))
-    samples = predict_samples(model, split, chosen, collator, device=device)
-    title = f"test mIoU {result.overall['mIoU']:.1f} with the expression"
-    if "shuffled" in results:
-        title += f", {results['shuffled'].overall['mIoU']:.1f} with another sample's expression"
-    return contact_sheet(samples, path, title=title)
+def draw_samples(run: Run, network: torch.nn.Module, split: str, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Contact sheet of a split, the best, the typical and the worst; and the IoU of every sample in a file."""
+    rows, result = run.data[split], results[split]["expression"]
+    ious, sheet = result.ious.tolist(), run.output_dir / "contact_sheet.png"
+    chosen = select_for_sheet(ious, result.kinds, SHEET_SAMPLES, image_ids=list(rows["image_id"]))
+    samples = predict_samples(network, rows, chosen, run.collator(), device=run.accelerator.device)
+    title = f"{split} mIoU {result.overall['mIoU']:.1f} with the expression"
+    if "shuffled" in results[split]:
+        title += f", {results[split]['shuffled'].overall['mIoU']:.1f} with another sample's expression"
+    contact_sheet(samples, sheet, title=title)
+    scored = {"split": split, "sample_id": list(rows["sample_id"]), "iou": ious}
+    (run.output_dir / SAMPLES_FILE).write_text(json.dumps(scored) + "\n", encoding="utf-8")
+    run.watch.say(
+        f"The model is in {run.output_dir / 'best'}; look at {sheet}, or at all: rrsis report {run.output_dir}"
+    )
 
 
 def print_summary(run: Run, results: Mapping[str, Any], ceilings: Mapping[str, float]) -> None:
     """Tables of the test splits and of the time that the run took."""
     tables, console = [], run.watch.console
-    if "test" in results:
-        tables.append(overall_table(results["test"], title="test", ceilings=ceilings or None))
-        tables.append(group_table(results["test"], "by_kind", title="test, mIoU by kind of expression"))
-    others = {name: parts["expression"] for name, parts in results.items() if name != "test"}
+    first = "test" if "test" in results else next(iter(results))
+    tables.append(overall_table(results[first], title=first, ceilings=ceilings or None))
+    tables.append(group_table(results[first], "by_kind", title=f"{first}, mIoU by kind of expression"))
+    others = {name: parts["expression"] for name, parts in results.items() if name != first}
     if others:
         tables.append(overall_table(others, title="other test splits"))
     print_tables(tables, console)

@@ -39,9 +39,7 @@ def run_report(folder: Path) -> str:
         *(_scores(split, parts, record) for split, parts in results.items()),
         Section("Training", pictures=[("curves", png_of(lambda path: training_curves(folder / METRICS, path)))]),
     ]
-    if (folder / SAMPLES_FILE).is_file():
-        sections.append(_samples(folder, recipe))
-    return html_page(f"Run {folder.resolve().name}", [*sections, _numbers(recipe)])
+    return html_page(f"Run {folder.resolve().name}", [*sections, _samples(folder, recipe), _numbers(recipe)])
 
 
 def _scores(split: str, parts: dict[str, Any], record: dict[str, Any]) -> Section:
@@ -57,7 +55,7 @@ def _samples(folder: Path, recipe: Recipe) -> Section:
     """Pictures by the selected weights."""
     scored = json.loads((folder / SAMPLES_FILE).read_text(encoding="utf-8"))
     options = json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
-    rows = load_data(TrainingArguments(**options), recipe)["test"]
+    rows = load_data(TrainingArguments(**options), recipe, say=lambda text: None)[scored["split"]]
     if list(rows["sample_id"]) != scored["sample_id"]:
         raise ValueError(f"{folder}: expected the samples that the run was scored on, its data have changed")
     pipe = load_pipeline(str(folder / "best"))
