@@ -16,6 +16,22 @@ Numbers = list[int | float] | tuple[int | float, ...]
 Integers = list[int] | tuple[int, ...]
 
 NUM_STAGES = 4
+# Far beyond every published network; within them one is described, and told from its weights, in no time.
+MAX_LAYERS = 256
+MAX_NUMBER = 16_384
+MAX_VOCABULARY = 1 << 21
+SWIN_ARGUMENTS = (
+    *("embed_dim", "depths", "num_heads", "head_dim", "window_size", "patch_size", "mlp_ratio", "qkv_bias"),
+    *("drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
+)
+"""What of timm's arguments describes a Swin; others name files and addresses, or are set here."""
+TEXT_SIZES = {
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size"), MAX_NUMBER),
+    "num_hidden_layers": MAX_LAYERS,
+    "vocab_size": MAX_VOCABULARY,
+    "max_position_embeddings": MAX_NUMBER,
+}
+"""Sizes of BERT and the most that each may be."""
 FORMER_CIM_FIELDS = ("cim_num_heads", "cim_pool_ratios", "cim_local_kernel")
 
 
@@ -28,7 +44,7 @@ class LAVTConfig(PreTrainedConfig):
     Args:
         backbone: Name of a Swin Transformer of timm.
         backbone_kwargs: Arguments handed to timm, such as `embed_dim`, `depths`, `num_heads`, `window_size`,
-            `patch_size` and `drop_path_rate`.
+            `patch_size` and `drop_path_rate`: those of `SWIN_ARGUMENTS`.
         text_config: Configuration of the BERT text encoder, as a `BertConfig` or a dictionary of its fields.
         image_size: Side in pixels that the image processor resizes to. The network itself accepts any height and
             width of at least 32.
@@ -65,7 +81,10 @@ class LAVTConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not isinstance(self.text_config, PreTrainedConfig):
-            self.text_config = AutoConfig.for_model(**{"model_type": "bert", **(self.text_config or {})})
+            try:
+                self.text_config = AutoConfig.for_model(**{"model_type": "bert", **(self.text_config or {})})
+            except (TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"`text_config` must have the fields of a BERT, got {self.text_config}") from error
         # Lists, as they come out of a file: a configuration equals what it is saved as.
         self.backbone_kwargs = {
             key: list(value) if isinstance(value, tuple) else value
@@ -77,14 +96,16 @@ class LAVTConfig(PreTrainedConfig):
 
     def validate_base(self) -> None:
         """Ranges of the fields; run by `@strict`."""
-        check_range(self, 32, math.inf, "image_size")
-        check_range(self, 1, math.inf, "fusion_num_heads", "decoder_hidden_size")
+        check_range(self, 32, MAX_NUMBER, "image_size")
+        check_range(self, 1, MAX_NUMBER, "fusion_num_heads", "decoder_hidden_size")
         check_range(self, 0, 1, "fusion_dropout")
-        check_range(self, 0, math.inf, "initializer_range")
-        check_range(self, 1e-9, math.inf, "class_weights")
+        check_range(self, 0, MAX_NUMBER, "initializer_range")
+        check_range(self, 1e-9, MAX_NUMBER, "class_weights")
         for name, length in (("fusion_num_heads", NUM_STAGES), ("class_weights", 2)):
             if len(value := getattr(self, name)) != length:
                 raise ValueError(f"`{name}` needs {length} numbers, got {len(value)}: {value}.")
+        check_swin(self.backbone_kwargs or {})
+        check_text(self.text_config)
 
 
 @strict
@@ -135,7 +156,8 @@ class RMSINConfig(LAVTConfig):
 
     def validate_rmsin(self) -> None:
         """Ranges of the fields; run by `@strict`."""
-        check_range(self, 1, math.inf, "num_cim_layers", "grid_size")
+        check_range(self, 1, MAX_LAYERS, "num_cim_layers")
+        check_range(self, 1, MAX_NUMBER, "grid_size")
         check_range(self, 0, 45, "max_rotation")
         check_range(self, 0, 1, "routing_dropout", "dice_weight")
 
@@ -201,11 +223,11 @@ class DANetConfig(LAVTConfig):
 
     def validate_danet(self) -> None:
         """Ranges of the fields; run by `@strict`."""
-        check_range(self, 0, math.inf, "affinity_weight", "predictor_gain")
+        check_range(self, 0, MAX_NUMBER, "affinity_weight", "predictor_gain")
         check_range(self, 0, 1, "affinity_threshold")
-        check_range(self, 1e-3, math.inf, "affinity_temperature")
-        check_range(self, 1e-9, math.inf, "predictor_mlp_ratio")
-        check_range(self, 1, math.inf, "num_agents")
+        check_range(self, 1e-3, MAX_NUMBER, "affinity_temperature")
+        check_range(self, 1e-9, MAX_NUMBER, "predictor_mlp_ratio")
+        check_range(self, 1, MAX_NUMBER, "num_agents")
         check_range(self, 1, NUM_STAGES, "affinity_stages")
         check_different(self, "affinity_stages")
 
@@ -294,9 +316,10 @@ class FIANetConfig(LAVTConfig):
     def validate_fianet(self) -> None:
         """Ranges of the fields; run by `@strict`."""
         check_range(self, 0, 1, "dice_weight")
-        check_range(self, 1e-9, math.inf, "tmem_mlp_ratio")
-        check_range(self, 1, math.inf, "num_tmem_layers", "tmem_bottleneck", "channel_modulation_reduction")
-        check_range(self, 1, math.inf, "grid_size")
+        check_range(self, 1e-9, MAX_NUMBER, "tmem_mlp_ratio")
+        check_range(self, 1, MAX_LAYERS, "num_tmem_layers")
+        check_range(self, 1, MAX_NUMBER, "tmem_bottleneck", "channel_modulation_reduction")
+        check_range(self, 1, MAX_NUMBER, "grid_size")
 
     @classmethod
     def paper(cls, **kwargs: Any) -> Self:
@@ -319,7 +342,10 @@ def grid_of(config: LAVTConfig) -> int:
 
     At least 4, so that the coarsest view of the grid has more than one pixel, as a BatchNorm in training needs.
     """
-    return max(4, math.ceil(config.image_size / (8 * (config.backbone_kwargs or {}).get("patch_size", 4))))
+    patch = (config.backbone_kwargs or {}).get("patch_size", 4)
+    if not isinstance(patch, int) or not 1 <= patch <= MAX_NUMBER:
+        raise ValueError(f"`backbone_kwargs`: `patch_size` must be between 1 and {MAX_NUMBER}, got {patch}.")
+    return max(4, math.ceil(config.image_size / (8 * patch)))
 
 
 def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> None:
@@ -328,8 +354,40 @@ def check_range(config: LAVTConfig, low: float, high: float, *names: str) -> Non
         value = getattr(config, name)
         for number in value if isinstance(value, list) else [value]:
             if number is not None and not (low <= number <= high and math.isfinite(number)):
-                wanted = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-                raise ValueError(f"`{name}` must be {wanted}, got {value}.")
+                raise ValueError(f"`{name}` must be between {low} and {high}, got {value}.")
+
+
+def check_swin(arguments: dict[str, Any]) -> None:
+    """Raise a `ValueError` for arguments of timm's Swin that describe none."""
+    unknown = sorted(set(arguments) - set(SWIN_ARGUMENTS))
+    if unknown:
+        raise ValueError(f"`backbone_kwargs` takes {', '.join(SWIN_ARGUMENTS)}, got {', '.join(unknown)}.")
+    for name, value in arguments.items():
+        for number in value if isinstance(value, list) else [value]:
+            low = 0 if "rate" in name or name in ("qkv_bias", "head_dim") else 1e-9
+            if number is not None and not (isinstance(number, int | float) and low <= number <= MAX_NUMBER):
+                raise ValueError(f"`backbone_kwargs`: `{name}` must be of 0 to {MAX_NUMBER}, got {value}.")
+    for name in ("depths", "num_heads"):
+        value = arguments.get(name, [1] * NUM_STAGES)
+        if not isinstance(value, list) or len(value) != NUM_STAGES or sum(value) > MAX_NUMBER:
+            raise ValueError(f"`backbone_kwargs`: `{name}` needs {NUM_STAGES} numbers, got {value}.")
+    if sum(arguments.get("depths", [])) > MAX_LAYERS:
+        raise ValueError(f"`backbone_kwargs`: `depths` must have {MAX_LAYERS} in all, got {arguments['depths']}.")
+
+
+def check_text(config: Any) -> None:
+    """Raise a `ValueError` for a text encoder that is no BERT, or none of a size."""
+    if config.model_type != "bert":
+        raise ValueError(f"`text_config` must be of a BERT, got the type {config.model_type!r}.")
+    for name, most in TEXT_SIZES.items():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"`text_config`: `{name}` must be between 1 and {most}, got {value}.")
+    if config.hidden_size % config.num_attention_heads:
+        raise ValueError(
+            f"`text_config`: `hidden_size` {config.hidden_size} must be a multiple of `num_attention_heads`, got "
+            f"{config.num_attention_heads}."
+        )
 
 
 def check_different(config: LAVTConfig, name: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .bounds_rrsis import MAX_EXPRESSION_CHARACTERS
 from .expression_position_rrsis import Token, position_ranges, target_mentions, tokenize, uncovered_anchors
 from .expression_tagging_rrsis import (
     nltk_tagger_available,
@@ -118,8 +119,14 @@ def check_text(text: str, source: str = "text") -> None:
         source: what it is called in the message.
 
     Raises:
-        ValueError: half a surrogate pair, control characters other than white space, or such as turn the direction.
+        ValueError: half a surrogate pair, control characters other than white space, such as turn the direction, or a
+            text of any length.
     """
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise ValueError(
+            f"{source}: expected at most {MAX_EXPRESSION_CHARACTERS:,} characters, got {len(text):,}: "
+            f"{shortened(text)}; say it in a sentence"
+        )
     for character in text:
         is_control = unicodedata.category(character) in ("Cc", "Cs") and not character.isspace()
         if is_control or unicodedata.bidirectional(character) in _TURNS:

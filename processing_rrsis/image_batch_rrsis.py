@@ -16,6 +16,10 @@ from transformers.image_utils import ChannelDimension, PILImageResampling
 from .image_labels_rrsis import to_label_map
 from .image_loading_rrsis import load_values
 
+MAX_VALUE = 1e5
+"""Far beyond any normalised value; the published ones lie between -2.2 and 2.7."""
+MAX_SIDE = 1 << 14
+
 Shape = tuple[int, int, int]
 """Bands, height and width of an image."""
 
@@ -51,6 +55,20 @@ def flatten_images(images: Any, single_band: bool = False) -> list[Any]:
 
 def value_table(num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
     """Return (bands, 256): what each 8-bit value becomes in each band; the pixels are looked up in it."""
+    try:
+        with np.errstate(all="ignore"):
+            table = _value_table(num_bands, kwargs)
+        if np.isfinite(table).all() and (np.diff(table) > 0).all() and np.abs(table).max() <= MAX_VALUE:
+            return table
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"expected numbers as rescale_factor, image_mean and image_std, got {error}") from error
+    raise ValueError(
+        "expected rescale_factor, image_mean and image_std that tell 8-bit values apart, got "
+        f"{kwargs['rescale_factor']}, {kwargs['image_mean']} and {kwargs['image_std']}; ImageNet's are the published"
+    )
+
+
+def _value_table(num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
     first: dict[str, Any] = {"data_format": ChannelDimension.FIRST, "input_data_format": ChannelDimension.FIRST}
     values = np.broadcast_to(np.arange(256, dtype=np.uint8), (num_bands, 1, 256))
     if kwargs["do_rescale"]:
@@ -107,8 +125,9 @@ def check_geometry(shapes: list[Shape], kwargs: dict[str, Any], return_tensors: 
             raise ValueError(
                 f"{name}: expected False or None (masks and expressions refer to the whole image), got True"
             )
-    if kwargs["do_resize"] and not (kwargs["size"].height and kwargs["size"].width):
-        raise ValueError(f"size: expected height and width of at least 1, got {kwargs['size']}")
+    sides = kwargs["size"].height, kwargs["size"].width
+    if kwargs["do_resize"] and not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
+        raise ValueError(f"size: expected height and width of at least 1 and at most {MAX_SIDE}, got {sides}")
     sizes = {(height, width) for _, height, width in shapes}
     if not kwargs["do_resize"] and return_tensors is not None and len(sizes) > 1:
         raise ValueError(

@@ -3,7 +3,6 @@
 Travels to the Hub.
 """
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -87,10 +86,12 @@ def mask_values(mask: Image.Image) -> np.ndarray:
 def _has_pages(image: Image.Image) -> bool:
     """Whether a file holds other pages than smaller versions of its first."""
     try:
-        for number in itertools.count(1):
+        number = 1
+        while True:
             image.seek(number)
             if getattr(image, "tag_v2", {}).get(_TIFF_SUBFILE) != _TIFF_REDUCED:
                 return True
+            number += 1
     except EOFError:
         return False
     except SyntaxError:  # a TIFF's mask, which is no mode of PIL's

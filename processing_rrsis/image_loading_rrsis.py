@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from .bounds_rrsis import MAX_FILE_BYTES, MAX_SHOWN_CHARACTERS, read_url, shown
 from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_rgb8
 
 try:  # only for files of more than three bands or 8 bits, of which PIL reads few and some wrongly
@@ -47,8 +46,6 @@ BESIDE = (".msk", ".aux.xml")
 """Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
-_URL_TIMEOUT_S = 30
-_NAME_CHARACTERS = 200
 
 
 class ImageSizeError(ValueError):
@@ -90,19 +87,19 @@ def load_values(source: Any, is_mask: bool = False) -> Any:
         return decode_values(bytes(source), name="(bytes)", is_mask=is_mask)
     if isinstance(source, io.IOBase):
         source.seek(0)
-        return load_values(source.read(), is_mask)
+        return load_values(source.read(MAX_FILE_BYTES), is_mask)
     if not isinstance(source, str | Path):
         return source
     name = str(source)
     if name.startswith(_URL_PREFIXES):
-        return decode_values(_read_url(name), name=name, is_mask=is_mask)
+        return decode_values(read_url(name), name=shown(name), is_mask=is_mask)
     if name.startswith("data:"):
-        return decode_values(_read_data_url(name), name=_shortened(name), is_mask=is_mask)
+        return decode_values(_read_data_url(name), name=shown(name), is_mask=is_mask)
     path = _existing(name)
     if is_mask and path.with_name(f"{path.name}.msk").exists():
         raise second_mask(name)
     with path.open("rb") as stream:
-        return _decode(stream, name=name, path=path.absolute(), is_mask=is_mask)
+        return _decode(stream, name=shown(name), path=path.absolute(), is_mask=is_mask)
 
 
 def second_mask(name: str) -> ValueError:
@@ -120,25 +117,22 @@ def _existing(name: str) -> Path:
         exists = path.exists()
     except RuntimeError as error:
         raise FileNotFoundError(
-            f"image file {name!r}: expected an existing file, got '~' of an unknown user"
+            f"image file {shown(name)!r}: expected an existing file, got '~' of an unknown user"
         ) from error
     except (OSError, ValueError):  # too long for a name, or holding a null
         exists = False
     if not exists:
-        is_long = len(name) > _NAME_CHARACTERS
+        is_long = len(name) > MAX_SHOWN_CHARACTERS
         hint = "; write base64 text as 'data:image/png;base64,…', or pass the bytes" if is_long else ""
         raise FileNotFoundError(
-            f"image file {_shortened(name)!r}: expected an existing file or an http(s) URL, found nothing there{hint}"
+            f"image file {shown(name)!r}: expected an existing file or an http(s) URL, found nothing there{hint}"
         )
-    if path.is_dir():
-        raise ValueError(
-            f"image file {name!r}: expected a file, got a folder; pass the images one by one or as a list"
-        )
+    if not path.is_file():
+        found = "a folder; pass the images one by one or as a list" if path.is_dir() else "a pipe or a device"
+        raise ValueError(f"image file {shown(name)!r}: expected a file, got {found}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise _too_large(shown(name))
     return path
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS // 2]}…"
 
 
 def _read_data_url(url: str) -> bytes:
@@ -146,17 +140,7 @@ def _read_data_url(url: str) -> bytes:
         return base64.b64decode(url.partition(",")[2], validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(
-            f"image {_shortened(url)!r}: expected base64 text behind 'data:image/png;base64,', got {error}"
-        ) from error
-
-
-def _read_url(url: str) -> bytes:
-    try:
-        with urlopen(Request(url, headers={"User-Agent": "rrsis"}), timeout=_URL_TIMEOUT_S) as response:
-            return response.read()
-    except (URLError, TimeoutError, OSError) as error:
-        raise ConnectionError(
-            f"image URL {url!r} could not be read ({error}); download it and pass the file"
+            f"image {shown(url)!r}: expected base64 text behind 'data:image/png;base64,', got {error}"
         ) from error
 
 
@@ -208,7 +192,7 @@ def decode_values(
 def _decode(
     stream: BinaryIO,
     name: str,
-    path: Path | None = None,
+    path: Path | str | None = None,
     reduced: bool = False,
     is_mask: bool = False,
     beside: Mapping[str, bytes] | None = None,
@@ -348,6 +332,7 @@ def _check_size(dataset: Any, num_bands: int, name: str) -> None:
     limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # the bound of PIL's own check
     size = max(np.dtype(kind).itemsize for kind in dataset.dtypes)
     pixels = dataset.width * dataset.height
-    blocks = [height * width for height, width in dataset.block_shapes]
+    together = dataset.count if dataset.interleaving is rasterio.enums.Interleaving.pixel else 1
+    blocks = [height * width * together for height, width in dataset.block_shapes]
     if limit is not None and (pixels > limit or max(pixels * num_bands, *blocks) * size > _MAX_BYTES):
         raise _too_large(name)

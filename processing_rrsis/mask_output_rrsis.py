@@ -28,12 +28,14 @@ def logits_to_masks(
         B bool masks (height, width), True is the target, and B float32 probabilities in [0, 1].
 
     Raises:
-        ValueError: wrong shape of the logits, number of sizes, or threshold.
+        ValueError: wrong shape of the logits, number of sizes, or threshold; logits that are no numbers.
     """
     if logits.ndim != 3:
         raise ValueError(f"logits: expected shape (B, H, W), the foreground log-odds, got {tuple(logits.shape)}")
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
+    if logits.isnan().any():
+        raise ValueError("logits: expected numbers, got NaN: the weights are damaged, or their type is too narrow")
     probabilities = []
     for log_odds, size in zip(logits.detach().float(), _target_sizes(target_sizes, logits), strict=True):
         if size != tuple(log_odds.shape):

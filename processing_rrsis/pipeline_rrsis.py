@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers import AutoModel, Pipeline
 from transformers.utils import logging
 
+from .bounds_rrsis import shown
 from .image_loading_rrsis import load_image, to_rgb8
 from .mask_output_rrsis import check_polygons_available, mask_to_polygons
 
@@ -147,8 +148,9 @@ class ReferringSegmentationPipeline(Pipeline):
         try:
             return to_rgb8(load_image(source))
         except (TypeError, ValueError) as error:
-            if isinstance(source, str) and source not in str(error):
-                raise type(error)(f"image file {source!r}: {error}") from error
+            if isinstance(source, str) and shown(source) not in str(error):
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"image file {shown(source)!r}: {error}") from error
             raise
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -38,7 +38,7 @@ class Place:
         """
         with self._transformer() as transformer:
             xs, ys = transformer.xy(points[:, 1], points[:, 0], offset="ul")
-        return np.stack(_transform(self.crs, crs, xs, ys), axis=-1)
+        return _transform(self.crs, crs, xs, ys).T
 
     def to_pixels(self, points: NDArray[np.float64], crs: Any = LONGITUDE_LATITUDE) -> NDArray[np.float64]:
         """Move points (N, 2) from a CRS (x, y) to (column, row).

@@ -8,10 +8,12 @@ to offer. `rrsis demo` runs the same app at home.
 import json
 import os
 import re
+import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -40,6 +42,8 @@ COLOURS = ("#ff2828", "#00a0ff", "#ffbe00", "#be46ff", "#00c878", "#ff6ebe")
 WORD_COLOURS = {"object": "#22c55e", "position": "#06b6d4"}
 _ACTIVE = re.compile(r"[^\w \"',.;:()×%-]|_|(?<=www)\.", re.IGNORECASE)
 """What could act as Markdown or HTML in a text of others, links without brackets among it."""
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+"""What Pillow may open, as in the pipeline."""
 BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 PLACE = "rrsis_place"
 """Text of a PNG that stands for a GeoTIFF in the browser: its CRS and transform as JSON."""
@@ -56,20 +60,49 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network said of one expression: `probability` float32 (H, W) in [0, 1], as large as the image."""
+    """What the network said of one expression; its numbers lie in a file, since many visitors' fill the memory."""
 
     expression: str
-    probability: NDArray[np.float32]
+    file: Path
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """float32 (H, W) in [0, 1], as large as the image."""
+        return np.load(self.file, mmap_mode="r")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """All that a new threshold needs. The folder of the masks is deleted with it. `place`: rasterio's, if known."""
+    """All that a new threshold needs, `place` as rasterio has it. Masks and probabilities go with the folder."""
 
-    picture: Image.Image
+    image: str
     place: dict[str, Any] | None
     answers: list[Answer]
     folder: tempfile.TemporaryDirectory
+
+    @property
+    def picture(self) -> Image.Image:
+        """The picture, at its own size."""
+        return Image.fromarray(np.load(self.image))
+
+    @property
+    def num_bytes(self) -> int:
+        """Room that it takes on the disk."""
+        return sum(path.stat().st_size for path in Path(self.folder.name).iterdir())
+
+
+KEPT: list[Answers] = []
+"""The latest answers, of KEPT_BYTES together; what is older is deleted."""
+KEPT_BYTES = 1 << 30
+FORGOTTEN = "This answer is no longer kept: press Segment again."
+
+
+def keep(found: Answers) -> None:
+    """Keep an answer for new thresholds, and delete the oldest ones where they take too much room."""
+    KEPT.append(found)
+    KEPT[:] = [one for one in KEPT if Path(one.folder.name).is_dir()]
+    while len(KEPT) > 1 and sum(one.num_bytes for one in KEPT) > KEPT_BYTES:
+        KEPT.pop(0).folder.cleanup()
 
 
 class ImageFile(gr.Image):
@@ -122,7 +155,7 @@ def open_picture(pipe: Any, path: str | None) -> Image.Image:
         raise InputError("Upload an image first, or pick an example.")
     name = Path(path).name
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             size = image.size
     except UnidentifiedImageError:
         size = None  # text, or a TIFF that the pipeline reads by other means
@@ -202,12 +235,20 @@ def find(pipe: Any, path: str | None, text: str | None) -> Answers:
     """
     picture = open_picture(pipe, path)
     expressions = read_expressions(text)
+    folder = tempfile.TemporaryDirectory(prefix="masks-")
+    np.save(Path(folder.name) / "picture.npy", np.asarray(picture))
     try:
         items = pipe(picture, text=expressions, output="probability")
     except ValueError as error:  # an expression of which the model knows nothing
         raise InputError(str(error)) from error
-    answers = [Answer(item["label"], item["probability"]) for item in items]
-    return Answers(picture, read_place(path, picture.size), answers, tempfile.TemporaryDirectory(prefix="masks-"))
+    answers = []
+    for number, item in enumerate(items, start=1):
+        file = Path(folder.name) / f"probability-{number}.npy"
+        np.save(file, item["probability"])
+        answers.append(Answer(item["label"], file))
+    found = Answers(str(Path(folder.name) / "picture.npy"), read_place(path, picture.size), answers, folder)
+    keep(found)
+    return found
 
 
 def _is_unknown(tokenizer: Any, word: str) -> bool:
@@ -237,7 +278,7 @@ def read_place(path: str | None, size: tuple[int, int]) -> dict[str, Any] | None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pictures without a place
-            with rasterio.open(path) as raster:
+            with rasterio.open(path, driver="GTiff") as raster:  # a file of another kind may lead elsewhere
                 if raster.crs is None or raster.transform.is_identity or (raster.width, raster.height) != size:
                     return None
                 return {"crs": raster.crs, "transform": raster.transform}
@@ -261,11 +302,12 @@ def show(found: Answers, threshold: float) -> tuple[Any, list[list[Any]], list[s
         its area in pixels and percent), and the masks' files at the image's own size, 0 and 255.
     """
     annotations, rows, files, colours = [], [], [], {}
-    shown = ImageOps.contain(found.picture, (DISPLAY_SIDE_PX, DISPLAY_SIDE_PX)) if _is_large(found) else found.picture
+    shown = _to_display(found.picture)
     for number, answer in enumerate(found.answers, start=1):
-        mask = answer.probability > threshold
+        probability = answer.probability
+        mask = probability > threshold
         area = int(mask.sum())
-        score = round(float(answer.probability[mask].mean()), 3) if area else 0.0
+        score = round(float(probability[mask].mean()), 3) if area else 0.0
         rows.append([number, answer.expression, score, area, round(100 * area / mask.size, 2)])
         picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
         file = Path(found.folder.name) / f"mask-{number}-{_slug(answer.expression)}.png"
@@ -280,8 +322,18 @@ def show(found: Answers, threshold: float) -> tuple[Any, list[list[Any]], list[s
     return gr.update(value=(shown, annotations), color_map=colours), rows, files
 
 
-def _is_large(found: Answers) -> bool:
-    return max(found.picture.size) > DISPLAY_SIDE_PX
+def show_again(found: Answers | None, threshold: float) -> tuple[Any, ...]:
+    """Answer the slider: what `show` returns, or nothing new where there is no answer any more."""
+    if found is not None and not Path(found.folder.name).is_dir():
+        gr.Warning(FORGOTTEN)
+        found = None
+    return (gr.skip(),) * 3 if found is None else show(found, threshold)
+
+
+def _to_display(picture: Image.Image) -> Image.Image:
+    """Return a picture no larger than the page shows it."""
+    large = max(picture.size) > DISPLAY_SIDE_PX
+    return ImageOps.contain(picture, (DISPLAY_SIDE_PX, DISPLAY_SIDE_PX)) if large else picture
 
 
 def _shade(mask: Image.Image) -> NDArray[np.float64]:
@@ -298,9 +350,7 @@ def probability_pictures(found: Answers) -> list[tuple[Image.Image, str]]:
     """Return a picture and a caption per expression, from dark blue (0) to yellow (1)."""
     pictures = []
     for number, answer in enumerate(found.answers, start=1):
-        gray = Image.fromarray(np.round(answer.probability * 255).astype(np.uint8))
-        if _is_large(found):
-            gray = ImageOps.contain(gray, (DISPLAY_SIDE_PX, DISPLAY_SIDE_PX))
+        gray = _to_display(Image.fromarray(np.round(answer.probability * 255).astype(np.uint8)))
         colour = ImageOps.colorize(gray, black="#0d0887", mid="#cc4778", white="#f0f921")
         pictures.append((colour, f"{number} {answer.expression}"))
     return pictures
@@ -321,7 +371,7 @@ def check_upload(pipe: Any, path: str | None) -> tuple[str | None, str]:
         return None, f"⚠️ {plain(problem)}"
     message = f"{picture.width} × {picture.height} px"
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.format in BROWSER_FORMATS:
                 return path, message
     except UnidentifiedImageError:
@@ -343,10 +393,10 @@ def segment(pipe: Any, path: str | None, text: str | None, threshold: float) -> 
         gr.Warning(plain(problem))
         return (*(gr.skip() for _ in range(7)), f"⚠️ {plain(problem)}")
     expressions = [answer.expression for answer in found.answers]
-    drawn = show(found, threshold)
+    drawn, picture = show(found, threshold), found.picture
     message = (
-        f"{len(expressions)} expression{'s' * (len(expressions) > 1)}, {found.picture.width} × "
-        f"{found.picture.height} px, {time.perf_counter() - start:.2f} s"
+        f"{len(expressions)} expression{'s' * (len(expressions) > 1)}, {picture.width} × "
+        f"{picture.height} px, {time.perf_counter() - start:.2f} s"
     )
     words, note = read_words(pipe, expressions), reading_note(pipe, expressions)
     return found, *drawn, probability_pictures(found), words, note, message
@@ -428,7 +478,7 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
         outputs = [found, *results, maps, words, note, message]
         gr.on([button.click, text.submit], with_pipe(segment), [image, text, threshold], outputs)
         threshold.input(
-            lambda kept, value: (gr.skip(),) * 3 if kept is None else show(kept, value),
+            show_again,
             inputs=[found, threshold],
             outputs=results,
             show_progress="hidden",
@@ -436,6 +486,26 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
         )
         image.upload(with_pipe(check_upload), image, [image, message], show_progress="hidden")
     return app
+
+
+@contextmanager
+def one_temporary_folder() -> Iterator[None]:
+    """Have all that the page writes lie in one folder, which goes at the end of the block; SIGTERM ends it as Ctrl+C.
+
+    Gradio alone deletes files and leaves their folders.
+    """
+    before = tempfile.tempdir, os.environ.get("GRADIO_TEMP_DIR"), signal.getsignal(signal.SIGTERM)
+    with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = folder
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            tempfile.tempdir, gradio_folder, handler = before
+            os.environ.pop("GRADIO_TEMP_DIR")
+            if gradio_folder is not None:
+                os.environ["GRADIO_TEMP_DIR"] = gradio_folder
+            signal.signal(signal.SIGTERM, handler)
 
 
 def read_model_name() -> str:
@@ -456,8 +526,9 @@ def read_model_name() -> str:
 def main() -> None:
     """Start the Space."""
     name = read_model_name()
-    app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
-    app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
+    with one_temporary_folder():
+        app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
+        app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from .keys import TABLES, KeyTable, recognise
 from .reading import Checkpoint, listed, read_checkpoint
 from .sizes import Shapes, read_sizes, swin_sizes
 
+Network = TypeVar("Network")
 COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number that is taken
 MODELS: dict[str, type[LAVTForReferringSegmentation]] = {
     "lavt": LAVTForReferringSegmentation,
@@ -86,8 +87,7 @@ def _convert(
     published = _with_bert(checkpoint, arch)
     sizes = read_sizes(arch, published, text_heads=text_heads, fusion_heads=fusion_heads)
     model_class = MODELS[arch]
-    with torch.device("meta"):
-        model = model_class(model_class.config_class(**sizes))
+    model = _on_meta(lambda: model_class(model_class.config_class(**sizes)), sizes)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     conversion = translate(published, arch, shapes=shapes, sizes=sizes)
     conversion.other = checkpoint.other
@@ -104,18 +104,35 @@ def convert_swin(path: str | Path) -> Conversion:
         ValueError: It can't be read safely, is of another kind, or has unexpected or missing keys; all are listed.
     """
     checkpoint = read_checkpoint(path)
+    try:
+        return _convert_swin(path, checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _convert_swin(path: str | Path, checkpoint: Checkpoint) -> Conversion:
     _check_kind(checkpoint.model, "swin")
     if "layers.3.downsample.norm.weight" in checkpoint.model:
         raise ValueError(
-            f"{path} is in timm's layout already: give it to `Model.from_backbones(vision={str(path)!r})` as it is."
+            f"this is timm's layout already: give it to `Model.from_backbones(vision={str(path)!r})` as it is."
         )
     sizes = swin_sizes(Shapes(checkpoint.model, kind="a published Swin"), prefix="")
-    with torch.device("meta"):
-        swin = build_swin(LAVTConfig(**sizes))
+    swin = _on_meta(lambda: build_swin(LAVTConfig(**sizes)), sizes)
     shapes = {key: tuple(tensor.shape) for key, tensor in swin.state_dict().items()}
     conversion = translate(checkpoint.model, "swin", shapes=shapes, sizes=sizes)
     conversion.other = checkpoint.other
+    _check_finite(conversion)
     return conversion
+
+
+def _on_meta(build: Callable[[], Network], sizes: dict[str, Any]) -> Network:
+    """A network without memory; sizes that make none are told, whatever they lead to in its layers."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"its tensors' sizes, {sizes}, make no network: {words}") from error
 
 
 def _with_bert(checkpoint: Checkpoint, arch: str) -> dict[str, Tensor]:

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 import io
-import pickle
-import pickletools
-import re
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from .pickles import NEEDED_NAMES, Survey
 
 # Training scripts store their arguments; a Namespace is a bag of plain values and runs nothing when it is read.
 ALLOWED = (argparse.Namespace,)
 STATE_NAMES = ("model", "state_dict")
 BERT_NAME = "bert_model"
+FORMER_PICKLES = 5
 
-# What tensors, their containers and optimizer states are pickled with. Only used to leave them out of a message.
-_HARMLESS = re.compile(
-    r"torch\.(\w+Storage|Size|device|b?float\w*|u?int\w*|bool|complex\w*)|torch\._utils\._rebuild_\w+"
-    r"|torch\.nn\.parameter\.Parameter|collections\.(OrderedDict|defaultdict|Counter)|argparse\.Namespace"
-    r"|(builtins|__builtin__)\.(set|frozenset|bytearray|complex|slice|range)"
-)
-_STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING")
+MAX_SIZE = 2
+"""Most bytes of all tensors, as a multiple of the file's: tensors may share memory."""
+
+
+class ForeignContentError(ValueError):
+    """The file holds what no checkpoint needs; nothing of it was run."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a dictionary of tensors, the file holds a {type(content).__name__}.")
     if content and all(isinstance(value, Tensor) for value in content.values()):
-        return Checkpoint(model=_without_prefix(dict(content)))
+        return Checkpoint(model=_tensors(path, "the file", content))
     name = next((name for name in STATE_NAMES if isinstance(content.get(name), Mapping)), None)
     if name is None:
         raise ValueError(
@@ -79,42 +79,79 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def load_safely(path: Path) -> Any:
     """`torch.load` with `weights_only=True` and [`ALLOWED`], tensors mapped from the file where its format allows it.
 
+    Before that every record of the file is compared with its checksum and with the size that is asked of it, since
+    torch does neither. (The format before torch 1.6 has no checksums.)
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, no PyTorch checkpoint, or holds something else; the message names it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, there is none.")
+    with path.open("rb"):  # one that may not be read is told as the system does
+        pass
+    is_zip = zipfile.is_zipfile(path)
     try:
-        with torch.serialization.safe_globals(list(ALLOWED)):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError:
-        names = sorted(name for name in set(pickled_names(path)) if not _HARMLESS.fullmatch(name))
-        if not names:
-            raise ValueError(
-                f"{path}: expected a PyTorch checkpoint, this is none or a damaged one. Is the download complete?"
-            ) from None
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"the record {damaged} has another checksum than was written")
+        check_records(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(ALLOWED)):
+            warnings.simplefilter("ignore")  # of pickle protocols, which the survey has looked at
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except ForeignContentError as error:
         raise ValueError(
-            f"{path}: expected tensors, plain values and argparse.Namespace, it also holds {', '.join(names)}. "
-            "Reading that could run foreign code, so the file was refused and nothing in it was run. If you trust its "
-            'maker, write the tensors alone to a new file: `torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
-        ) from None
-    except PermissionError:
-        raise
-    # OSError: a cut archive sends the reader before the file's beginning.
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        UnicodeDecodeError,
-    ) as error:
+            f"{path}: {error}. If you trust its maker, write the tensors alone to a new file: "
+            '`torch.save({"model": checkpoint["model"]}, NEW_FILE)`.'
+        ) from error
+    except Exception as error:  # on a damaged file torch, zipfile and pickle raise nearly every kind there is
         raise ValueError(
             f"{path}: expected a PyTorch checkpoint, this is none or a damaged one ({_said(error)}). Is the download "
             "complete?"
         ) from error
+
+
+def check_records(path: Path) -> None:
+    """Find out, before torch reads a file, whether it asks for code, or for more memory than it has bytes.
+
+    Raises:
+        Exception: Of nearly every kind where the file is damaged; `ForeignContentError` where it asks for code.
+    """
+    survey = _survey_zip(path) if zipfile.is_zipfile(path) else _survey_former(path)
+    foreign = sorted(name for name in survey.names if not NEEDED_NAMES.fullmatch(name))
+    if foreign:
+        raise ForeignContentError(
+            f"expected tensors, plain values and argparse.Namespace, it also holds {listed(foreign)}; reading that "
+            "could run foreign code, so the file was refused and nothing in it was run"
+        )
+
+
+def _survey_zip(path: Path) -> Survey:
+    """What the pickle of an archive asks for, its records compared with it."""
+    survey = Survey()
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        sizes = {member.filename.partition("/")[2]: member.file_size for member in members}
+        if len(sizes) != len(members) or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("records of one name, or compressed ones, which torch does not write")
+        (pickled,) = (member for member in members if member.filename.partition("/")[2] == "data.pkl")
+        survey.add(io.BytesIO(archive.read(pickled)))
+    for key, size in survey.storages.items():
+        if sizes.get(f"data/{key}") != size:
+            raise ValueError(f"the record data/{key} has {sizes.get(f'data/{key}')} bytes, {size} are asked for")
+    return survey
+
+
+def _survey_former(path: Path) -> Survey:
+    """What is asked for before torch 1.6: five pickles one after the other, the tensors' bytes behind them."""
+    survey = Survey()
+    with path.open("rb") as file:
+        for _ in range(FORMER_PICKLES):
+            survey.add(file)
+    if sum(survey.storages.values()) > path.stat().st_size:
+        raise ValueError("more bytes of tensors than the file has")
+    return survey
 
 
 def _said(error: Exception) -> str:
@@ -123,52 +160,17 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def pickled_names(path: Path) -> list[str]:
-    """Dotted names of classes and functions that the pickles in a checkpoint refer to, read without unpickling."""
-    names: list[str] = []
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                if member.endswith(".pkl"):
-                    names += _names_in(io.BytesIO(archive.read(member)))
-        return names
-    with path.open("rb") as file:  # before torch 1.6: several pickles one after the other, then the tensors' bytes
-        names += _names_in(file)
-    return names
-
-
-def _names_in(file: BinaryIO) -> Iterator[str]:
-    """Names in one pickle after the other, until the bytes are none any more."""
-    while True:
-        texts: list[str] = []
-        memo: dict[int, str] = {}
-        fresh = False  # whether the last opcode pushed a text, which is what a following memo entry stores
-        try:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name in ("GLOBAL", "INST"):
-                    yield str(argument).replace(" ", ".")
-                elif opcode.name == "STACK_GLOBAL":
-                    yield ".".join(texts[-2:])
-                elif opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
-                    index = len(memo) if argument is None else int(argument)
-                    memo[index] = texts[-1] if fresh else ""
-                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and argument is not None:
-                    texts.append(memo.get(int(argument), ""))
-                fresh = opcode.name in _STRINGS
-                if fresh:
-                    texts.append(str(argument))
-        except (ValueError, EOFError, OverflowError):
-            return
-
-
 def _tensors(path: Path, name: str, state: Any) -> dict[str, Tensor]:
     """The state dictionary, after a check that it holds tensors only."""
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"{path}: expected tensors by name under {name!r}, got {type(state).__name__}.")
-    wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    wrong = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if wrong:
         raise ValueError(f"{path}: expected only tensors under {name!r}, these are none: {listed(wrong)}.")
-    return _without_prefix({str(key): value for key, value in state.items()})
+    size = sum(value.numel() * value.itemsize for value in state.values())
+    if size > MAX_SIZE * path.stat().st_size:
+        raise ValueError(f"{path}: expected tensors of about the file's size under {name!r}, got {size:,} bytes.")
+    return _without_prefix(dict(state))
 
 
 def _without_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:

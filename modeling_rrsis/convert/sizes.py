@@ -48,6 +48,8 @@ class Shapes:
             raise ValueError(f"Expected {self.kind}, but {key!r} is missing, from which a size is read.")
         if dimensions is not None and len(shape) != dimensions:
             raise ValueError(f"Expected {key!r} with {dimensions} dimensions, got the shape {shape}.")
+        if 0 in shape:
+            raise ValueError(f"Expected {key!r} to hold numbers, got the shape {shape}.")
         return shape
 
     def count(self, pattern: str) -> int:

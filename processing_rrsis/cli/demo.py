@@ -36,7 +36,7 @@ def demo(
 
     with _plain_errors():
         try:
-            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, read_examples
+            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, one_temporary_folder, read_examples
         except ImportError as error:
             raise ImportError(f"rrsis demo needs Gradio ({error}); run `{install_command('demo')}`") from error
         import tempfile
@@ -47,7 +47,7 @@ def demo(
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
         with working(f"loading {model}"):
             pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
-        with tempfile.TemporaryDirectory(prefix="examples-") as folder:
+        with one_temporary_folder(), tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"
                 write_examples(folder, preset=preset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -44,12 +43,7 @@ def parse_report(
 
         json_file = check_result_files({"--json": json_file})["--json"]
         check_untouched([json_file], reads=[file], overwrite=overwrite)
-        try:
-            texts, labels = read_expressions(file, column=column)
-        except ValueError as error:
-            if isinstance(error.__cause__, json.JSONDecodeError):
-                raise _with_line(file, error.__cause__) from error
-            raise
+        texts, labels = read_expressions(file, column=column)
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
         with working(f"reading {len(texts):,} expressions"):
             report = report_expressions(texts, names, labels=labels)
@@ -73,14 +67,6 @@ def parse_report(
         ):
             if examples:
                 console.print("\n  ".join([heading, *examples]))
-
-
-def _with_line(file: Path, broken: json.JSONDecodeError) -> ValueError:
-    """Say in which line of a .jsonl file the JSON is broken; the error itself counts inside that line."""
-    number = file.read_text(encoding="utf-8-sig").splitlines().index(broken.doc) + 1
-    return ValueError(
-        f"{file}, line {number}: expected a JSON object, it can't be read: {broken.msg} at column {broken.colno}"
-    )
 
 
 def _counted(words: dict[str, int]) -> str:

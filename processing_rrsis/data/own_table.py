@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ..bounds_rrsis import parse_json, read_text, shown
+from ..expression_rrsis import check_text
 from .files.geometries import is_geometry
 
 TABLE_ENDINGS: tuple[str, ...] = (".csv", ".jsonl", ".ndjson")
@@ -77,10 +78,7 @@ def read_table(path: str | PathLike[str]) -> list[TableRow]:
         raise ValueError(f"{file}: expected a file ending in {', '.join(TABLE_ENDINGS)}, got {file.suffix!r}")
     if not file.is_file():
         raise FileNotFoundError(f"{file}: expected a table of own data, found no file")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: expected UTF-8 text, got {error}; save the table as UTF-8") from error
+    text = read_text(file)
     lines = _csv_lines(text, file) if file.suffix.lower() == ".csv" else _json_lines(text, file)
     rows = [_row_of(entry, source=f"{file}, line {number}", line_number=number) for number, entry in lines]
     if not rows:
@@ -129,10 +127,7 @@ def _json_lines(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:  # numbers of thousands of digits are no JSONDecodeError
-            raise ValueError(f"{file}, line {number}: expected a JSON object, got {error}") from error
+        entry = parse_json(line, source=f"{file}, line {number}", expected="a JSON object")
         if not isinstance(entry, dict):
             raise ValueError(f"{file}, line {number}: expected a JSON object, got {reprlib.repr(entry)}")
         yield number, entry
@@ -143,6 +138,7 @@ def _row_of(entry: Mapping[str, Any], source: str, line_number: int) -> TableRow
     for name in ("image", "expression"):
         if not isinstance(entry.get(name), str) or not entry[name].strip():
             raise ValueError(f"{source}: expected text in {name!r}, got {reprlib.repr(entry.get(name))}")
+    check_text(entry["expression"], source=f"{source}, 'expression'")
     category = entry.get("category")
     if category is not None and not isinstance(category, str):
         raise ValueError(f"{source}: expected text in 'category', got {reprlib.repr(category)}")
@@ -162,12 +158,7 @@ def _row_of(entry: Mapping[str, Any], source: str, line_number: int) -> TableRow
 def _mask_of(value: Any, source: str) -> str | dict[str, Any] | list[Any]:
     """Tell a path from run lengths and polygons; these may be text of JSON."""
     if isinstance(value, str) and value.strip()[:1] in ("{", "["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{source}: expected a path or JSON in 'mask', got {reprlib.repr(value)} ({error})"
-            ) from error
+        value = parse_json(value, source=source, expected="a path or JSON in 'mask'")
     if isinstance(value, str) and is_geometry(value):
         return {"wkt": value}
     if isinstance(value, str) and value.strip():
@@ -185,7 +176,7 @@ def _path_of(text: str, source: str) -> str:
     path = text.strip()
     if path.lower().startswith(("http://", "https://")):
         raise ValueError(
-            f"{source}: expected the path of a file, got the URL {reprlib.repr(path)}; download it and name the file"
+            f"{source}: expected the path of a file, got the URL {shown(path)!r}; download it and name the file"
         )
     if "\0" in path:
         raise ValueError(f"{source}: expected the path of a file, got {reprlib.repr(path)}, which holds a null")

@@ -10,6 +10,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ..bounds_rrsis import TextEncodingError, decode_text
+from ..expression_rrsis import check_text
 from .files.archives import Archive, checked_name
 
 logger = logging.getLogger(__name__)
@@ -97,8 +99,8 @@ def read_phrases(archive: Archive, split: str) -> list[PhraseLine]:
     name = SPLIT_FILES[split]
     data = archive.read(name)
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+        text = decode_text(data, source=archive.location(name))
+    except TextEncodingError:
         logger.warning("%s is not UTF-8 and is read as Latin-1", archive.location(name))
         text = data.decode("latin-1")
     phrases = []
@@ -111,6 +113,7 @@ def read_phrases(archive: Archive, split: str) -> list[PhraseLine]:
                 f"{archive.location(name)}, line {number}: expected '<id> <expression>', got {line[:80]!r}; fetch the "
                 "file again or remove the line"
             )
+        check_text(expression, source=f"{archive.location(name)}, line {number}")
         phrases.append(PhraseLine(image_id=image_id, expression=expression, line_number=number))
     if not phrases:
         raise ValueError(f"{archive.location(name)}: expected lines '<id> <expression>', got an empty file")

@@ -6,13 +6,14 @@ category names; the images lie in ``images/rrsisd/JPEGImages``.
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from ..bounds_rrsis import parse_json
+from ..expression_rrsis import check_text
 from .files.archives import Archive, ArchiveError, checked_name
 from .files.safe_pickle import load_plain_pickle
 
@@ -95,10 +96,7 @@ def read_instances(archive: Archive) -> dict[str, Any]:
         ValueError: If it is no JSON object with lists of ``annotations`` and ``categories``.
     """
     name = archive.location(INSTANCES_FILE)
-    try:
-        instances = json.loads(archive.read(INSTANCES_FILE))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{name}: expected complete JSON, got {error}; fetch the file again") from error
+    instances = parse_json(archive.read(INSTANCES_FILE), source=name)
     if not isinstance(instances, dict) or not all(
         isinstance(instances.get(key), list) for key in ("annotations", "categories")
     ):
@@ -204,6 +202,7 @@ def _references_of(entry: Any, categories: Mapping[int, str], source: str) -> li
         expression = _field(sentence, key, str, f"{source}, sentence").strip()
         if not expression:
             raise ValueError(f"{source}: expected an expression, got a blank one")
+        check_text(expression, source=f"{source}, sentence")
         references.append(
             Reference(
                 ref_id=_field(entry, "ref_id", int, source),
@@ -229,7 +228,7 @@ def _field(entry: Any, key: str, kind: type, source: str) -> Any:
     if not isinstance(entry, dict):
         raise ValueError(f"{source}: expected a dictionary, got {type(entry).__name__}")
     value = entry.get(key)
-    if kind is int and isinstance(value, str) and value.isascii() and value.isdigit():
+    if kind is int and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         found = f"{type(value).__name__} {reprlib.repr(value)}" if key in entry else "no such field"

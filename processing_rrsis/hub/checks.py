@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .push import RepoFile
+from .secret_search import find_secrets
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PROCESSOR, CARD = "config.json", "processor_config.json", "README.md"
@@ -19,52 +20,10 @@ AUTO_CLASSES: dict[str, tuple[str, ...]] = {
     PROCESSOR: ("AutoProcessor", "AutoImageProcessor"),
 }
 OWN_PACKAGES = frozenset(("modeling_rrsis", "processing_rrsis", "hub_cards"))
-TEXT_SUFFIXES = (".json", ".md", ".py", ".txt", ".yaml", ".yml", ".toml", ".cfg", ".jsonl", ".csv")
 CARD_FIELDS = ("license", "library_name", "pipeline_tag")
 
 _WEIGHTS_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_SECRET = re.compile(
-    r"\b(?:hf_|api_org_)\w{8,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bsk-[\w-]{20,}"
-    r"|\bAKIA[0-9A-Z]{16}\b|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bBearer\s+[\w.~+/-]{16,}"
-    r"|(?i:\b(?:api_?key|secret|password|token)[\"']?\s*[=:]\s*[\"'][\w.~+/-]{16,}[\"'])"
-)
-_MACHINE_PATH = re.compile(
-    r"(?<![\w:/.])/(?:home|Users|root|tmp|mnt|media|opt|scratch|var/folders|workspace|gpfs|lustre)/[\w.+@%-]+"
-    r"|\bfile://|\b[A-Za-z]:\\+\w|(?<!\w)~/\w"
-)
-# In JSON and cards any absolute path of two parts or more; code and vocabularies hold slashes of other kinds.
-_ANY_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.+@%-]+/)+[\w.+@%-]*")
-_LOOSE = ("tokenizer.json", "vocab.txt")
-
-
-def find_secrets(files: Iterable[RepoFile], token: str | None = None) -> list[str]:
-    """Look for secrets and for paths of this machine in the text files.
-
-    Args:
-        files: What would go up.
-        token: The token in use, found in whatever form it has.
-
-    Returns:
-        One line per finding, "file:line: what"; a secret is never repeated.
-    """
-    found = []
-    for file in files:
-        if not file.path.endswith(TEXT_SUFFIXES):
-            continue
-        text = file.read().decode("utf-8", errors="replace")
-        strict = file.path.endswith((".json", ".md", ".yaml", ".yml")) and Path(file.path).name not in _LOOSE
-        for number, line in enumerate(text.splitlines(), start=1):
-            if _SECRET.search(line) or (token and token in line):
-                found.append(f"{file.path}:{number}: looks like a token or a password; take it out and revoke it")
-            path = _MACHINE_PATH.search(line) or (_ANY_PATH.search(line) if strict else None)
-            if path is not None:
-                found.append(f"{file.path}:{number}: a path of this machine, {_cut(line, path)!r}; take it out")
-    return found
-
-
-def _cut(line: str, match: re.Match[str]) -> str:
-    """The path with what follows it, shortened."""
-    return line[match.start() :].split('"')[0][:80]
+_REFERENCE = re.compile(r"\w+\.\w+")
 
 
 def refuse(source: object, problems: Sequence[str]) -> None:
@@ -113,7 +72,7 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"{path.name}:{getattr(error, 'lineno', 1)}: expected JSON, got {error}")
         return None
     if not isinstance(content, dict):
@@ -143,7 +102,8 @@ def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[s
         with torch.device("meta"):
             network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     except Exception as error:  # whatever a field of the wrong kind leads to in the networks' constructors
-        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({error})"]
+        words = " ".join(str(error).split())
+        return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({words})"]
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = sorted(name for name, shape in expected.items() if shapes.get(name) != shape)
     if not wrong:
@@ -193,7 +153,8 @@ def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str
         if tensors is not None and there != tensors:
             differing = sorted(there ^ tensors)
             problems.append(f"{name}: {len(differing)} tensors differ from {WEIGHTS_INDEX}, such as {differing[0]}")
-        problems += find_secrets([RepoFile(f"{name} (metadata).json", json.dumps(metadata).encode())])
+        told = json.dumps([metadata, list(sizes)], ensure_ascii=False).encode("utf-8", "replace")
+        problems += find_secrets([RepoFile(f"{name} (metadata).json", told)])
     return problems
 
 
@@ -210,16 +171,17 @@ def _check_references(
     auto_map = {**{cls: inner[cls] for cls in classes[1:] if cls in inner}, **auto_map}
     lacking = (cls for cls in classes if cls not in auto_map)
     problems = [f"{name}: auto_map lacks {cls}, so it does not load as remote code" for cls in lacking]
-    references = [value for value in auto_map.values() if isinstance(value, str)]
+    references = [value for value in auto_map.values() if value is not None]
     if name == CONFIG:
         if not pipelines:
             problems.append(f"{name}: custom_pipelines is missing, so pipeline(...) does not find the task")
-        references += [
-            task["impl"] for task in pipelines.values() if isinstance(task, dict) and isinstance(task.get("impl"), str)
-        ]
+        references += [task.get("impl") if isinstance(task, dict) else task for task in pipelines.values()]
     for reference in references:
-        if "--" in reference:
+        if isinstance(reference, str) and "--" in reference:
             problems.append(f"{name}: {reference} loads code of another repository; save with save_hub_folder")
+            continue
+        if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+            problems.append(f"{name}: expected references such as modeling_lavt.LAVTModel, got {reference!r:.80}")
             continue
         module, _, class_name = reference.rpartition(".")
         path = folder / f"{module}.py"
@@ -233,20 +195,32 @@ def _check_references(
     return problems
 
 
-def _check_code(folder: Path, entries: set[str]) -> list[str]:
-    """The code is flat and complete: neighbours are there, and our packages are not needed."""
-    problems, waiting, seen = [], sorted(entries), set()
+def needed_code(folder: Path) -> set[str]:
+    """Names of the files of code that a model folder's configurations reach, which alone go up."""
+    code: set[str] = set()
+    for name, classes in AUTO_CLASSES.items():
+        settings = _read_json(folder / name, [])
+        if settings is not None:
+            _check_references(folder, name, settings, classes, code)
+    _check_code(folder, code)
+    return code
+
+
+def _check_code(folder: Path, code: set[str]) -> list[str]:
+    """The code is flat and complete: neighbours are there, which `code` gains, and our packages are not needed."""
+    problems, waiting, seen = [], sorted(code), set()
     while waiting:
         name = waiting.pop()
         if name in seen:
             continue
         seen.add(name)
+        code.add(name)
         if not _is(folder, name):
             problems.append(f"{name}: missing, and another file imports it")
             continue
         try:
             tree = ast.parse((folder / name).read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError) as error:  # ValueError: no UTF-8, or a zero byte
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: no UTF-8, or a zero byte
             line, reason = getattr(error, "lineno", None) or 1, getattr(error, "msg", error)
             problems.append(f"{name}:{line}: expected Python, got {reason}")
             continue

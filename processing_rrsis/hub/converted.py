@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelCardData
 
+from ..bounds_rrsis import read_text
 from .checkpoint_source import find_checkpoint
 from .model_card import TASK
 from .model_folder import CONFIG_FILE, check_replaceable, save_hub_folder
@@ -144,7 +145,7 @@ def load_tokenizer(source: str) -> Any:
                 f"--tokenizer: expected BERT's tokenizer, {source} is not here and was not fetched; where there is a "
                 f"network, run `hf download {TOKENIZER} vocab.txt`, and give the file: --tokenizer vocab.txt"
             ) from error
-    tokens = Path(source).read_text(encoding="utf-8").split("\n")
+    tokens = read_text(Path(source)).split("\n")
     vocabulary = {token.rstrip("\r"): index for index, token in enumerate(tokens) if token}
     if not {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} <= set(vocabulary):
         raise ValueError(f"--tokenizer: expected a BERT vocabulary, one token a line with [CLS] in it, got {source}.")

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..bounds_rrsis import parse_json, read_file
+from ..errors import PLAIN_ERRORS
+from .checks import CONFIG, check_tensors
 
 
 def load_pipeline(
@@ -30,8 +38,9 @@ def load_pipeline(
 
     logging.disable_progress_bar()
     network = load_network(model, option, trust_remote_code=trust_remote_code)
-    processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
-    return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
+    with _told(f"{option}: expected a processor in {model} as `save_pretrained` writes it"):
+        processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+        return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
 
 
 def load_network(model: str, option: str, **options: Any) -> Any:
@@ -48,13 +57,16 @@ def load_network(model: str, option: str, **options: Any) -> Any:
         ValueError: Damaged or incomplete weights.
         OSError: There is nothing of that name.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModel
 
     import modeling_rrsis  # noqa: F401 - registers the networks
 
+    problems = check_described(Path(model))
+    if problems:
+        raise ValueError(f"{option}: {model}: {problems[0]}")
     try:
-        network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
+        with _told(f"{option}: expected a network in {model} as `save_pretrained` writes it"):
+            network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
     except SafetensorError as error:
         raise ValueError(f"{option}: expected readable weights in {model}, got damaged ones ({error})") from error
     gaps = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
@@ -63,7 +75,52 @@ def load_network(model: str, option: str, **options: Any) -> Any:
             f"{option}: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, "
             f"such as {gaps[0]}; save the model again or check that config.json belongs to these weights"
         )
+    without = [name for name, tensor in network.named_parameters() if not tensor.isfinite().all()]
+    if without:
+        raise ValueError(
+            f"{option}: expected finite numbers in {model}, {len(without)} tensors hold others, such as {without[0]}; "
+            "the run diverged or the file is damaged"
+        )
     return network
+
+
+@contextmanager
+def _told(expected: str) -> Iterator[None]:
+    """Tell in words what values of a wrong kind in a configuration lead to in transformers and torch."""
+    try:
+        yield
+    except SafetensorError:
+        raise
+    except PLAIN_ERRORS as error:
+        if len(str(error).strip().splitlines()) > 1:  # transformers' words over several lines, in one
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(" ".join(str(error).split())) from error
+        raise
+    except Exception as error:
+        raise ValueError(f"{expected}, got one that fails ({' '.join(str(error).split())})") from error
+
+
+def check_described(folder: Path) -> list[str]:
+    """Compare the weights in a folder of ours with the network that it describes, before there is memory for either.
+
+    Returns:
+        At most one line; empty also for what is no folder of this project, or holds quantized weights.
+    """
+    if not (folder / CONFIG).is_file():
+        return []
+    settings = parse_json(read_file(folder / CONFIG), source=CONFIG)
+    files = sorted(folder.glob("*.safetensors"))
+    is_ours = isinstance(settings, dict) and str(settings.get("model_type")).startswith("rrsis_")
+    if not is_ours or not files or "quantization_config" in settings:
+        return []
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for file in files:
+            with safe_open(file, framework="numpy") as weights:
+                shapes |= {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        return [f"{file.name}: expected readable weights, got damaged or cut ones ({error})"]
+    return check_tensors(folder, shapes)
 
 
 def _check_model_folder(model: str, option: str = "--model") -> None:

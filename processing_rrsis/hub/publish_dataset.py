@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.facts import FACTS
-from .checks import CARD, check_card, find_secrets, refuse
+from .checks import CARD, check_card, refuse
 from .dataset_card import DATASETS, render_dataset_card
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
+from .secret_search import find_secrets
 
 MAX_FILE_SIZE = "500MB"
 _NO_ROOM, _FULL_DISK_BYTES = (errno.ENOSPC, errno.EDQUOT), 2**24

@@ -13,9 +13,10 @@ from typing import Any
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
-from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, find_secrets, refuse
+from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, needed_code, refuse
 from .converted import CONVERTED
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
+from .secret_search import find_secrets
 
 MAX_SHARD_SIZE = "5GB"
 SHEET = "contact_sheet.png"
@@ -75,6 +76,7 @@ def publish_model(
             f"{source}: holds weights that others trained ({origin['weights']}, from {origin['source']}); licence: "
             f"{origin['licence']}. Publishing them is your decision: --i-have-the-right-to"
         )
+    refuse(source, _outward_links(source))
     files, left_out = gather_files(source, repo_id, may_show_images)
     refuse(source, [*check_model_folder(source), *find_secrets(files, options.used_token)])
     with ExitStack() as stack:
@@ -83,6 +85,15 @@ def publish_model(
             files = [file for file in files if file.path != WEIGHTS] + split_weights(source, parts, max_shard_size)
         message = "Publish the model with rrsis"
         return push(files, repo_id, "model", options, message=message, ours=_OURS, left_out=left_out)
+
+
+def _outward_links(folder: Path) -> list[str]:
+    """Links that would send what lies elsewhere on this machine."""
+    return [
+        f"{path.name}: a link that leads out of the folder; put the file itself there, if it is to go up"
+        for path in sorted(folder.iterdir())
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+    ]
 
 
 def gather_files(folder: Path, repo_id: str, may_show_images: bool = False) -> tuple[list[RepoFile], list[str]]:
@@ -97,8 +108,11 @@ def gather_files(folder: Path, repo_id: str, may_show_images: bool = False) -> t
         Files, with the card completed and the contact sheet beside it; and one line per file or folder that stays.
     """
     files, left_out = [], []
+    code = needed_code(folder)
     for path in sorted(folder.iterdir()):
-        if path.is_file() and _GOES_UP.fullmatch(path.name):
+        if path.suffix == ".py" and path.name not in code:
+            left_out.append(f"{path.name}: no code that auto_map reaches")
+        elif path.is_file() and _GOES_UP.fullmatch(path.name):
             files.append(RepoFile(path.name, path))
         elif path.name not in ("__pycache__", SHEET):
             left_out.append(f"{path.name}{'/' if path.is_dir() else ''}: no part of a model")
@@ -138,7 +152,7 @@ def _dataset_of(folder: Path) -> str | None:
 def _find_sheet(folder: Path, may_show_images: bool) -> tuple[Path | None, str | None]:
     """The contact sheet of these weights, or why it is not shown: only the sheet of `best/` is drawn from them."""
     places = [folder / SHEET, *([folder.resolve().parent / SHEET] if folder.resolve().name == "best" else [])]
-    sheet = next((path for path in places if path.is_file()), None)
+    sheet = next((path for path in places if path.is_file() and not path.is_symlink()), None)
     if sheet is None:
         return None, None
     dataset = _dataset_of(folder)

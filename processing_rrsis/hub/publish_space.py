@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from .checks import CARD, check_card, find_secrets, refuse
+from .checks import CARD, check_card, refuse
 from .push import (
     AS_USUAL,
     Publication,
@@ -21,6 +21,7 @@ from .push import (
     hub_errors,
     push,
 )
+from .secret_search import find_secrets
 from .space_examples import write_examples
 
 GRADIO_VERSION = "6.31.0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..bounds_rrsis import parse_json, read_text
 from ..expression_position_rrsis import MEASURES, PLACE_WORDS
 from ..expression_rrsis import ExpressionParser, ParsedExpression
 from ..expression_tagging_rrsis import nltk_tagger_available
@@ -86,15 +86,16 @@ def read_expressions(path: Path, column: str = "expression") -> tuple[list[str],
     if ending not in ENDINGS:
         raise ValueError(f"{path}: expected a file ending in {', '.join(ENDINGS)}, got {path.suffix!r}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if ending == ".txt":
             rows: list[dict[str, Any]] = [{column: line} for line in text.splitlines() if line.strip()]
         elif ending == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            lines = enumerate(text.splitlines(), start=1)
+            rows = [parse_json(line, source=f"line {number}") for number, line in lines if line.strip()]
         else:
             rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if ending == ".tsv" else ","))
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected UTF-8 text, {ending[1:]}; it can't be read: {error}") from error
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}, expected as {ending[1:]} in UTF-8: it can't be read, {error}") from error
     if not rows:
         raise ValueError(f"{path}: expected at least one expression, found none")
     for number, row in enumerate(rows, start=1):

@@ -5,7 +5,8 @@
 When one is written and which weights are the best is decided in `loop.py`; the folder around it is `run_folder.py`'s.
 
 A checkpoint may come from somebody else, so nothing in it is read that could run code: safetensors, JSON, and what
-`torch.load` reads with `weights_only=True`. Where weights are sharded, FSDP's and DeepSpeed's own readers decide.
+`torch.load` reads with `weights_only=True`. Files of other names are refused, those of DeepSpeed and of FSDP's shards
+among them: their readers unpickle. (FSDP's whole weights, `FULL_STATE_DICT`, are read as others are.)
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import xxhash
+from accelerate.utils import DistributedType
 from safetensors.torch import load_model, save_model
 from torch import nn
+
+from modeling_rrsis.convert.reading import check_records
 
 from ..errors import RRSISError
 
@@ -30,8 +35,14 @@ FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
 AVERAGE = "average.safetensors"
-FORMAT = 2
+FORMAT = 3
 _NAME = re.compile(r"step-(\d{8})")
+_FILES = re.compile(
+    rf"{re.escape(STATE)}|{re.escape(AVERAGE)}|model(_\d+)?\.safetensors|(pytorch_model_fsdp|optimizer)(_\d+)?\.bin"
+    r"|scaler\.pt"
+)
+MAX_TEXT_BYTES = 1 << 26
+"""Most that a manifest or a state may have; a state of 10,000 losses has 0.3 MiB."""
 _PARTIAL = ".partial"
 
 
@@ -53,7 +64,7 @@ class Checkpoint:
 
     def state(self) -> dict[str, Any]:
         """What the loop remembers."""
-        return json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+        return _read_json(self.folder / STATE)
 
     def num_bytes(self) -> int:
         """Size of all files."""
@@ -75,7 +86,7 @@ def find_damage(folder: Path) -> str | None:
         What is wrong, in words; `None` for a checkpoint that is as it was written.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = _read_json(folder / MANIFEST)
         if manifest["format"] != FORMAT:
             return f"it has format {manifest['format']!r}, this version reads {FORMAT}"
         there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
@@ -87,12 +98,26 @@ def find_damage(folder: Path) -> str | None:
                 return f"{name} has {size:,} bytes, {written['bytes']:,} were written"
             if _digest(folder / name) != written["xxh3"]:
                 return f"{name} has other content than was written"
-        step = json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"]["step"]
-        return None if folder.name == f"step-{step:08d}" else f"its {STATE} is of step {step}"
+        step = _read_json(folder / STATE)["progress"]["step"]
+        return _find_code(folder) if folder.name == f"step-{step:08d}" else f"its {STATE} is of step {step}"
     except FileNotFoundError:
         return f"it has no {MANIFEST}: it was not finished"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} or {STATE} can't be read ({error})"
+
+
+def _find_code(folder: Path) -> str | None:
+    """What is in a checkpoint that could run code or fill the memory when it is read; `None` for nothing."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
+        name = path.relative_to(folder).as_posix()
+        if not _FILES.fullmatch(name):
+            return f"{name} is no file of a checkpoint that is read without running what is in it"
+        if path.suffix in (".bin", ".pt"):
+            try:
+                check_records(path)
+            except Exception as error:  # on a damaged file zipfile and pickle raise nearly every kind there is
+                return f"{name} is not what torch saves of plain values and tensors ({error})"
+    return None
 
 
 def newest_whole(output_dir: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -196,6 +221,8 @@ def save_checkpoint(
         accelerator.save_state(str(aside))
         accelerator.wait_for_everyone()
         if main:
+            for random_states in aside.glob("random_states_*.pkl"):  # nothing random outlives a forward pass
+                random_states.unlink()
             if average is not None:
                 save_model(average, str(aside / AVERAGE))
             (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
@@ -223,14 +250,38 @@ def load_checkpoint(accelerator: Any, checkpoint: Checkpoint, average: nn.Module
     Raises:
         CheckpointError: If its files do not fit this run.
     """
+    optimizers = [] if accelerator.distributed_type == DistributedType.FSDP else accelerator._optimizers
+    settings = [_optimizer_settings(optimizer) for optimizer in optimizers]
     try:
         accelerator.load_state(str(checkpoint.folder))
         if average is not None:
             load_model(average, str(checkpoint.folder / AVERAGE))
+        if settings != [_optimizer_settings(optimizer) for optimizer in optimizers]:
+            raise ValueError("its optimizer has other settings than this run's")
+        _check_moments(optimizers)
     except Exception as error:  # whatever the values of a file that others made lead to
         raise CheckpointError(
-            f"--resume: {checkpoint.folder} can't be loaded: {error}. Use another, or start again with --resume none."
+            f"--resume: {checkpoint.folder} can't be loaded: {' '.join(str(error).split())}. Use another, or start "
+            "again with --resume none."
         ) from error
+
+
+def _optimizer_settings(optimizer: Any) -> list[dict[str, Any]]:
+    """What each group of parameters is trained with, but for the learning rate, which the schedule sets."""
+    return [
+        {name: value for name, value in group.items() if name not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+
+
+def _check_moments(optimizers: Iterable[Any]) -> None:
+    """Raise a `ValueError` for an optimizer's tensors that belong to other parameters: its step would fail later."""
+    for optimizer in optimizers:
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                shape = () if name == "step" else parameter.shape
+                if not isinstance(value, torch.Tensor) or value.shape != shape or not value.isfinite().all():
+                    raise ValueError(f"its optimizer has no {name} of the shape {tuple(shape)} with finite numbers")
 
 
 def remove_partial(output_dir: Path) -> list[str]:
@@ -283,6 +334,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a small JSON file; a pipe, which would be waited for, is none."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"{path.name} has more than {MAX_TEXT_BYTES >> 20} MiB")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import uuid
@@ -90,7 +91,14 @@ class RunProgress:
         expected = asdict(cls())
         if list(values) != list(expected) or [*map(type, values.values())] != [*map(type, expected.values())]:
             raise CheckpointError(f"{checkpoint.folder} holds another progress than {list(expected)}. Use another.")
-        return cls(**values)
+        progress = cls(**values)
+        numbers = [*progress.losses, *progress.norms, *progress.seconds.values(), progress.best_miou]
+        counts = [progress.skipped, progress.evaluated_step, progress.best_step]
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers) or not all(
+            0 <= count <= progress.step for count in counts
+        ):
+            raise CheckpointError(f"{checkpoint.folder} holds a progress of numbers that no run has. Use another.")
+        return progress
 
     def add_seconds(self, phase: str, since: float) -> None:
         """Add the time since a `time.perf_counter()` to a phase."""
@@ -273,6 +281,8 @@ def go_on(run: Run, checkpoint: Checkpoint) -> None:
     state = checkpoint.state()
     check_same_settings(state.get("settings"), run.settings, checkpoint)
     run.progress = RunProgress.read(state["progress"], checkpoint)
+    if run.progress.step > run.num_updates:
+        raise CheckpointError(f"{checkpoint.folder} is beyond the {run.num_updates} updates of this run. Use another.")
     load_checkpoint(run.accelerator, checkpoint, run.average)
     move_schedule(run.schedule, run.progress.step - run.progress.skipped)
 

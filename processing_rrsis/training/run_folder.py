@@ -148,7 +148,7 @@ def keep_aside(output_dir: Path, say: Callable[[str], None]) -> None:
             f"--output_dir: {output_dir} holds {', '.join(left)}, and no {RECIPE_FILE} or {METRICS} says that this is "
             "an earlier run's. Choose another folder."
         )
-    numbers = [int(path.name) for path in (output_dir / "previous").glob("[0-9]*") if path.name.isdigit()]
+    numbers = [int(path.name) for path in (output_dir / "previous").glob("[0-9]*") if path.name.isdecimal()]
     target = output_dir / "previous" / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)
     for name in left:

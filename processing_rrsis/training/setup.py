@@ -54,6 +54,11 @@ def build_accelerator(args: TrainingArguments, recipe: Recipe) -> Accelerator:
         # `accelerate launch` leaves a CPU process a single thread.
         torch.set_num_threads(args.cpu_threads or max(1, available_cores() // accelerator.num_processes))
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        if args.resume != "none":
+            raise ValueError(
+                "--resume: DeepSpeed reads its checkpoints by unpickling, which runs what is in them; train on with "
+                "--init_from, or with FSDP (configs/accelerate/fsdp.yaml), whose runs go on."
+            )
         parts = accelerator.num_processes * args.gradient_accumulation_steps
         engine = accelerator.state.deepspeed_plugin.deepspeed_config  # it steps and clips by itself
         engine["train_micro_batch_size_per_gpu"] = max(1, recipe.batch_size // parts)

@@ -134,13 +134,13 @@ def cut_lines(path: Path, last_step: int, last_evaluation: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             values = json.loads(line)
             last = last_evaluation if "split" in values else last_step
             if line.endswith("\n") and values["step"] <= last:
                 kept.append(line)
-        except (ValueError, KeyError):  # the line that was being written when the run was killed
+        except (ValueError, LookupError, TypeError, RecursionError):  # the line that a killed run was writing
             continue
     aside = path.with_name(path.name + ".new")
     aside.write_text("".join(kept), encoding="utf-8")

@@ -87,7 +87,7 @@ def test_own_categories(tmp_path):
         ("a.csv", b"text\na ship\n", "row 1: expected a text in the column 'expression', got ['text']"),
         ("a.jsonl", b"{", "it can't be read"),
         ("a.jsonl", b"[1]", "got list"),
-        ("a.jsonl", b'{"expression": "a ship"}\n\n{x\n', "a.jsonl, line 3: expected a JSON object, it can't be read"),
+        ("a.jsonl", b'{"expression": "a ship"}\n\n{x\n', "it can't be read, line 3: expected complete JSON"),
         ("a.txt", b"\xff\xfe", "expected UTF-8 text"),
     ],
 )

@@ -276,7 +276,7 @@ def test_bad_csv_lines(lines, text, folder):
         ('{"image": "a", "expression": "b", "mask": "c", "category": 1}', "line 2: expected text in 'category'"),
         ('{"image": "http://x.org/a.png", "expression": "b", "mask": "c"}', "line 2: .*got the URL 'http://x"),
         ('{"image": "a\\u0000", "expression": "b", "mask": "c"}', "line 2: .*holds a null"),
-        (f'{{"image": {"9" * 5000}}}', r"mine\.jsonl, line 2: expected a JSON object.*digits"),
+        (f'{{"image": {"9" * 5000}}}', r"mine\.jsonl, line 2: expected a JSON object.*64 bits"),
         ('{"image": "a", "expression": "b", "mask": 5}', "line 2: expected 'mask'.*got 5"),
     ],
 )

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from processing_rrsis.hub.checks import find_secrets
 from processing_rrsis.hub.publish_model import publish_model
 from processing_rrsis.hub.push import PushOptions, RepoFile
+from processing_rrsis.hub.secret_search import find_secrets
 
 from .conftest import DRY_RUN
 from .loopback import USER
@@ -159,11 +159,58 @@ def test_what_is_no_secret_and_no_path(line):
         "-----BEGIN OPENSSH PRIVATE KEY-----",
         "AKIAABCDEFGHIJKLMNOP",
         "Authorization: Bearer abcdefghijklmnopqrst",
+        "api_key: 0123456789abcdef0123",
+        "WANDB_API_KEY=0123456789abcdef0123456789abcdef01234567",
+        "password: hunter2hunter",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+        "https://me:s3cret@example.org/x.git",
+        "https://a.org/x.tif?X-Amz-Signature=0123456789abcdef",
+        "my_hf_abcdefghijklmnopqrstuvwx",
+        r"\u0068f_abcdefghijklmnopqrstuvwx",
+        "%68f_abcdefghijklmnopqrstuvwx",
+        "aGZfYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4",
+        "AIzaSyA0123456789abcdefghijklmnopqrstuv",
     ],
 )
 def test_what_is_one(line):
     (finding,) = find_secrets([RepoFile("README.md", f"fine\n{line}".encode())])
     assert finding.startswith("README.md:2: ")
+    assert find_secrets([RepoFile("LICENSE", f"fine\n{line}".encode("utf-16"))])
+
+
+SECRET = "hf_abcdefghijklmnopqrstuvwx"
+
+
+def test_names_pictures_tables_code_and_bytes_are_read(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image, PngImagePlugin
+
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Comment", SECRET, zip=True)
+    Image.new("L", (2, 2)).save(tmp_path / "sheet.png", pnginfo=texts)
+    pyarrow.parquet.write_table(pyarrow.table({"expression": ["a ship", SECRET]}), tmp_path / "a.parquet")
+    (tmp_path / "model.safetensors").write_bytes(bytes(1000) + SECRET.encode() + bytes(1000))
+    (tmp_path / "a.py").write_text('KEY = "\\x68f_" "abcdefghijklmnopqrstuvwx"\nDATA = "/data/me/rrsisd"\n')
+    found = [find_secrets([RepoFile(path.name, path)]) for path in sorted(tmp_path.iterdir())]
+    assert len(found) == 4
+    assert all(found)
+    assert find_secrets([RepoFile(f"{SECRET}_config.json", b"{}")])
+    assert SECRET not in str(found)
+
+
+def test_only_code_that_auto_map_reaches_goes_up(best):
+    (best / "notes.py").write_text("x = 1\n")
+    publication = publish_model(best, REPO, DRY_RUN)
+    assert "notes.py: no code that auto_map reaches" in publication.left_out
+    assert "loss_rrsis.py" in dict(publication.files)
+
+
+def test_links_out_of_the_folder_are_refused(best, tmp_path):
+    (tmp_path / "private.txt").write_text("mine")
+    (best / "LICENSE").symlink_to(tmp_path / "private.txt")
+    with pytest.raises(ValueError, match="LICENSE: a link that leads out of the folder"):
+        publish_model(best, REPO, DRY_RUN)
 
 
 def test_the_weights_own_metadata_is_read(best):

@@ -287,7 +287,7 @@ def test_words_split_into_letters_are_named_once(caplog):
     processor = build_tiny_processor()
     for _ in range(2):
         processor(text=["the ship on the left", "the xqzvw ship"])
-    processor(text="ship " * 20_000)
+    processor(text="ship " * 390)
     named = [record.message for record in caplog.records]
     assert sum("xqzvw" in message for message in named) == 1
     assert len(named) == 2

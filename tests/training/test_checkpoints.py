@@ -2,10 +2,12 @@
 
 import errno
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from processing_rrsis.training import checkpoints
 from processing_rrsis.training.checkpoints import (
@@ -24,6 +26,8 @@ class FakeAccelerator:
     """Writes two files, or as many as the disk takes."""
 
     is_main_process = True
+    distributed_type = "NO"
+    _optimizers = ()
 
     def __init__(self, error=None):
         self.error = error
@@ -36,8 +40,7 @@ class FakeAccelerator:
             file.write(b"weights" * 100)
         if self.error is not None:
             raise self.error
-        with open(f"{folder}/optimizer.bin", "wb") as file:
-            file.write(b"moments" * 100)
+        torch.save({"state": {}, "param_groups": []}, f"{folder}/optimizer.bin")
 
 
 def save(folder, *steps, keep=9):
@@ -62,15 +65,16 @@ def test_no_checkpoints_is_no_error(tmp_path):
     ("damage", "words"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), "no manifest.json"),
-        (lambda folder: (folder / "manifest.json").write_text('{"format": 2, "fi'), "can't be read"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format": 3, "fi'), "can't be read"),
         (lambda folder: (folder / "optimizer.bin").unlink(), "optimizer.bin is missing"),
-        (lambda folder: (folder / "optimizer.bin").write_bytes(b"half"), "has 4 bytes, 700 were written"),
-        (lambda folder: (folder / "optimizer.bin").write_bytes(b"Moments" * 100), "other content"),
+        (lambda folder: (folder / "optimizer.bin").write_bytes(b"half"), "has 4 bytes, "),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"Weights" * 100), "other content"),
         (lambda folder: (folder / "state.json").write_text("{"), "state.json has 1 bytes"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json or state.json can't be read"),
         (lambda folder: (folder / "manifest.json").write_text('{"format": []}'), "it has format []"),
-        (lambda folder: (folder / "manifest.json").write_text('{"format": 2, "files": 7}'), "can't be read"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format": 3, "files": 7}'), "can't be read"),
         (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "can't be read"),
+        (lambda folder: (folder / "manifest.json").unlink() or os.mkfifo(folder / "manifest.json"), "is no file"),
         (lambda folder: (folder / "custom_checkpoint_0.pkl").touch(), "custom_checkpoint_0.pkl was not written"),
     ],
 )
@@ -102,6 +106,70 @@ def test_a_state_of_another_kind_is_skipped(tmp_path, state, words):
     said = []
     assert newest_whole(tmp_path, said.append).step == 1
     assert words in said[0]
+
+
+class Calls:
+    """Pickled as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("custom_checkpoint_0.pkl", Calls(print, "ran"), "custom_checkpoint_0.pkl is no file of a checkpoint"),
+        ("random_states_0.pkl", Calls(print, "ran"), "random_states_0.pkl is no file of a checkpoint"),
+        ("pytorch_model/mp_rank_00_model_states.pt", {}, "is no file of a checkpoint"),
+        ("optimizer.bin", Calls(print, "ran"), "it also holds __builtin__.print"),
+        ("optimizer.bin", {"state": Calls(bytearray, 8_000_000_000)}, "it also holds __builtin__.bytearray"),
+    ],
+)
+def test_files_that_run_code_are_skipped_though_the_manifest_names_them(tmp_path, name, content, words, capsys):
+    save(tmp_path, 1, 2)
+    folder = tmp_path / "checkpoints" / "step-00000002"
+    (folder / name).parent.mkdir(exist_ok=True)
+    torch.save(content, folder / name)
+    (folder / "manifest.json").unlink()
+    checkpoints._write_manifest(folder)
+    said = []
+    assert newest_whole(tmp_path, said.append).step == 1
+    assert words in said[0]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values["param_groups"][0].update(weight_decay=9.0),
+        lambda values: values["state"][0].update(exp_avg=torch.zeros(3)),
+        lambda values: values["state"][0].update(exp_avg=torch.full((2,), torch.nan)),
+        lambda values: values["state"][0].update(step="one"),
+        lambda values: values.update(state=[]),
+        lambda values: values.update(param_groups=7),
+    ],
+)
+def test_an_optimizer_of_another_run_is_told(tmp_path, change):
+    parameter = torch.nn.Parameter(torch.ones(2))
+
+    class Loading(FakeAccelerator):
+        _optimizers = (torch.optim.AdamW([parameter]),)
+
+        def load_state(self, folder):
+            self._optimizers[0].load_state_dict(values)
+
+    trained = torch.optim.AdamW([parameter])
+    parameter.grad = torch.ones(2)
+    trained.step()
+    values = trained.state_dict()
+    save(tmp_path, 1)
+    load_checkpoint(Loading(), newest_whole(tmp_path, pytest.fail))
+    change(values)
+    with pytest.raises(CheckpointError, match="step-00000001 can't be loaded: "):
+        load_checkpoint(Loading(), newest_whole(tmp_path, pytest.fail))
 
 
 def test_what_a_loader_stumbles_over_is_said(tmp_path):

@@ -204,11 +204,7 @@ def test_nothing_in_a_checkpoint_runs(whole, name, refused):
     checkpoint = folder / "checkpoints" / "step-00000012"
     torch.save(Touches(folder / "touched"), checkpoint / name)
     sign(checkpoint)
-    if name == "random_states_0.pkl":  # of no use here: nothing random outlives a forward pass
-        run(folder, 1, "--resume", "latest")
-        assert digests(folder) == digests(whole)
-    else:
-        assert "step-00000012 can't be loaded" in refused(folder, "--resume", "latest")
+    assert "All 1 checkpoints" in refused(folder, "--resume", "latest")
     assert not (folder / "touched").exists()
 
 

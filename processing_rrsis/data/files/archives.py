@@ -10,13 +10,14 @@ import hashlib
 import os
 import re
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from ...bounds_rrsis import read_file
 
 LAYOUT_MARKERS: tuple[str, ...] = (
     "rrsisd/refs(unc).p",
@@ -27,8 +28,9 @@ LAYOUT_MARKERS: tuple[str, ...] = (
 )
 """Files that lie at a fixed place of a published layout; where one is found decides which folder is the root."""
 LAYOUT_FOLDERS = frozenset({"images", "masks", "rrsisd", "img_rgb", "mask"})
-MAX_MEMBER_BYTES = 1 << 30
-"""Largest file that is read whole; the largest published one, RRSIS-D's annotations, is far below 1 GiB."""
+MAX_MEMBER_BYTES = 1 << 29
+"""Largest file that is read whole; the largest published one, RRSIS-D's annotations, is far below 512 MiB."""
+MAX_FILES = 1_000_000
 _LITTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
 
 
@@ -145,7 +147,7 @@ class FolderArchive(Archive):
             raise FileNotFoundError(f"{file}: expected a file of the benchmark, found none")
         if file.stat().st_size > MAX_MEMBER_BYTES:
             raise _too_large(str(file), file.stat().st_size)
-        return file.read_bytes()
+        return read_file(file)
 
 
 class ZipArchive(Archive):
@@ -162,14 +164,21 @@ class ZipArchive(Archive):
         if self._reader is None or self._reader_process != os.getpid():
             try:
                 self._reader = zipfile.ZipFile(self.source)
-            except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            except Exception as error:  # on a damaged file zipfile raises several kinds
                 raise ArchiveError(
                     f"{self.source}: expected a complete zip file, got {error}; the download may be cut short, "
                     "fetch it again"
                 ) from error
             self._reader_process = os.getpid()
-            infos = (info for info in self._reader.infolist() if not info.is_dir())
-            self._paths = {checked_name(info.filename.replace("\\", "/"), self.source): info for info in infos}
+            names = [info.filename.replace("\\", "/") for info in self._reader.infolist()]
+            if len(set(names)) != len(names) or len(names) > MAX_FILES:
+                found = next((name for name, count in Counter(names).items() if count > 1), f"{len(names):,} files")
+                raise ArchiveError(
+                    f"{self.source}: expected at most {MAX_FILES:,} files, each of its own name, got {found!r}; this "
+                    "is no archive as published"
+                )
+            infos = zip(names, self._reader.infolist(), strict=True)
+            self._paths = {checked_name(name, self.source): info for name, info in infos if not name.endswith("/")}
         return self._paths
 
     def _walk(self) -> Iterator[tuple[str, str]]:
@@ -187,7 +196,7 @@ class ZipArchive(Archive):
             raise _too_large(f"{self.source}/{path}", info.file_size)
         try:
             return self._reader.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:  # zipfile lets the errors of every kind of compression through
             raise ArchiveError(
                 f"{self.source}/{path}: expected a readable file, got {error}; fetch the zip again or unpack it "
                 "and give the folder"
@@ -236,6 +245,8 @@ def open_archive(path: str | PathLike[str]) -> Archive:
     source = Path(path).expanduser().absolute()
     if not source.exists():
         raise FileNotFoundError(f"{source}: expected the folder or the .zip of a downloaded benchmark, found nothing")
+    if not source.is_dir() and not source.is_file():
+        raise ArchiveError(f"{source}: expected a folder or a .zip file, got a pipe or a device")
     if not source.is_dir() and not zipfile.is_zipfile(source):
         hint = "the download may be cut short" if source.suffix.lower() == ".zip" else "unpack it and give the folder"
         raise ArchiveError(f"{source}: expected a folder or a .zip file, got something else; {hint}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from ...bounds_rrsis import parse_json
 from .archives import Archive
 from .rows import SPLITS
 
@@ -38,7 +38,7 @@ def read_marker(archive: Archive) -> Marker | None:
     if not archive.exists(MARKER_FILE):
         return None
     try:
-        content = json.loads(archive.read(MARKER_FILE))
+        content = parse_json(archive.read(MARKER_FILE), source=MARKER_FILE)
         size = content["origin"].get("image_size_px")
         return Marker(
             layout=str(content["layout"]),
@@ -46,7 +46,7 @@ def read_marker(archive: Archive) -> Marker | None:
             categories=tuple(str(name) for name in content["categories"]),
             image_size_px=None if size is None else int(size),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{archive.location(MARKER_FILE)}: expected what `rrsis write-demo` wrote, got something else "
             f"({type(error).__name__}: {error}); write the demo again, or delete this file if the data are no demo"

@@ -38,17 +38,18 @@ def decode_segmentation(
             f"{source}: expected run lengths {{'size': [height, width], 'counts': …}}, a polygon [x, y, x, y, …] or a "
             f"list of these, got {_shorten(segmentation)}"
         )
-    masks = []
+    union: NDArray[np.uint8] | None = None
     for part in parts:
         if isinstance(part, Mapping):
-            masks.append(_decode_runs(part, source))
+            mask = _decode_runs(part, source)
         elif _is_polygon(part):
-            masks.append(_draw_polygon(part, size, source))
+            mask = _draw_polygon(part, size, source)
         else:
             raise ValueError(f"{source}: expected run lengths or a polygon in the list, got {_shorten(part)}")
-    if len({mask.shape for mask in masks}) > 1:
-        raise ValueError(f"{source}: expected parts of one size, got (height, width) {[mask.shape for mask in masks]}")
-    return np.maximum.reduce(masks)
+        if union is not None and union.shape != mask.shape:
+            raise ValueError(f"{source}: expected parts of one size, got (height, width) {union.shape}, {mask.shape}")
+        union = mask if union is None else np.maximum(union, mask, out=union)
+    return union  # type: ignore[return-value]  # there is at least one part
 
 
 def run_lengths(counts: Any, source: str = "segmentation") -> NDArray[np.int64]:
@@ -110,7 +111,7 @@ def _decode_runs(runs: Mapping[str, Any], source: str) -> NDArray[np.uint8]:
         )
     height, width = int(size[0]), int(size[1])
     lengths = run_lengths(runs["counts"], source)
-    if int(lengths.sum()) != height * width:
+    if lengths.max(initial=0) > height * width or int(lengths.sum()) != height * width:
         raise ValueError(
             f"{source}: expected run lengths of {height}×{width} = {height * width} pixels, got {int(lengths.sum())}"
         )

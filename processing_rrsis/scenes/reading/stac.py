@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
-from urllib.request import urlopen
+
+from ...bounds_rrsis import MAX_TEXT_BYTES, decode_text, parse_json, read_text, read_url, shown
 
 ITEM_ENDINGS = (".json", ".geojson")
-TIMEOUT_S = 30
 
 
 def stac_asset(source: str) -> str:
@@ -58,14 +57,10 @@ def asset_href(item: dict[str, Any], name: str, where: str) -> str:
 
 def _read_item(address: str) -> dict[str, Any]:
     if "://" in address:
-        with urlopen(address, timeout=TIMEOUT_S) as answer:
-            text = answer.read().decode()
+        text = decode_text(read_url(address, MAX_TEXT_BYTES), source=shown(address))
     else:
-        text = Path(address).expanduser().read_text(encoding="utf-8")
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{address}: expected a STAC item, got text that is no JSON ({error})") from error
+        text = read_text(Path(address).expanduser())
+    values = parse_json(text, source=shown(address))
     return values if isinstance(values, dict) else {}
 
 

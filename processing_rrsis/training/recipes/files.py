@@ -23,6 +23,18 @@ class RecipeLoader(yaml.SafeLoader):
     PyYAML reads YAML 1.1, in which the first is a text and the second is false.
     """
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Read a value; an alias stands for a text alone: with lists in lists a few lines stand for billions.
+
+        Raises:
+            yaml.YAMLError: If it is an alias of something else.
+        """
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.composer.ComposerError(None, None, "an alias of a list or a mapping", node.start_mark)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Make a dictionary.
 
@@ -92,8 +104,9 @@ def read_recipe_file(text: str, origin: str) -> RecipeFile:
     """
     try:
         content = yaml.load(text, Loader=RecipeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{origin}: expected YAML, which this is not: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # PyYAML lets Python's errors through
+        words = " ".join(str(error).split())
+        raise ValueError(f"{origin}: expected YAML, which this is not: {words}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{origin}: expected lines `key: value`, got {type(content).__name__}")
     based_on = content.pop("based_on", None)

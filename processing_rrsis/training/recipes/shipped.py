@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...bounds_rrsis import read_text
 from .files import RecipeFile, read_recipe_file, recipe_yaml
 from .recipe import CHECKS, MODEL_NAMES, SOURCED, Recipe
 
@@ -62,7 +63,7 @@ def get_recipe(name_or_path: str) -> Recipe:
         raise ValueError(f"recipe: expected a shipped name or the path of a .yaml file, {_no_recipe(name_or_path)}")
     if not path.is_file():
         raise FileNotFoundError(f"recipe: expected a file, there is none at {path}; `rrsis recipes` lists the shipped")
-    recipe = _complete(_read(path.read_text(encoding="utf-8"), origin=str(path), name=path.stem))
+    recipe = _complete(_read(read_text(path), origin=str(path), name=path.stem))
     try:
         check_recipe(recipe)
     except ValueError as error:

@@ -1,0 +1,100 @@
+"""Model folders whose configuration or numbers make no network: one line, before there is memory for them."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from processing_rrsis.errors import PLAIN_ERRORS
+from processing_rrsis.hub.loading import load_pipeline
+from processing_rrsis.hub.model_folder import save_hub_folder
+from tests.tiny import build_tiny_model, build_tiny_processor
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loading") / "model"
+    return save_hub_folder(build_tiny_model("fianet"), build_tiny_processor(), folder)
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy whose weights are those of the saved one."""
+    (tmp_path / "model").mkdir()
+    for path in saved.iterdir():
+        if path.is_file():
+            (tmp_path / "model" / path.name).write_bytes(path.read_bytes())
+    return tmp_path / "model"
+
+
+CHANGES = [
+    ("config.json", ("num_tmem_layers",), 10**8),
+    ("config.json", ("num_tmem_layers",), 200),
+    ("config.json", ("text_config", "num_hidden_layers"), 10**8),
+    ("config.json", ("text_config", "hidden_size"), -1),
+    ("config.json", ("text_config", "hidden_size"), 10**9),
+    ("config.json", ("text_config", "model_type"), "gpt2"),
+    ("config.json", ("text_config", "model_type"), ["bert"]),
+    ("config.json", ("text_config",), [1]),
+    ("config.json", ("backbone_kwargs", "depths"), [10**8, 1, 1, 1]),
+    ("config.json", ("backbone_kwargs", "depths"), "many"),
+    ("config.json", ("backbone_kwargs", "embed_dim"), 10**9),
+    ("config.json", ("backbone_kwargs", "patch_size"), 0),
+    ("config.json", ("backbone_kwargs", "checkpoint_path"), "/etc/passwd"),
+    ("config.json", ("backbone",), "resnet50"),
+    ("config.json", ("image_size",), 10**9),
+    ("config.json", ("model_type",), 7),
+    ("config.json", ("fusion_num_heads",), 1),
+    ("processor_config.json", ("image_processor",), []),
+    ("processor_config.json", ("max_length",), "long"),
+    ("processor_config.json", ("categories",), 5),
+]
+
+
+@pytest.mark.parametrize(("file", "keys", "value"), CHANGES)
+def test_configurations_that_make_no_network_are_told(folder, file, keys, value):
+    settings = json.loads((folder / file).read_text())
+    inner = settings
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / file).write_text(json.dumps(settings))
+    with pytest.raises(PLAIN_ERRORS) as caught:
+        load_pipeline(str(folder))
+    assert "\n" not in str(caught.value).strip()
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused(folder, number):
+    weights = load_file(folder / "model.safetensors")
+    weights["head.weight"].view(-1)[0] = number
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        load_pipeline(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image_std", [0.0] * 3),
+        ("image_std", [-1.0] * 3),
+        ("image_std", [1e-30] * 3),
+        ("image_mean", [float("nan")] * 3),
+        ("rescale_factor", 0.0),
+        ("rescale_factor", float("inf")),
+        ("size", {"height": 10**9, "width": 10**9}),
+    ],
+)
+def test_values_that_hide_the_image_are_refused(saved, field, value):
+    pipe = load_pipeline(str(saved))
+    setattr(pipe.processor.image_processor, field, value)
+    with pytest.raises(ValueError, match="expected"):
+        pipe(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), text="the ship")
+
+
+def test_a_network_that_answers_no_numbers_is_refused(saved):
+    pipe = load_pipeline(str(saved))
+    pipe.model.head.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="got NaN"):
+        pipe(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), text="the ship")
