@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import RRSISError
+from ..installation import install_command
 from .records import Record
 from .worker import SceneWorker, Task
 
@@ -42,7 +43,7 @@ def run_in_ray(
         import ray
         from ray.exceptions import RayActorError, RayError
     except ModuleNotFoundError as error:
-        raise ImportError(f"--engine ray needs {error.name}; run `pip install 'rrsis[ray]'`") from error
+        raise ImportError(f"--engine ray needs {error.name}; run `{install_command('ray')}`") from error
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, **({} if address else local))
     try:
