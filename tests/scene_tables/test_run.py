@@ -68,7 +68,7 @@ def test_rows_in_are_rows_out_and_a_second_run_computes_what_is_missing(tmp_path
 
 def test_processes_find_the_same(tmp_path, table, model_folder):
     command = ("scenes", table, "-m", model_folder, "--threads", 1)
-    code, output = run(*command, "--out", tmp_path / "two", "--workers", 2)
+    code, output = run(*command, "--out", tmp_path / "two", "--num-workers", 2)
     assert code == 0, output
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("processing_rrsis.scene_tables.run.run_in_processes", in_this_process)
