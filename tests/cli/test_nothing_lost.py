@@ -67,7 +67,7 @@ def test_results_are_replaced_only_where_asked(tmp_path):
 def test_parse_report_keeps_its_file(tmp_path):
     table = tmp_path / "a.txt"
     table.write_text("the ship\n")
-    result = run(app, ["parse-report", str(table), "-o", str(table), "--overwrite"])
+    result = run(app, ["parse-report", str(table), "--json", str(table), "--overwrite"])
     assert result.exit_code == 1
     assert table.read_text() == "the ship\n"
 
@@ -163,11 +163,11 @@ def test_an_ascii_terminal_and_a_closed_pipe_lose_nothing(tmp_path):
     command = [sys.executable, "-m", "processing_rrsis.cli.app", "parse-report", str(tmp_path / "a.txt")]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     ascii_run = subprocess.run(
-        [*command, "-o", str(tmp_path / "1.json")], capture_output=True, env=environment, timeout=120, check=False
+        [*command, "--json", str(tmp_path / "1.json")], capture_output=True, env=environment, timeout=120, check=False
     )
     assert ascii_run.returncode == 0, ascii_run.stderr
     closed = subprocess.Popen(
-        [*command, "-o", str(tmp_path / "2.json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--json", str(tmp_path / "2.json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     closed.stdout.close()
     _, errors = closed.communicate(timeout=120)
