@@ -58,7 +58,7 @@ class ReferringSegmentationPipeline(Pipeline):
 
         >>> pipe = pipeline("referring-image-segmentation", model="runs/fianet/best", trust_remote_code=True)
         >>> pipe("harbor.png", text="the ship on the left")
-        {'label': 'the ship on the left', 'score': 0..., 'mask': <PIL.Image.Image ...>, 'found': True, 'presence': None}
+        {'label': 'the ship on the left', 'score': 0..., 'mask': <PIL...>, 'found': True, 'presence': None}
         >>> results = pipe("harbor.png", text=["the ship on the left", "the large ship"], batch_size=2)
         >>> [result["label"] for result in results]
         ['the ship on the left', 'the large ship']
@@ -88,16 +88,17 @@ class ReferringSegmentationPipeline(Pipeline):
             progress: show a progress bar for lists, datasets and generators (transformers' own:
                 `transformers.utils.logging.disable_progress_bar()` hides it).
             **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `presence_threshold`
-                (of a calibrated model: probability that the object is there below which the mask is empty, default 0.5,
-                0 to see what is marked in any case), `output` (`"mask"`; `"probability"` or `"polygons"` to get that
-                beside it), `batch_size`, `num_workers`.
+                (of a calibrated model: probability that the object is there, below which the mask is empty, default
+                0.5; 0 to see what is marked in any case), `output` (`"mask"`; `"probability"` or `"polygons"` to get
+                that beside it), `batch_size`, `num_workers`.
 
         Returns:
             For one image and one expression a dict; for several a list of dicts in order; for datasets and generators
             an iterable of dicts, computed as it is read. Keys: `label` (the expression), `score` (mean foreground
             probability inside the mask, 0.0 where the mask is empty), `mask` (PIL image "L", 0 and 255, of the
-            image's own size), `found` (whether anything is marked), `presence` (probability that the object is there, None
-            for a model that is not calibrated, see `rrsis calibrate`) and, where asked for, `probability` (float32 array (H, W) in [0, 1]) or `polygons` (the
+            image's own size), `found` (whether anything is marked), `presence` (probability that the object is there,
+            None for a model that is not calibrated, see `rrsis calibrate`) and, where asked for, `probability`
+            (float32 array (H, W) in [0, 1]) or `polygons` (the
             mask's exact outlines, holes kept: `{"type": "MultiPolygon", "coordinates": ...}` in pixels [x, y] from
             the image's upper left corner, y downwards; needs rasterio).
 

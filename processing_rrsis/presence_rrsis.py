@@ -1,8 +1,8 @@
 """Whether anything that an expression names is there at all: calibrated log-odds of a network's best pixels.
 
-A network that was trained on objects that are there answers with a mask in any case. How sure it is of its best pixels
-tells more: they are pooled to one number an image, and a cut and a temperature, fitted on validation samples, turn that
-into a probability. Nothing is trained. Travels to the Hub.
+A network that was trained on objects that are there answers with a mask in any case. How sure it is of its best
+pixels tells more: they are pooled to one number an image, and a cut and a temperature, fitted on validation samples,
+turn that into a probability. Nothing is trained. Travels to the Hub.
 """
 
 from collections.abc import Sequence

@@ -46,8 +46,8 @@ def calibrate(
 
         if not file.is_file() or (folder / MANIFEST_FILE).is_file():
             raise ValueError(
-                f"{folder}: expected a model folder with {PROCESSOR_FILE}, such as runs/fianet/best; calibrate a model "
-                "before it is exported, and a repository after its download"
+                f"{folder}: expected a model folder with {PROCESSOR_FILE}, such as runs/fianet/best; calibrate a "
+                "model before it is exported, and a repository after its download"
             )
         values = json.loads(file.read_text(encoding="utf-8"))
         found = _calibrate(str(folder), dataset, data_dir, split, max_samples, kept / 100)

@@ -17,7 +17,7 @@ CALIBRATION_BINS = 10
 
 
 def missing_expressions(rows: Any, seed: int = 0) -> list[str | None]:
-    """For each sample an expression of the same split whose object is, as far as the annotation says, not in its image.
+    """For each sample an expression of the split whose object is, as far as it is annotated, not in the image.
 
     Args:
         rows: Split with `expression`; `category` and `image_id` tell what is in an image.
