@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
@@ -137,7 +136,7 @@ def _segment_images(plan: list[ImageResults], ask: Callable[[ImageResults], list
     with new_progress(console, disable=not console.is_terminal) as bar:
         task = bar.add_task("segmenting", total=len(plan))
         for results in plan:
-            bar.update(task, description=escape(results.image))
+            bar.update(task, description=results.image)
             try:
                 lines = ask(results)
             except UnusableImageError as error:
