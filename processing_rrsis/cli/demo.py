@@ -33,7 +33,7 @@ def demo(
 
     with _plain_errors():
         try:
-            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, one_temporary_folder, read_examples
+            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, end_like_ctrl_c, read_examples
         except ImportError as error:
             raise ImportError(f"rrsis demo needs Gradio ({error}); run `pip install 'rrsis[demo]'`") from error
         import tempfile
@@ -43,10 +43,11 @@ def demo(
         if examples is not None and not (examples / "examples.json").is_file():
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
         pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
-        with one_temporary_folder(), tempfile.TemporaryDirectory(prefix="examples-") as folder:
+        with tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"
                 write_examples(folder, preset=preset)
+            end_like_ctrl_c()
             app = build_app(pipe, _shown_name(model), read_examples(examples or Path(folder)))
             try:
                 app.queue().launch(server_port=port, share=share, **LAUNCH_OPTIONS)
