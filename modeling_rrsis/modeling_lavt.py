@@ -338,7 +338,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             ValueError: If shapes do not fit each other, there is no stage of a given index, or labels hold other
                 values than 0, 1 and 255.
         """
-        if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
+        if not torch.compiler.is_compiling():  # a graph has no values to look at; what it computes is the same
             limit = self.config.get_text_config().max_position_embeddings
             masks = (attention_mask, ground_object_mask, spatial_position_mask)
             check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)

@@ -268,7 +268,7 @@ def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) 
     if rasterio is None:
         raise ValueError(
             f"image file {name!r}: expected an image that PIL reads whole, got a {kind} of other bands, compression "
-            "or bit depth, or a damaged one; install rasterio (pip install 'rrsis[geo]') to read it"
+            "or bit depth, or a damaged one; install rasterio (pip install rasterio) to read it"
         )
     try:
         with warnings.catch_warnings(), ExitStack() as stack:

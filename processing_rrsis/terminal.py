@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -54,3 +55,8 @@ def new_progress(console: Console | None = None, *, transient: bool = True, disa
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, transient=transient, disable=disable)
+
+
+def working(text: str) -> Status:
+    """A sign in a terminal that something goes on whose end is not known; a context manager."""
+    return Console(stderr=True).status(Text(text))

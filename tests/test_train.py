@@ -13,7 +13,8 @@ from transformers import AutoModel, AutoProcessor
 
 from modeling_rrsis import FIANetForReferringSegmentation
 from processing_rrsis.pipeline_rrsis import ReferringSegmentationPipeline
-from processing_rrsis.training.setup import resolve_precision
+from processing_rrsis.training.recipes.shipped import get_recipe
+from processing_rrsis.training.setup import fit_batch, resolve_precision
 from train_accelerate import TrainingArguments, prepare_run, resolve_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -92,8 +93,41 @@ def test_unknown_model_lists_what_exists():
         resolve_recipe(TrainingArguments(model="unet"))
 
 
+def test_a_small_network_on_any_data():
+    arguments = TrainingArguments(small=True, dataset="my/roofs.csv", image_size=128)
+    recipe = resolve_recipe(arguments)
+    synthetic = get_recipe("fianet-synthetic")
+    assert (recipe.name, recipe.dataset, recipe.vision, recipe.image_size_px) == ("fianet-own", "own", None, 128)
+    assert (recipe.config, recipe.learning_rate) == (synthetic.config, synthetic.learning_rate)
+    assert (arguments.data_dir, arguments.output_dir) == ("my/roofs.csv", "runs/fianet-own")
+    with pytest.raises(ValueError, match="--small and --recipe exclude each other"):
+        resolve_recipe(TrainingArguments(small=True, recipe="lavt-rrsisd"))
+
+
+def test_a_model_is_finetuned_with_the_numbers_that_it_was_trained_with(run_dir):
+    recipe = resolve_recipe(TrainingArguments(init_from=str(run_dir / "best"), dataset="roofs.csv"))
+    before = json.loads((run_dir / "best" / "metrics.json").read_text())["recipe"]
+    assert (recipe.dataset, recipe.batch_size, recipe.max_steps) == ("own", before["batch_size"], before["max_steps"])
+    assert str(run_dir) not in str(recipe.to_dict())
+    other = resolve_recipe(TrainingArguments(init_from=str(run_dir / "best"), dataset="roofs.csv", model="lavt"))
+    assert other.learning_rate == get_recipe("lavt-rrsisd").learning_rate
+
+
+@pytest.mark.parametrize(("samples", "processes", "batch"), [(8, 1, 8), (9, 2, 8), (100, 1, 32), (1, 2, 32)])
+def test_a_batch_is_no_larger_than_the_training_split(samples, processes, batch):
+    recipe = get_recipe("lavt-rrsisd")
+    assert fit_batch(TrainingArguments(), recipe, samples, processes).batch_size == batch
+    assert fit_batch(TrainingArguments(batch_size=32), recipe, samples, processes) is recipe
+
+
+def test_few_rows_are_not_evaluated_at_every_update():
+    recipe = get_recipe("fianet-rrsisd").changed("test", batch_size=8)
+    assert (recipe.updates(8), recipe.evaluation_interval(8)) == (40, 50)
+    assert recipe.evaluation_interval(2_172) == 271  # an epoch of RefSegRS
+
+
 def test_unknown_dataset_lists_what_exists():
-    with pytest.raises(ValueError, match=r"on dataset 'imagenet'.*refsegrs, rrsisd, synthetic"):
+    with pytest.raises(ValueError, match=r"on dataset 'imagenet'.*refsegrs, risbench, rrsisd, synthetic"):
         resolve_recipe(TrainingArguments(dataset="imagenet"))
 
 
@@ -137,7 +171,7 @@ def test_two_processes_train_and_report_once(tmp_path):
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("step 2: validation") == 1
+    assert done.stdout.count("update 2: validation") == 1
     assert "2 process(es) on cpu" in " ".join(done.stdout.split())
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["results"]["test"]["expression"]["overall"]["n"] == 12

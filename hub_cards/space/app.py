@@ -11,6 +11,7 @@ import re
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +20,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFilter, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+try:
+    import rasterio
+except ImportError:  # at home without the extra geo: masks have no place
+    rasterio = None
 
 FOLDER = tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True)
 """Of all that the page writes, deleted with the process; Gradio reads its name at import and leaves empty folders."""
@@ -43,6 +49,9 @@ _ACTIVE = re.compile(r"[^\w \"',.;:()×%-]|_|(?<=www)\.", re.IGNORECASE)
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 """What Pillow may open, as in the pipeline."""
 BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+PLACE = "rrsis_place"
+"""Text of a PNG that stands for a GeoTIFF in the browser: its CRS and transform as JSON."""
+MAX_VOCABULARY = 400
 TABLE_HEADERS = ["", "expression", "score", "area, px", "area, %"]
 
 Words = list[tuple[str, str | None]]
@@ -68,9 +77,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """All that a new threshold needs. The folder of masks and probabilities is deleted with it."""
+    """All that a new threshold needs, `place` as rasterio has it. Masks and probabilities go with the folder."""
 
     image: str
+    place: dict[str, Any] | None
     answers: list[Answer]
     folder: tempfile.TemporaryDirectory
 
@@ -201,11 +211,24 @@ def reading_note(pipe: Any, expressions: Sequence[str]) -> str:
             note += " Where it found none, the whole expression stands in for them."
     else:
         note = "This model reads the expression as a whole; the marks are not shown to it."
-    limit = pipe.processor.max_length
-    cut = [text for text in expressions if len(pipe.processor.tokenizer(text)["input_ids"]) > limit]
+    limit, tokenizer = pipe.processor.max_length, pipe.processor.tokenizer
+    unknown = [word for word in re.findall(r"\w+", " ".join(expressions)) if _is_unknown(tokenizer, word)]
+    if unknown:
+        note += f" Words that it does not know: {plain(', '.join(dict.fromkeys(unknown)))}."
+    cut = [text for text in expressions if len(tokenizer(text)["input_ids"]) > limit]
     if cut:
         note += f" Longer than the {limit} tokens it reads, so the end is cut off: " + plain("; ".join(cut))
     return note
+
+
+def known_words(pipe: Any) -> str:
+    """Say which objects this model was taught, and which words it can read where those are few."""
+    text = f"Objects it was trained on: {plain(', '.join(pipe.processor.expression_parser.categories))}."
+    special = set(pipe.processor.tokenizer.all_special_tokens)
+    words = sorted(word for word in pipe.processor.tokenizer.get_vocab() if word.isalpha() and word not in special)
+    if len(words) <= MAX_VOCABULARY:
+        text += f" It reads {len(words)} words: {plain(', '.join(words))}."
+    return text
 
 
 def find(pipe: Any, path: str | None, text: str | None) -> Answers:
@@ -221,15 +244,58 @@ def find(pipe: Any, path: str | None, text: str | None) -> Answers:
     try:
         items = pipe(picture, text=expressions, output="probability")
     except ValueError as error:  # an expression of which the model knows nothing
-        raise InputError(f"{error}.") from error
+        raise InputError(str(error)) from error
     answers = []
     for number, item in enumerate(items, start=1):
         file = Path(folder.name) / f"probability-{number}.npy"
         np.save(file, item["probability"])
         answers.append(Answer(item["label"], file))
-    found = Answers(str(Path(folder.name) / "picture.npy"), answers, folder)
+    found = Answers(str(Path(folder.name) / "picture.npy"), read_place(path, picture.size), answers, folder)
     keep(found)
     return found
+
+
+def _is_unknown(tokenizer: Any, word: str) -> bool:
+    """Whether a tokenizer has nothing of a word, or its single letters alone."""
+    tokens = tokenizer.tokenize(word)
+    in_letters = len(word) > 1 and all(len(token.removeprefix("##")) == 1 for token in tokens)
+    return in_letters or tokenizer.unk_token in tokens
+
+
+def read_place(path: str | None, size: tuple[int, int]) -> dict[str, Any] | None:
+    """Return where an image says that its pixels lie, as rasterio's `crs` and `transform`; None where it says nothing.
+
+    Args:
+        path: A GeoTIFF, or the PNG that `check_upload` shows in its place.
+        size: (width, height) of the picture that was read of it; that of a turned image is another.
+    """
+    if path is None or rasterio is None:
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            noted = image.info.get(PLACE)
+        if noted is not None:
+            crs, values = json.loads(noted)
+            return {"crs": rasterio.CRS.from_wkt(crs), "transform": rasterio.Affine(*values)}
+    except (rasterio.errors.RasterioError, AttributeError, OSError, RecursionError, TypeError, ValueError):
+        pass  # no picture of Pillow's, or a text that others wrote
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pictures without a place
+            with rasterio.open(path, driver="GTiff") as raster:  # a file of another kind may lead elsewhere
+                if raster.crs is None or raster.transform.is_identity or (raster.width, raster.height) != size:
+                    return None
+                return {"crs": raster.crs, "transform": raster.transform}
+    except rasterio.errors.RasterioError:
+        return None
+
+
+def write_geotiff(path: Path, mask: NDArray[np.bool_], place: dict[str, Any]) -> None:
+    """Write a mask as 0 and 255 at its place on Earth."""
+    height, width = mask.shape
+    options = {"driver": "GTiff", "dtype": "uint8", "compress": "deflate", **place}
+    with rasterio.open(path, "w", count=1, height=height, width=width, **options) as raster:
+        raster.write(mask.astype(np.uint8) * np.uint8(255), 1)
 
 
 def show(found: Answers, threshold: float) -> tuple[Any, list[list[Any]], list[str]]:
@@ -251,6 +317,9 @@ def show(found: Answers, threshold: float) -> tuple[Any, list[list[Any]], list[s
         file = Path(found.folder.name) / f"mask-{number}-{_slug(answer.expression)}.png"
         picture.save(file)
         files.append(str(file))
+        if found.place is not None:
+            write_geotiff(file.with_suffix(".tif"), mask, found.place)
+            files.append(str(file.with_suffix(".tif")))
         label = f"{number} {answer.expression}" if area else f"{number} {answer.expression} (nothing found)"
         annotations.append((_shade(picture.resize(shown.size, Image.Resampling.NEAREST)), label))
         colours[label] = COLOURS[(number - 1) % len(COLOURS)]
@@ -311,8 +380,11 @@ def check_upload(pipe: Any, path: str | None) -> tuple[str | None, str]:
                 return path, message
     except UnidentifiedImageError:
         pass
-    shown = Path(path).with_suffix(".png")
-    picture.save(shown)
+    shown, notes = Path(path).with_suffix(".png"), PngImagePlugin.PngInfo()
+    place = read_place(path, picture.size)
+    if place is not None:
+        notes.add_text(PLACE, json.dumps([place["crs"].to_wkt(), list(place["transform"])[:6]]))
+    picture.save(shown, pnginfo=notes)
     return str(shown), message
 
 
@@ -376,6 +448,8 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
                 )
                 button = gr.Button("Segment", variant="primary")
                 message = gr.Markdown(elem_id="message")
+                with gr.Accordion("Words that this model knows", open=False):
+                    gr.Markdown(known_words(pipe), elem_id="known")
                 if examples:
                     gr.Examples([list(row) for row in examples], inputs=[image, text])
             with gr.Column():
@@ -392,7 +466,7 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
                 )
                 note = gr.Markdown()
                 files = gr.File(
-                    label="Masks to download: PNG, 0 and 255",
+                    label="Masks to download, 0 and 255: PNG, and GeoTIFF where the image has a place on Earth",
                     file_count="multiple",
                     interactive=False,
                     elem_id="files",
@@ -400,7 +474,7 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
                 maps = gr.Gallery(
                     label="Probability: dark blue 0, yellow 1",
                     columns=3,
-                    height=220,
+                    height="auto",
                     object_fit="contain",
                     elem_id="maps",
                 )

@@ -55,7 +55,7 @@ def _load_model(folder: str) -> Any:
     """The network in a folder or Hub repository, with the checks of the other commands."""
     from ..hub.loading import load_pipeline
 
-    return load_pipeline(folder, option="--model-folder").model
+    return load_pipeline(folder).model
 
 
 def build_reference(case: Case) -> nn.Module:

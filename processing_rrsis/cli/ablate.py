@@ -18,7 +18,7 @@ def ablate(
     presets: Annotated[
         list[str],
         typer.Argument(
-            metavar="PRESET",
+            metavar="PRESET...",
             help="lavt, danet, fianet, rmsin, a name of `rrsis ablations`, or a table such as danet-table5 for "
             "all its rows. The others are compared with the first.",
             show_default=False,

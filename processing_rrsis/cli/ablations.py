@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from ..result_files import check_untouched
 from ..training.recipes.presets import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
+from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,19 +28,24 @@ class Paper(StrEnum):
 
 def ablations(
     paper: Annotated[Paper | None, typer.Option(help="Only those of one paper.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    json_file: ListedJson = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:
     """List the ablations of the papers: name, configuration fields, published percentages.
 
-    Train one with: accelerate launch train_accelerate.py --ablation danet-table3-agents
+    Train one with: rrsis train --ablation danet-table3-agents
 
     Example:
         rrsis ablations --paper fianet
     """
     chosen = [ablation for ablation in ABLATIONS.values() if paper is None or ablation.paper == paper]
-    if as_json:
-        typer.echo(json.dumps([ablation.to_dict() for ablation in chosen], indent=2, ensure_ascii=False))
-        return
+    with _plain_errors():
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_untouched([json_file], reads=[], overwrite=overwrite)
+        if json_file is not None:
+            write_json([ablation.to_dict() for ablation in chosen], json_file)
+            if str(json_file) == SCREEN:
+                return
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from ..installation import package_version
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
@@ -23,6 +23,7 @@ from .parse_report import parse_report
 from .prepare import prepare
 from .publish import publish
 from .recipes import recipes
+from .report import report
 from .scene import scene
 from .scenes import scenes, scenes_merge
 from .segment import segment
@@ -54,6 +55,7 @@ app.command(
     add_help_option=False,  # training's parser has one
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train)
+app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(report)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(recipes)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablate)
 app.command(cls=HelpfulCommand, rich_help_panel=TRAIN)(ablations)
@@ -73,12 +75,9 @@ INFERENCE_COMMANDS = frozenset({"segment", "scene", "evaluate", "demo"})
 
 
 def show_version(is_asked: bool) -> None:
-    """Print the version and end; a checkout that is not installed has none."""
+    """Print the version and end."""
     if is_asked:
-        try:
-            typer.echo(f"rrsis {version('rrsis')}")
-        except PackageNotFoundError:
-            typer.echo("rrsis, a checkout that is not installed")
+        typer.echo(f"rrsis {package_version()}")
         raise typer.Exit
 
 

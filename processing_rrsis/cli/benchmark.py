@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +21,8 @@ from ..benchmark.spec import (
     BenchmarkSpec,
     one_of,
 )
-from ..result_files import check_untouched, write_result
-from .common import _plain_errors, check_result_files
+from ..result_files import check_untouched
+from .common import JsonFile, _plain_errors, check_result_files, write_json
 from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
@@ -33,23 +32,21 @@ benchmark = typer.Typer(name="benchmark", cls=HelpfulGroup, rich_markup_mode=Non
 
 ALL_MODELS = ",".join(MODEL_NAMES)
 ALL_SIZES = ",".join(map(str, SCALING_SIZES_PX))
-Models = Annotated[str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas.")]
+Models = Annotated[
+    str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas; or a model's folder.")
+]
 ModelSize = Annotated[
     str, typer.Option(help="base: as published (Swin-B, BERT-base), random weights; tiny: for smoke tests.")
-]
-ModelFolder = Annotated[
-    Path | None, typer.Option(help="Measure the model in this folder instead.", show_default=False)
 ]
 Sizes = Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.")]
 Dtype = Annotated[str, typer.Option(help=f"{', '.join(DTYPES)} (float32 weights).")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.")]
 Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.", show_default=False)]
+Threads = Annotated[int | None, typer.Option("--cpu-threads", min=1, help="Threads of the CPU.", show_default=False)]
 HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
 
 
 @benchmark.callback(invoke_without_command=True)
@@ -57,7 +54,6 @@ def models(
     context: typer.Context,
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Sizes = "480",
     batch_size: Annotated[str, typer.Option("--batch-size", "-b", help="Images of a batch.")] = "1",
     dtype: Dtype = "float32",
@@ -100,9 +96,9 @@ def models(
     if context.invoked_subcommand is not None:
         return
     with _plain_errors():
-        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
             batch_sizes=_numbers("--batch-size", batch_size),
             variants=tuple(product(_names(dtype), _names(mode))),
@@ -127,7 +123,6 @@ def models(
 def profile(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Annotated[int, typer.Option("--image-size", "-s", help="Side of the image in px.")] = 480,
     dtype: Dtype = "float32",
     work: Annotated[str, typer.Option(help="forward, train (forward and backward, no optimizer).")] = FORWARD,
@@ -146,10 +141,10 @@ def profile(
         rrsis benchmark profile -m fianet --work train --trace trace.json
     """
     with _plain_errors():
-        json_file, trace = _results({"--json": json_file, "--trace": trace}, model_folder, overwrite).values()
+        json_file, trace = _results({"--json": json_file, "--trace": trace}, model, overwrite).values()
         works, sizes = _works(work, False), (image_size,)
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=sizes,
             variants=tuple((name, MODES[0]) for name in _names(dtype)[:1]),
             works=works,
@@ -177,7 +172,6 @@ def profile(
 def scaling(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     image_size: Sizes = ALL_SIZES,
     dtype: Dtype = "float32",
     device: Device = "auto",
@@ -194,9 +188,9 @@ def scaling(
         rrsis benchmark scaling -m fianet -s 256,480,768
     """
     with _plain_errors():
-        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=_numbers("--image-size", image_size),
             variants=tuple((name, MODES[0]) for name in _names(dtype)[:1]),
             device=_device(device),
@@ -221,7 +215,6 @@ def scaling(
 def expressions(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
-    model_folder: ModelFolder = None,
     number: Annotated[int, typer.Option("--expressions", "-n", help="Expressions on one image.")] = 8,
     image_size: Annotated[int, typer.Option("--image-size", "-s", help="Side of the image in px.")] = 480,
     device: Device = "auto",
@@ -238,9 +231,9 @@ def expressions(
         rrsis benchmark expressions -m fianet -n 8
     """
     with _plain_errors():
-        json_file = _results({"--json": json_file}, model_folder, overwrite)["--json"]
+        json_file = _results({"--json": json_file}, model, overwrite)["--json"]
         spec = BenchmarkSpec(
-            **_models(model, model_size, model_folder),
+            **_models(model, model_size),
             image_sizes_px=(image_size,),
             device=_device(device),
             rounds=rounds,
@@ -301,10 +294,10 @@ def affinity(
         print_affinity(result, _report(spec, "affinity_loss", [result], json_file))
 
 
-def _results(files: dict[str, Path | None], folder: Path | None, overwrite: bool) -> dict[str, Path | None]:
+def _results(files: dict[str, Path | None], model: str | None, overwrite: bool) -> dict[str, Path | None]:
     """The files to write by the options' names, once it is known that they replace nothing."""
     found = check_result_files(files)
-    check_untouched(found.values(), reads=[folder], overwrite=overwrite)
+    check_untouched(found.values(), reads=[model], overwrite=overwrite)
     return found
 
 
@@ -320,7 +313,7 @@ def _report(spec: BenchmarkSpec, name: str, rows: list[Any], json_file: Path | N
     machine = describe_machine(spec.device)
     if json_file is not None:
         report = {"settings": asdict(spec), "machine": machine, name: [row.to_dict() for row in rows]}
-        write_result(json_file, (json.dumps(report, indent=1) + "\n").encode())
+        write_json(report, json_file)
     console = Console(highlight=False, markup=False)
     console.print(machine_line(machine))
     return console
@@ -356,11 +349,11 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _models(names: str, model_size: str, folder: Path | None) -> dict[str, Any]:
-    """Settings for random weights of models, or for the model of a folder; a ValueError where it is none."""
-    if folder is None:
-        return {"models": _names(names), "model_size": model_size}
+def _models(models: str, model_size: str) -> dict[str, Any]:
+    """Settings for random weights of named models, or for the model of a folder; a ValueError where it is none."""
+    if "/" not in models and not Path(models).expanduser().is_dir():
+        return {"models": _names(models), "model_size": model_size}
     from ..hub.loading import _check_model_folder
 
-    _check_model_folder(str(folder), option="--model-folder")
-    return {"model_folder": str(folder), "models": (folder.expanduser().resolve().name,)}
+    _check_model_folder(models)
+    return {"model_folder": models, "models": (Path(models).expanduser().resolve().name,)}

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import error_text, is_plain
+from ..result_files import write_result
+
+MODEL_HELP = "Model folder (a run's best/) or Hub repository."
+HTML_ENDINGS = (".html", ".htm")
+SCREEN = "-"
+"""A file's name by which JSON is printed."""
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
+ListedJson = Annotated[
+    Path | None, typer.Option("--json", help="Write it as JSON; - prints that.", show_default=False)
+]
+TRUST_HELP = "Run code of a Hub repository that is not ours."
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)]
 
 
 @contextmanager
@@ -51,6 +65,15 @@ def check_result_files(
         if other != option:
             raise ValueError(f"{option}: expected a file of its own for each result, {path} is {other}'s too")
     return found
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write plain values as JSON: a file at once, or to the screen."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == SCREEN:
+        typer.echo(text, nl=False)
+    else:
+        write_result(path, text.encode())
 
 
 def check_place(option: str, path: Path) -> None:

@@ -62,18 +62,23 @@ def convert(
     """
     with _plain_errors():
         output = output.expanduser()
+        from ..hub.model_folder import CONFIG_FILE, check_replaceable
+
         check_place("OUTPUT", output)
+        check_replaceable(output.resolve(), marker=CONFIG_FILE)
         check_untouched([output], reads=[checkpoint, tokenizer], overwrite=overwrite)
         from transformers.utils import logging
 
         from modeling_rrsis.convert.report import describe
 
         from ..hub.converted import convert_to_folder
+        from ..terminal import working
 
         logging.disable_progress_bar()
-        known, conversion = convert_to_folder(
-            checkpoint, output, arch=arch, tokenizer=tokenizer, benchmark=benchmark, text_heads=text_heads
-        )
+        with working(f"converting {checkpoint}"):
+            known, conversion = convert_to_folder(
+                checkpoint, output, arch=arch, tokenizer=tokenizer, benchmark=benchmark, text_heads=text_heads
+            )
         typer.echo(describe(conversion))
         typer.echo(f"{known.name}, trained by {known.authors}. Licence: {known.licence}.")
         typer.echo(f'Wrote {output}. Try: rrsis segment IMAGE "{known.example}" --model {output}')

@@ -7,42 +7,46 @@ from typing import Annotated
 
 import typer
 
-from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors
+from ..installation import install_command
+from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
+from .common import MODEL_HELP, TrustRemoteCode, _plain_errors
 
 
 def demo(
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
-    share: Annotated[bool, typer.Option(help="Also give the page a public address for a week, by Gradio.")] = False,
+    share: Annotated[bool, typer.Option("--share", help="Also give the page a public address for a week.")] = False,
     examples: Annotated[
         Path | None, typer.Option(help="Folder with examples.json; scenes of SyntheticRS where none is given.")
     ] = None,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO_DEVICE,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Try a model in the browser: upload an image, say what to look for.
 
     The page that `rrsis publish space` puts on the Hub, here. Ctrl+C ends it.
-    Needs Gradio: pip install 'rrsis[demo]'.
+    Needs the extra demo: pip install "rrsis[demo]".
 
     Example:
         rrsis demo --model runs/fianet/best
     """
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
     with _plain_errors():
         try:
             from hub_cards.space.app import LAUNCH_OPTIONS, build_app, end_like_ctrl_c, read_examples
         except ImportError as error:
-            raise ImportError(f"rrsis demo needs Gradio ({error}); run `pip install 'rrsis[demo]'`") from error
+            raise ImportError(f"rrsis demo needs Gradio ({error}); run `{install_command('demo')}`") from error
         import tempfile
 
         from ..hub.space_examples import write_examples
 
         if examples is not None and not (examples / "examples.json").is_file():
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
-        pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
+        with working(f"loading {model}"):
+            pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
         with tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"

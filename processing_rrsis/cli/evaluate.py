@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +11,20 @@ import typer
 from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparability
 from ..result_files import check_untouched, write_result
 from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files
+from .common import (
+    HTML_ENDINGS,
+    MODEL_HELP,
+    TrustRemoteCode,
+    _plain_errors,
+    check_result_files,
+    write_json,
+)
 
 _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
 
 def evaluate(
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     dataset: Annotated[
         str,
         typer.Option(
@@ -28,17 +34,19 @@ def evaluate(
             rich_help_panel=_DATA,
         ),
     ],
-    split: Annotated[str, typer.Option("--split", "-s", help="Split to score.", rich_help_panel=_DATA)] = "test",
+    split: Annotated[str, typer.Option("--split", help="Split to score.", rich_help_panel=_DATA)] = "test",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder or zip of the download.", rich_help_panel=_DATA, show_default=False)
     ] = None,
-    num_samples: Annotated[
+    max_samples: Annotated[
         int | None,
         typer.Option(min=1, help="Only the first ones, for a quick look.", rich_help_panel=_DATA, show_default=False),
     ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
+            "--image-size",
+            "-s",
             min=32,
             help="synthetic: side of its images in px; the model's input size by default.",
             rich_help_panel=_DATA,
@@ -46,7 +54,6 @@ def evaluate(
         ),
     ] = None,
     data_seed: Annotated[int, typer.Option(min=0, help="synthetic: seed of its scenes.", rich_help_panel=_DATA)] = 0,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes that build it.", rich_help_panel=_DATA)] = 1,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Leave out samples whose files are missing.", rich_help_panel=_DATA),
@@ -73,8 +80,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling.", rich_help_panel=_SCORES)] = 0,
     confidence: Annotated[float, typer.Option(help="Of the intervals.", rich_help_panel=_SCORES)] = 0.95,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.", rich_help_panel=_SCORES)] = 2_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a step.", rich_help_panel=_SPEED)] = 8,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load.", rich_help_panel=_SPEED)] = 1,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Samples a step.", rich_help_panel=_SPEED)
+    ] = 8,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load the data.", rich_help_panel=_SPEED)] = 1,
     exact: Annotated[
         bool,
         typer.Option(
@@ -85,9 +94,16 @@ def evaluate(
         ),
     ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", "--output", "-o", help="Also write every number as JSON.", show_default=False),
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Also write a report with pictures of best, worst and random samples."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score a model on a split, in the layout of the papers' tables.
 
@@ -101,7 +117,7 @@ def evaluate(
     Examples:
         rrsis evaluate -m runs/fianet/best -d synthetic --controls
 
-        rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D -o results.json
+        rrsis evaluate -m MODEL -d rrsisd --data-dir RRSIS-D --json results.json
 
     Several processes share the work, one per GPU or, on CPUs, started by torchrun:
         accelerate launch -m processing_rrsis.cli.app evaluate -m MODEL ...
@@ -114,10 +130,9 @@ def evaluate(
         dataset=dataset,
         split=split,
         data_dir=data_dir,
-        num_samples=num_samples,
+        max_samples=max_samples,
         image_size=image_size,
         data_seed=data_seed,
-        num_proc=num_proc,
         allow_missing=allow_missing,
         resolution=resolution,
         threshold=threshold,
@@ -130,10 +145,14 @@ def evaluate(
         num_workers=num_workers,
     )
     with _plain_errors():
-        output = check_result_files({"--output": output})["--output"]
-        check_untouched([output], reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
+        files = check_result_files({"--json": json_file, "--html": html_file}, {"--html": HTML_ENDINGS})
+        if any(files.values()):
+            from ..data.own_data import table_files
+
+            read = [task.model, task.dataset, task.data_dir, *table_files(task.dataset, task.data_dir)]
+            check_untouched(files.values(), reads=read, overwrite=overwrite)
         _check(task)
-        _run(task, output, runtime=runtime, trust_remote_code=trust_remote_code)
+        _run(task, files, runtime=runtime, trust_remote_code=trust_remote_code)
 
 
 def _check(task: EvaluationTask) -> None:
@@ -146,7 +165,7 @@ def _check(task: EvaluationTask) -> None:
         raise ValueError(f"--resamples: expected at least 100, got {task.resamples}")
 
 
-def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_remote_code: bool) -> None:
+def _run(task: EvaluationTask, files: dict[str, Path | None], *, runtime: Runtime, trust_remote_code: bool) -> None:
     """Load, evaluate, print, write."""
     import torch
     from accelerate import Accelerator
@@ -156,12 +175,15 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
     from ..data.inputs.collate import ReferringCollator
     from ..data.load import load_split
     from ..metrics import TIE_MARGIN, evaluate_model, evaluate_with_controls
-    from ..reports.evaluation import describe, print_results
+    from ..metrics.controls import CONTROLS, possible_controls
+    from ..reports.evaluation import describe, evaluation_page, print_results
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
     accelerator = Accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32, as in the protocol
-    pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
+    with working(f"loading {task.model}"):
+        pipe = open_pipeline(task.model, runtime=runtime, trust_remote_code=trust_remote_code)
     size = pipe.processor.image_processor.size
     with accelerator.main_process_first():
         data = load_split(
@@ -169,10 +191,10 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
             task.split,
             input_size_px=min(size["height"], size["width"]),
             data_dir=task.data_dir,
-            num_samples=task.num_samples,
+            num_samples=task.max_samples,
             image_size_px=task.image_size,
             seed=task.data_seed,
-            num_proc=task.num_proc,
+            num_proc=max(1, task.num_workers),
             allow_missing=task.allow_missing,
         )
     options = {
@@ -182,9 +204,11 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
         "num_workers": task.num_workers,
         "tie_margin": math.inf if task.exact else TIE_MARGIN,
     }
-    network, collator = pipe.model.float().to(accelerator.device).eval(), ReferringCollator(pipe.processor)
+    network = pipe.model if getattr(pipe.model, "is_quantized", False) else pipe.model.float()
+    network, collator = network.to(accelerator.device).eval(), ReferringCollator(pipe.processor)
     if task.controls:
-        results = evaluate_with_controls(network, data, collator, seed=task.seed, **options)
+        controls = possible_controls(data)
+        results = evaluate_with_controls(network, data, collator, controls=controls, seed=task.seed, **options)
     else:
         results = {"expression": evaluate_model(network, data, collator, **options)}
     if not accelerator.is_main_process:
@@ -198,6 +222,14 @@ def _run(task: EvaluationTask, output: Path | None, *, runtime: Runtime, trust_r
         comparability=find_comparability(task),
         accelerator=accelerator,
     )
-    if output is not None:  # before anything is printed: a closed pipe loses nothing
-        write_result(output, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-    print_results(task, results, document, Console(highlight=False))
+    if files["--json"] is not None:  # before anything is printed: a closed pipe loses nothing
+        write_json(document, files["--json"])
+    if files["--html"] is not None:
+        with working("drawing the report"):
+            page = evaluation_page(task, network, data, collator, results)
+        write_result(files["--html"], page.encode())
+    console = Console(highlight=False)
+    print_results(task, results, document, console)
+    missing = [name for name in CONTROLS if task.controls and name not in results]
+    if missing:
+        console.print(f"Controls that this split can't have: {', '.join(missing)} (no categories, or one text).")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..result_files import check_untouched, write_result
+from ..result_files import check_untouched
 from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
-from .common import _plain_errors, check_place, check_result_files
+from .common import MODEL_HELP, JsonFile, TrustRemoteCode, _plain_errors, check_place, check_result_files, write_json
 
 _GRAPH, _CHECK = "Graph", "Check"
 CALIBRATION_SPLIT = "train"
@@ -20,7 +20,7 @@ CALIBRATION_SAMPLES = 128
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Model folder (a run's best/) or Hub repository.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     output: Annotated[Path, typer.Argument(help="Folder to write.")],
     graph_format: Annotated[
         RuntimeFormat,
@@ -28,7 +28,7 @@ def export(
     ] = RuntimeFormat.OPENVINO,
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="8-bit layers, calibrated on training samples of --data.", rich_help_panel=_GRAPH),
+        typer.Option("--int8", help="8-bit layers, calibrated on training samples.", rich_help_panel=_GRAPH),
     ] = False,
     image_size: Annotated[
         int | None,
@@ -44,35 +44,37 @@ def export(
     calibration_samples: Annotated[
         int, typer.Option(min=1, help="int8: training samples that are looked at.", rich_help_panel=_GRAPH)
     ] = CALIBRATION_SAMPLES,
-    data: Annotated[
+    dataset: Annotated[
         str | None,
         typer.Option(
+            "--dataset",
             "--data",
             "-d",
-            help="Score both on a split of: synthetic, a .csv or .jsonl file, the folder or zip of a download.",
+            help="Score both on a split of: synthetic, refsegrs, rrsisd, risbench, or a .csv or .jsonl file.",
             rich_help_panel=_CHECK,
             show_default=False,
         ),
     ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder or zip of the download.", rich_help_panel=_CHECK, show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help="Split to score.", rich_help_panel=_CHECK)] = "test",
-    samples: Annotated[
+    max_samples: Annotated[
         int | None,
         typer.Option(min=1, help="Score only the first ones.", rich_help_panel=_CHECK, show_default=False),
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, help="Timed runs of each, in turns.", rich_help_panel=_CHECK)
     ] = DEFAULT_ROUNDS,
-    threads: Annotated[
+    cpu_threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of both.", rich_help_panel=_CHECK, show_default=False)
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)
     ] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export, and its JSON.")] = False,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Write a model as a folder for another runtime, and check it.
 
@@ -87,20 +89,20 @@ def export(
 
     Before the folder gets its name the graph is run beside the model, on other batches
     and lengths than it was made with. A float32 graph whose logits differ is an
-    error, and nothing is left of it. With --int8 they do differ: --data says
+    error, and nothing is left of it. With --int8 they do differ: --dataset says
     what that costs in mIoU and oIoU.
 
     Examples:
         rrsis export runs/fianet/best fianet-openvino
 
-        rrsis export runs/fianet/best fianet-int8 --int8 --data synthetic
+        rrsis export runs/fianet/best fianet-int8 --int8 --dataset synthetic
     """
     output = output.expanduser()
     with _plain_errors():
-        if data is None and int8:
-            raise ValueError("--int8: expected --data, whose training samples say in which range the numbers lie")
-        if data is None and (samples is not None or split != "test"):
-            raise ValueError("--split, --samples: expected with --data, which says what to score")
+        if dataset is None and int8:
+            raise ValueError("--int8: expected --dataset, whose training samples say in which range the numbers lie")
+        if dataset is None and (max_samples is not None or split != "test"):
+            raise ValueError("--split, --max-samples: expected with --dataset, which says what to score")
         options = ExportOptions(
             format=graph_format,
             int8=int8,
@@ -111,7 +113,10 @@ def export(
         options.check()
         json_file = check_result_files({"--json": json_file})["--json"]
         check_output(output)
-        check_untouched([output, json_file], reads=[model, data], overwrite=overwrite)
+        from ..data.own_data import table_files
+
+        read = [model, dataset, data_dir, *table_files(dataset, data_dir)]
+        check_untouched([output, json_file], reads=read, overwrite=overwrite)
 
         def run(on_step: Callable[[str], None]) -> Any:
             from ..hub.loading import load_pipeline
@@ -122,13 +127,17 @@ def export(
             sides = pipe.processor.image_processor.size
             size = image_size or min(sides["height"], sides["width"])
             scored = calibration = None
-            if data is not None:
-                scored = NamedRows(f"{data}, {split}", load_rows(data, split, num_samples=samples, size_px=size))
-            if data is not None and int8:
-                # Scenes are drawn as many as are needed; a download is in the order of its categories.
-                drawn = calibration_samples if data == "synthetic" else None
-                rows = load_rows(data, CALIBRATION_SPLIT, num_samples=drawn, size_px=size)
-                calibration = NamedRows(f"{data}, {CALIBRATION_SPLIT}", rows)
+            if dataset is not None:
+                from ..data.load import load_split
+
+                load = functools.partial(load_split, dataset, input_size_px=size, data_dir=data_dir)
+                scored = NamedRows(f"{dataset}, {split}", load(split, num_samples=max_samples))
+                if int8:
+                    # Scenes are drawn as many as are needed; a download is in the order of its categories.
+                    drawn = calibration_samples if dataset == "synthetic" else None
+                    calibration = NamedRows(
+                        f"{dataset}, {CALIBRATION_SPLIT}", load(CALIBRATION_SPLIT, num_samples=drawn)
+                    )
             return export_runtime(
                 pipe,
                 output,
@@ -139,7 +148,7 @@ def export(
                 on_step=on_step,
             )
 
-        _run(run, output, threads=threads, json_file=json_file)
+        _run(run, output, threads=cpu_threads, json_file=json_file)
 
 
 def check_output(output: Path) -> None:
@@ -152,34 +161,6 @@ def check_output(output: Path) -> None:
 
     check_replaceable(output.resolve(), marker=MANIFEST_FILE)
     check_place("OUTPUT", output)
-
-
-def load_rows(data: str, split: str, *, num_samples: int | None, size_px: int) -> Any:
-    """Rows of a split, as `rrsis evaluate` loads them.
-
-    Args:
-        data: `"synthetic"`, `"own"`, another benchmark's name, a .csv or .jsonl file, or the folder or zip of a
-            download, whose benchmark is found out from its files.
-        split: Name of the split.
-        num_samples: Only the first ones.
-        size_px: Side of the model's images.
-
-    Raises:
-        ValueError: If there is no such data set, split or column.
-        FileNotFoundError: If a file is missing.
-    """
-    from ..data.files.archives import open_archive
-    from ..data.load import BENCHMARKS, detect_dataset, load_split
-
-    folder = Path(data).expanduser()
-    is_download = data not in BENCHMARKS and (folder.is_dir() or folder.suffix.lower() == ".zip")
-    return load_split(
-        detect_dataset(open_archive(folder)) if is_download else data,
-        split,
-        input_size_px=size_px,
-        data_dir=folder if is_download else None,
-        num_samples=num_samples,
-    )
 
 
 def _run(
@@ -209,6 +190,6 @@ def _run(
             signal.signal(stop, handler)
     try:  # one is there if the other fails
         if json_file is not None:
-            write_result(json_file, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
+            write_json(result.to_dict(), json_file)
     finally:
         print_result(result, console)

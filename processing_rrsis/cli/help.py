@@ -10,7 +10,10 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-SETTINGS = {"max_content_width": 120}
+SETTINGS: dict[str, Any] = {
+    "max_content_width": 120,
+    "token_normalize_func": lambda name: name.replace("_", "-"),  # --data_dir too, as training spells it
+}
 
 
 def write_sections(formatter: Any, rows: list[tuple[str | None, tuple[str, str]]], default: str) -> None:
@@ -23,8 +26,19 @@ def write_sections(formatter: Any, rows: list[tuple[str | None, tuple[str, str]]
             formatter.write_dl(lines)
 
 
+def shown_name(argument: Any) -> str:
+    """An argument's name in capitals, in brackets where it may be left out."""
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required else f"[{name}]"
+
+
 class HelpfulCommand(TyperCommand):
     """A command whose options stand in their groups and whose examples keep their lines."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Options, then the arguments by the names that they are listed with."""
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *map(shown_name, arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then the options, in groups of `rich_help_panel`."""
@@ -34,7 +48,7 @@ class HelpfulCommand(TyperCommand):
             record = param.get_help_record(ctx)
             if record is not None:
                 group = "Arguments" if is_argument else getattr(param, "rich_help_panel", None)
-                rows.append((group, record))
+                rows.append((group, (shown_name(param), record[1]) if is_argument else record))
         write_sections(formatter, rows, default="Options")
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..result_files import check_untouched, write_result
-from .common import _plain_errors, check_result_files
+from ..result_files import check_untouched
+from .common import JsonFile, _plain_errors, check_result_files, write_json
 
 
 def parse_report(
@@ -23,7 +22,7 @@ def parse_report(
     column: Annotated[str, typer.Option(help="Column of the expressions; a column category is compared.")] = (
         "expression"
     ),
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write JSON.")] = None,
+    json_file: JsonFile = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
     """Count what is read in a file of expressions, and show what is not.
@@ -40,14 +39,16 @@ def parse_report(
         from ..expression_rrsis import CATEGORY_SETS
         from ..reports.expressions import read_expressions, report_expressions, report_table
         from ..reports.tables import print_tables
+        from ..terminal import working
 
-        output = check_result_files({"--output": output})["--output"]
-        check_untouched([output], reads=[file], overwrite=overwrite)
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_untouched([json_file], reads=[file], overwrite=overwrite)
         texts, labels = read_expressions(file, column=column)
         names = categories if categories in CATEGORY_SETS else [name.strip() for name in categories.split(",")]
-        report = report_expressions(texts, names, labels=labels)
-        if output is not None:
-            write_result(output, (json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+        with working(f"reading {len(texts):,} expressions"):
+            report = report_expressions(texts, names, labels=labels)
+        if json_file is not None:
+            write_json(report.to_dict(), json_file)
         console = Console(highlight=False, markup=False)
         table = report_table(report, title=f"{file.name}, categories {categories}")
         if not report.labelled:

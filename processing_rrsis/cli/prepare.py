@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..result_files import check_untouched
-from .common import _plain_errors, check_result_files
+from .common import JsonFile, _plain_errors, check_result_files, write_json
 
 
 class Layout(StrEnum):
@@ -41,12 +41,12 @@ def prepare(
             "--allow-missing", help="Go on without the references whose image or mask is missing, and say which."
         ),
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Also write the report as JSON, with every name.")] = None,
+    json_file: JsonFile = None,
     expected: Annotated[
         Expected | None,
         typer.Option(help="Counts to compare with. Default: demo.json where there is one, else the published ones."),
     ] = None,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes that check.")] = 1,
+    num_workers: Annotated[int, typer.Option(min=1, help="Processes that check.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
 ) -> None:
     """Check a download of RRSIS-D, RefSegRS or RISBench before anything is built.
@@ -73,28 +73,28 @@ def prepare(
       - files that no list names (ignored).
 
     Examples:
-        rrsis prepare RRSIS-D --dataset rrsisd --report report.json
+        rrsis prepare RRSIS-D --dataset rrsisd --json report.json
     """
     with _plain_errors():
-        report = check_result_files({"--report": report})["--report"]
-        check_untouched([report], reads=[data_dir], overwrite=overwrite)
+        json_file = check_result_files({"--json": json_file})["--json"]
+        check_untouched([json_file], reads=[data_dir], overwrite=overwrite)
         _refuse_table(data_dir)
 
         from rich.console import Console
 
         from ..data.checks.download import check_download
-        from ..reports.download import print_report, write_report
+        from ..reports.download import print_report
 
         found = check_download(
             data_dir,
             dataset=None if dataset is None else dataset.value,
             expected=None if expected is None else expected.value,
             allow_missing=allow_missing,
-            num_proc=num_proc,
+            num_proc=num_workers,
         )
-        if report is not None:
-            write_report(found, report)
-        print_report(found, Console(highlight=False, markup=False), report_file=report)
+        if json_file is not None:
+            write_json(found.as_dict(), json_file)
+        print_report(found, Console(highlight=False, markup=False), report_file=json_file)
     raise typer.Exit(found.exit_code)
 
 

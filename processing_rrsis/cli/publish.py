@@ -59,7 +59,10 @@ def _push_options(
         typer.Option("--create-pr", help="Open a pull request; the branch stays as it is.", rich_help_panel=_HUB),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and list every file; the Hub is not asked.", rich_help_panel=_HUB)
+        bool,
+        typer.Option(
+            "--dry-run", help="Check, list every file, show the card; nothing is sent.", rich_help_panel=_HUB
+        ),
     ] = False,
     token: Annotated[
         str | None,
@@ -83,8 +86,12 @@ def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         with _plain_errors():
+            from ..terminal import working
+
             push = _push_options(**{name: values.pop(name) for name in shared})
-            _report(command(push=push, **values))
+            with working("checking"):
+                done = command(push=push, **values)
+            _report(done)
 
     parameters = {**own, **shared}
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
@@ -95,7 +102,9 @@ def _publishes(command: Callable[..., Any]) -> Callable[..., None]:
 @publish.command(cls=HelpfulCommand)
 @_publishes
 def model(
-    folder: Annotated[Path, typer.Argument(help="Model folder, such as a run's best/.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Model folder, such as a run's best/.", show_default=False)
+    ],
     repo: Repo,
     push: Any,
     max_shard_size: Annotated[str, typer.Option(help="Larger weights are cut into files of this size.")] = "5GB",
@@ -134,12 +143,12 @@ def model(
 def dataset(
     repo: Repo,
     push: Any,
-    dataset: Annotated[DatasetName, typer.Option(help="What it is.", show_default=False)],
+    dataset: Annotated[DatasetName, typer.Option("--dataset", "-d", help="What it is.", show_default=False)],
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Folder or zip as downloaded; own data: its .csv or .jsonl; synthetic: none."),
     ] = None,
-    config: Annotated[Wording, typer.Option(help="Wording of synthetic data.")] = Wording.RRSISD,
+    preset: Annotated[Wording, typer.Option(help="Wording of synthetic data.")] = Wording.RRSISD,
     i_have_the_right_to: Annotated[
         bool, typer.Option("--i-have-the-right-to", help="RRSIS-D is refused without it.")
     ] = False,
@@ -150,7 +159,7 @@ def dataset(
         bool, typer.Option("--allow-missing", help="Leave out samples whose files are missing, and say which.")
     ] = False,
     max_file_size: Annotated[str, typer.Option(help="About the most bytes of a Parquet file.")] = "500MB",
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes that build.")] = 1,
+    num_workers: Annotated[int, typer.Option(min=1, help="Processes that build.")] = 1,
 ) -> Any:
     """Publish a data set as Parquet that load_dataset("you/name") reads, also streaming, without any script.
 
@@ -167,7 +176,7 @@ def dataset(
     """
     from ..hub.publish_dataset import publish_dataset
 
-    options: dict[str, Any] = {"config_name": config.value} if dataset is DatasetName.SYNTHETIC else {}
+    options: dict[str, Any] = {"config_name": preset.value} if dataset is DatasetName.SYNTHETIC else {}
     if dataset is not DatasetName.SYNTHETIC and allow_missing:
         options["allow_missing"] = True
     return publish_dataset(
@@ -178,7 +187,7 @@ def dataset(
         i_have_the_right_to=i_have_the_right_to,
         license_id=license_id,
         max_file_size=max_file_size,
-        num_proc=num_proc if num_proc > 1 else None,
+        num_proc=num_workers if num_workers > 1 else None,
         **options,
     )
 
@@ -233,6 +242,7 @@ def _report(done: Publication) -> None:
         console.print(f"removed: {path}")
     total = f"{len(done.files)} files, {decimal(sum(size for _, size in done.files))}"
     if not done.url:
+        console.print(done.card, markup=False)
         console.print(f"Dry run: {total} would go to the {done.repo_kind} {done.repo_id}; nothing was sent.")
         return
     if done.is_unchanged:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import _plain_errors
+from ..result_files import check_untouched, write_result
+from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,16 +18,20 @@ if TYPE_CHECKING:
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show one: a name of the list, or a .yaml file of yours.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
-    as_yaml: Annotated[bool, typer.Option("--yaml", help="Write it as a file to start your own from.")] = False,
+    json_file: ListedJson = None,
+    yaml_file: Annotated[
+        Path | None, typer.Option("--yaml", help="Write it as a file to start your own from.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:
     """List the recipes of training, or show every number of one with its source.
 
-    Train with one: accelerate launch train_accelerate.py --recipe fianet-rrsisd --data_dir RRSIS-D
+    Train with one: rrsis train --recipe fianet-rrsisd --data_dir RRSIS-D
 
     Example:
         rrsis recipes fianet-rrsisd-paper
-        rrsis recipes fianet-rrsisd --yaml > mine.yaml
+
+        rrsis recipes fianet-rrsisd --yaml mine.yaml
     """
     from rich.console import Console
 
@@ -34,15 +39,17 @@ def recipes(
     from ..training.recipes.shipped import get_recipe, recipe_names, recipe_text
 
     with _plain_errors():
-        if as_yaml and (as_json or name is None):
-            raise ValueError("--yaml: expected with the name of a recipe, and without --json")
+        if yaml_file is not None and name is None:
+            raise ValueError("--yaml: expected with the name of a recipe")
+        json_file, yaml_file = check_result_files({"--json": json_file, "--yaml": yaml_file}).values()
+        check_untouched([json_file, yaml_file], reads=[name], overwrite=overwrite)
         chosen = [get_recipe(one) for one in (recipe_names() if name is None else [name])]
-    if as_json:
-        plain = [recipe.to_dict() for recipe in chosen]
-        typer.echo(json.dumps(plain if name is None else plain[0], indent=2, ensure_ascii=False))
-    elif as_yaml:
-        typer.echo(recipe_yaml(chosen[0]), nl=False)
-    else:
+        if yaml_file is not None:
+            write_result(yaml_file, recipe_yaml(chosen[0]).encode())
+        if json_file is not None:
+            plain = [recipe.to_dict() for recipe in chosen]
+            write_json(plain if name is None else plain[0], json_file)
+    if str(json_file) != SCREEN:
         Console(highlight=False, markup=False).print(recipe_table(chosen) if name is None else recipe_text(chosen[0]))
 
 

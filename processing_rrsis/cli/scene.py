@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..installation import install_command
 from ..result_files import check_untouched
-from ..runtimes.spec import Runtime
+from ..runtimes.spec import AUTO_DEVICE, Runtime
 from .common import _plain_errors, check_result_files
 from .scene_options import (
     OUTPUT,
     Bands,
     BatchSize,
+    DeviceOption,
     Frame,
     FrameOption,
     MinArea,
@@ -74,11 +76,12 @@ def scene(
     bands: Bands = None,
     stretch: StretchOption = None,
     threshold: Threshold = 0.5,
+    device: DeviceOption = AUTO_DEVICE,
     runtime: RuntimeOption = Runtime.AUTO,
     batch_size: BatchSize = None,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    r"""Segment what expressions refer to in a raster of any size, as a layer on its ground.
+    """Segment what expressions refer to in a raster of any size, as a layer on its ground.
 
     Memory does not grow with the scene. A run that is killed goes on where it was when
     the same command is given again.
@@ -91,10 +94,11 @@ def scene(
     Upper and left are the image's, compass words the ground's.
 
     Several expressions give a band of the mask and a layer each.
-    Needs pip install "rrsis\[geo]".
+    Needs the extra geo: pip install "rrsis[geo]".
 
     Example:
-        rrsis scene city.tif "the tanks north of the harbour" -m runs/fianet/best -o tanks.tif --vector tanks.gpkg
+        rrsis scene city.tif "the tanks north of the harbour" -m runs/fianet/best
+            -o tanks.tif --vector tanks.gpkg
     """
     with _plain_errors():
         for expression in expressions:
@@ -117,12 +121,15 @@ def scene(
         check_untouched(files.values(), reads=[model], overwrite=True)  # earlier results: by their receipt
         segment_scene = _scene_function()
         from ..runtimes.loading import open_pipeline
+        from ..terminal import working
 
+        with working(f"loading {model}"):
+            pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
         result = segment_scene(
             source,
             expressions,
             files["--output"],
-            model=open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code),
+            model=pipe,
             vector=files["--vector"],
             probability=files["--probability"],
             preview=files["--preview"],
@@ -138,7 +145,7 @@ def _scene_function():  # noqa: ANN202 - a function of a package that may be mis
     try:
         from ..scenes.segment import segment_scene
     except ModuleNotFoundError as error:
-        raise ImportError(f"rrsis scene needs {error.name}; run `pip install 'rrsis[geo]'`") from error
+        raise ImportError(f"rrsis scene needs {error.name}; run `{install_command('geo')}`") from error
     return segment_scene
 
 

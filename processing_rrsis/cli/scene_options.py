@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..runtimes.spec import RUNTIME_HELP, Runtime
+from ..runtimes.spec import DEVICE_HELP, RUNTIME_HELP, Runtime
+from .common import MODEL_HELP, TRUST_HELP
 
 OUTPUT, READING, MODEL = "Results", "How the scene is read", "Who computes"
 
@@ -23,7 +24,7 @@ class Frame(StrEnum):
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.", rich_help_panel=MODEL),
+    typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=MODEL),
 ]
 MinArea = Annotated[float, typer.Option("--min-area-m2", min=0.0, help="Drop smaller pieces.", rich_help_panel=OUTPUT)]
 Simplify = Annotated[
@@ -63,19 +64,19 @@ Threshold = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.", rich_help_panel=READING),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help=DEVICE_HELP, rich_help_panel=MODEL)]
 RuntimeOption = Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=MODEL)]
 BatchSize = Annotated[
     int | None,
     typer.Option(
         "--batch-size",
+        "-b",
         min=1,
         help="Tiles × expressions at once. Default: 1 on a CPU, 8 on a GPU.",
         rich_help_panel=MODEL,
     ),
 ]
-TrustRemoteCode = Annotated[
-    bool, typer.Option(help="Run code of a Hub repository that is not ours.", rich_help_panel=MODEL)
-]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP, rich_help_panel=MODEL)]
 
 
 def scene_arguments(

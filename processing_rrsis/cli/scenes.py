@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..installation import install_command
 from ..runtimes.spec import Runtime
 from .common import _plain_errors
 from .scene_options import (
@@ -55,7 +56,9 @@ TableArgument = Annotated[
     Path,
     typer.Argument(help="CSV or Parquet with id, scene, expression; or a STAC item collection, .json or .geojson."),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of manifest and layers.", rich_help_panel=OUTPUT)]
+OutOption = Annotated[
+    Path, typer.Option("--out", "--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=OUTPUT)
+]
 Expressions = Annotated[
     list[str] | None,
     typer.Option(
@@ -100,11 +103,12 @@ def scenes(
         Engine, typer.Option(help="processes of this machine, or ray.", rich_help_panel=WORKERS)
     ] = Engine.PROCESSES,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Default: one for each GPU, else one.", rich_help_panel=WORKERS)
+        int | None,
+        typer.Option("--num-workers", min=1, help="Default: one for each GPU, else one.", rich_help_panel=WORKERS),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads of a worker. Default: cores ÷ workers.", rich_help_panel=WORKERS),
+        typer.Option("--cpu-threads", min=1, help="Of a worker. Default: cores ÷ workers.", rich_help_panel=WORKERS),
     ] = None,
     ray_address: Annotated[
         str | None,
@@ -124,9 +128,9 @@ def scenes(
     batch_size: BatchSize = None,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    r"""Segment many scenes: every row of a table of scenes and expressions ends in a manifest.
+    """Segment many scenes: every row of a table of scenes and expressions ends in a manifest.
 
-    OUT/manifest.parquet has the table's rows with status (found, absent, failed, skipped),
+    OUTPUT_DIR/manifest.parquet has the table's rows with status (found, absent, failed, skipped),
     objects, area, seconds, error, and the mask's file and band. Rows with the same scene are
     read once. A run that was killed goes on when the same command is given again; what is
     finished is not computed again. The exit status is 1 if a row failed.
@@ -134,14 +138,14 @@ def scenes(
     On a cluster without coordination (SLURM arrays, Kubernetes' indexed jobs) give each job
     --shard I/N and join the manifests with rrsis scenes-merge. With --engine ray the actors
     of a cluster take the scenes. Frames are explained in rrsis scene --help.
-    Needs pip install "rrsis\[geo]", for Ray "rrsis\[geo,ray]".
+    Needs the extra geo: pip install "rrsis[geo]"; for Ray "rrsis[geo,ray]".
 
     Examples:
-        rrsis scenes scenes.csv --out layers -m runs/fianet/best --vector gpkg
+        rrsis scenes scenes.csv -o layers -m runs/fianet/best --vector gpkg
 
-        rrsis scenes items.json -e "the storage tanks" --out layers -m runs/fianet/best
+        rrsis scenes items.json -e "the storage tanks" -o layers -m MODEL
 
-        rrsis scenes scenes.csv --out layers -m runs/fianet/best --shard 3/64
+        rrsis scenes scenes.csv -o layers -m runs/fianet/best --shard 3/64
     """
     with _plain_errors():
         options = scene_arguments(
@@ -186,12 +190,12 @@ def scenes(
 
 
 def scenes_merge(table: TableArgument, out: OutOption, expression: Expressions = None, asset: Asset = None) -> None:
-    """Join the manifests of all shards of a table into OUT/manifest.parquet, and find gaps and doubles.
+    """Join the manifests of all shards of a table into OUTPUT_DIR/manifest.parquet, and find gaps and doubles.
 
     The exit status is 1 if a shard or a row is missing, a row is there twice, or a row failed.
 
     Example:
-        rrsis scenes-merge scenes.csv --out layers
+        rrsis scenes-merge scenes.csv -o layers
     """
     with _plain_errors():
         rows = read_table(table, expression, asset)
@@ -208,7 +212,7 @@ def read_table(table: Path, expressions: list[str] | None, asset: str | None) ->
     try:
         from ..scene_tables.table import read_scene_table
     except ModuleNotFoundError as error:
-        raise ImportError(f"rrsis scenes needs {error.name}; run `pip install 'rrsis[geo]'`") from error
+        raise ImportError(f"rrsis scenes needs {error.name}; run `{install_command('geo')}`") from error
     return read_scene_table(table.expanduser(), expressions or (), asset)
 
 

@@ -1,20 +1,25 @@
-"""`rrsis segment`: what expressions refer to in one image, as files."""
+"""`rrsis segment`: what expressions refer to in images, as files."""
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ..result_files import check_untouched
-from ..runtimes.spec import RUNTIME_HELP, Runtime
-from .common import _plain_errors, check_result_files
+from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
+from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files
 from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
+from .segment_inputs import ImageResults, plan_results, tell_apart
 
 if TYPE_CHECKING:
     from PIL import Image
+    from rich.console import Console
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep 0 and 255 as they are."""
@@ -30,12 +35,16 @@ CATEGORY_QUESTION = "{} in the image"
 
 
 def segment(
-    image: Annotated[str, typer.Argument(help="Image file or http(s) URL: JPEG, PNG, TIFF; any size, gray, 16-bit.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder (a run's best/) or Hub repository.")],
-    expressions: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="EXPRESSION...", help="What to segment, in English, in quotes; one or more."),
-    ] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE... EXPRESSION...",
+            help="Images: files (JPEG, PNG, TIFF; any size, gray, 16-bit), folders, http(s) addresses. "
+            "Then what to segment, in English, each in quotes.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     categories: Annotated[
         str | None,
         typer.Option(
@@ -61,67 +70,124 @@ def segment(
     force: Annotated[
         bool, typer.Option("--force", help=f"Squeeze in an image more than {MOST_PIXELS:g} times the model's input.")
     ] = False,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO_DEVICE,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code of a Hub repository that is not ours.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Segment what an expression refers to in one image.
+    """Segment what expressions refer to in images.
 
     Several expressions give a mask each (mask-1.png, mask-2.png, ...), and one overlay
-    and one polygon file of all. A line says how much of the image a mask covers and how
-    sure the model is: its mean probability inside the mask.
+    and one polygon file of all. Several images have their names in the results:
+    mask-harbor.png, mask-harbor-1.png. A line says how much of the image a mask covers
+    and how sure the model is: its mean probability inside the mask.
 
     Examples:
         rrsis segment harbor.jpg "the ship on the left" -m runs/fianet/best
             -o mask.png --overlay overlay.png
 
+        rrsis segment north.png south.png "the ship" "the harbor" -m MODEL
+
         rrsis segment town.jpg --categories vehicle,building -m remotesam
     """
-    import numpy as np
+    from rich.console import Console
 
     from ..runtimes.loading import open_pipeline
+    from ..terminal import working
 
+    console = Console(highlight=False, soft_wrap=True)
     with _plain_errors():
-        expressions = [*(expressions or []), *category_questions(categories)]
+        images, expressions = tell_apart(words)
+        expressions += category_questions(categories)
         if not expressions:
             raise ValueError("expected an EXPRESSION or --categories, got neither")
         for expression in expressions:
             check_expression(expression)
         files = {"--output": output, "--overlay": overlay, "--polygons": polygons, "--probability": probability}
-        mask, overlay, polygons, probability = check_result_files(files, ENDINGS).values()
+        files = check_result_files(files, ENDINGS)
         if polygons is not None:
             from processing_rrsis.mask_output_rrsis import check_polygons_available
 
             check_polygons_available()
-        shared = [path for path in (overlay, polygons) if path is not None]
-        own = [path for path in (mask, probability) if path is not None]
-        count = len(expressions)
-        names = [[numbered(path, number=number, count=count) for path in own] for number in range(1, count + 1)]
-        results_of_all = [*itertools.chain.from_iterable(names), *shared]
-        check_untouched(results_of_all, reads=[image, model], overwrite=overwrite)
-        from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
+        plan = plan_results(
+            images,
+            len(expressions),
+            mask=files["--output"] or output,
+            probability=files["--probability"],
+            overlay=files["--overlay"],
+            polygons=files["--polygons"],
+        )
+        check_untouched(itertools.chain.from_iterable(plan), reads=[*images, model], overwrite=overwrite)
+        with working(f"loading {model}"):
+            pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
+        ask = functools.partial(_segment_image, pipe, expressions=expressions, threshold=threshold, force=force)
+        failed = _segment_images(plan, ask, console)
+    if failed:
+        raise typer.Exit(1)
 
-        from ..place import find_place
 
-        picture = to_rgb8(load_image(image))
-        place = find_place(Path(image).expanduser(), (picture.height, picture.width))
-        pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code)
-        _check_scale(image, picture, pipe.processor.image_processor.size, force=force)
-        results = pipe(picture, text=expressions, threshold=threshold, output="probability")
-        for result, files_of_one in zip(results, names, strict=True):
-            save_raster(np.asarray(result["mask"]), files_of_one[0], place)
-            if probability is not None:
-                save_raster(result["probability"], files_of_one[1], place)
-            result["files"] = [*files_of_one, *shared]
-        if overlay is not None:
-            from ..reports.overlay import paint_overlay
+def _segment_images(plan: list[ImageResults], ask: Callable[[ImageResults], list[str]], console: Console) -> bool:
+    """Segment one image after the other behind a bar, and say what was found.
 
-            save_picture(paint_overlay(picture, [result["mask"] for result in results]), overlay)
-        if polygons is not None:
-            save_outlines(results, polygons, place)
-    for result in results:
-        typer.echo(_summary(result))
-    if place is not None and output.suffix.lower() not in FLOAT_ENDINGS:
-        typer.echo(f"{output.suffix} files hold no place on Earth; write the mask as .tif to keep {place.crs}.")
+    Returns:
+        Whether an image could not be used; the others were segmented all the same.
+    """
+    from ..terminal import new_progress
+
+    failed = False
+    with new_progress(console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=len(plan))
+        for results in plan:
+            bar.update(task, description=escape(results.image))
+            try:
+                lines = ask(results)
+            except UnusableImageError as error:
+                typer.secho(f"rrsis: {error}", fg="red", err=True)
+                failed = True
+            else:
+                prefix = f"{results.image}: " if len(plan) > 1 else ""
+                for line in lines:
+                    console.print(f"{prefix}{line}", markup=False)
+            bar.advance(task)
+    return failed
+
+
+class UnusableImageError(ValueError):
+    """An image that can't be read, or is too large to be asked as a whole."""
+
+
+def _segment_image(
+    pipe: Any, results: ImageResults, *, expressions: list[str], threshold: float, force: bool
+) -> list[str]:
+    """Ask about one image and write its files; a line for each expression."""
+    import numpy as np
+
+    from ..place import find_place
+
+    try:
+        picture = pipe.open_image(results.image)
+        _check_scale(results.image, picture, pipe.processor.image_processor.size, force=force)
+    except (ValueError, OSError) as error:
+        raise UnusableImageError(str(error)) from error
+    place = find_place(Path(results.image).expanduser(), (picture.height, picture.width))
+    items = pipe(picture, text=expressions, threshold=threshold, output="probability")
+    for number, item in enumerate(items):
+        save_raster(np.asarray(item["mask"]), results.masks[number], place)
+        own = [results.masks[number], *results.probabilities[number : number + 1]]
+        if results.probabilities:
+            save_raster(item["probability"], results.probabilities[number], place)
+        item["files"] = [*own, *results.shared()]
+    if results.overlay is not None:
+        from ..reports.overlay import add_legend, paint_overlay
+
+        painted = paint_overlay(picture, [item["mask"] for item in items])
+        save_picture(add_legend(painted, expressions) if len(expressions) > 1 else painted, results.overlay)
+    if results.polygons is not None:
+        save_outlines(items, results.polygons, place)
+    lines = [_summary(item) for item in items]
+    suffix = results.masks[0].suffix
+    if place is not None and suffix.lower() not in FLOAT_ENDINGS:
+        lines.append(f"{suffix} files hold no place on Earth; write the mask as .tif to keep {place.crs}.")
+    return lines
 
 
 def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:
@@ -152,11 +218,6 @@ def check_expression(expression: str) -> None:
         raise ValueError('expression: expected words such as "the ship on the left", got an empty text')
 
 
-def numbered(path: Path, *, number: int, count: int) -> Path:
-    """Return "mask-2.png" for "mask.png" and number 2; the path as it is where there is but one file."""
-    return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
 def _area(mask: Image.Image) -> int:
     return mask.histogram()[255]
 
@@ -166,6 +227,6 @@ def _summary(result: dict[str, Any]) -> str:
     label = " ".join(result["label"].split())  # a line for each, whatever white space it holds
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
-        hint = "try a lower --threshold"
-        return f'"{label}": nothing found in {mask.width} x {mask.height} px ({hint}) -> {files}'
+        highest = f"the highest probability is {result['probability'].max():.2f}"
+        return f'"{label}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
     return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

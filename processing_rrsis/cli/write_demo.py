@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..installation import install_command
 from .common import _plain_errors
 
 
@@ -42,16 +43,16 @@ def write_demo(
         int | None, typer.Option(min=1, help="Expressions about an image. Default: 1, refsegrs 4.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+    num_workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a folder that this command wrote before.")
     ] = False,
 ) -> None:
-    r"""Write scenes of SyntheticRS as a published benchmark lies on disk, to try everything without a download.
+    """Write scenes of SyntheticRS as a published benchmark lies on disk, to try everything without a download.
 
     The style scene is one raster with a CRS, the number of every object's pixels, and
-    questions about every kind of place with their answers (demo.json); needs
-    pip install "rrsis\[geo]".
+    questions about every kind of place with their answers (demo.json); needs the
+    extra geo: pip install "rrsis[geo]".
 
     A demo of rrsisd has the 20 published categories and no other: rows of
     SyntheticRS about buildings are skipped.
@@ -83,7 +84,7 @@ def write_demo(
             seed=seed,
             expressions_per_image=expressions_per_image,
         )
-        written = write(spec, directory, overwrite=overwrite, num_proc=num_proc)
+        written = write(spec, directory, overwrite=overwrite, num_proc=num_workers)
     shown = ", ".join(f"{count} {split}" for split, count in written.counts.items())
     typer.echo(
         f"{directory}: {shown} references, {written.images} images in the layout of {style.value}; check it with: "
@@ -96,7 +97,7 @@ def _write_scene(directory: Path, size_px: int, *, seed: int, overwrite: bool) -
     try:
         from ..data.writing.scene import IMAGE_FILE, SceneSpec, write_scene
     except ModuleNotFoundError as error:
-        raise ImportError(f"--style scene needs {error.name}; run `pip install 'rrsis[geo]'`") from error
+        raise ImportError(f"--style scene needs {error.name}; run `{install_command('geo')}`") from error
     written = write_scene(directory, SceneSpec(size_px=size_px, seed=seed), overwrite=overwrite)
     typer.echo(
         f"{directory}: {len(written.objects)} objects, {len(written.queries)} questions about them; try it with: "

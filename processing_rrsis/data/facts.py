@@ -17,6 +17,7 @@ class ModelCardText:
         model_licence: `license` of the metadata for weights trained on it.
         splits: Splits whose results a card shows, or says to be not measured.
         example: An expression of its kind.
+        licence_name: Its name where `model_licence` is "other".
         on_hub: Whether `dataset_type` is a dataset on the Hub.
         limits: What follows for models trained on it.
     """
@@ -27,6 +28,7 @@ class ModelCardText:
     model_licence: str
     splits: tuple[str, ...]
     example: str
+    licence_name: str | None = None
     on_hub: bool = False
     limits: tuple[str, ...] = ()
 
@@ -160,6 +162,7 @@ RRSISD = BenchmarkFacts(
         licence="none is stated for RRSIS-D; it derives from DIOR, which is for non-commercial use. Weights trained "
         "on it should be treated alike.",
         model_licence="other",
+        licence_name="non-commercial-training-data",
         splits=("validation", "test"),
         example="The gray bridge on the left",
         limits=("The masks of RRSIS-D are noisy at their edges; high IoUs say little about exact outlines.",),
@@ -194,7 +197,7 @@ RISBENCH = BenchmarkFacts(
         dataset_type="risbench",
         description="RISBench, images and long expressions in RefSegRS's layout",
         licence="not recorded; ask its authors before weights trained on it are used commercially.",
-        model_licence="other",
+        model_licence="unknown",
         splits=("validation", "test"),
         example="the gray bridge on the left of the image",
         limits=("The recipe's numbers are those for RRSIS-D and were not tuned on RISBench.",),
@@ -207,7 +210,7 @@ OWN = BenchmarkFacts(
         dataset_type="own",
         description="the trainer's own images, masks and expressions",
         licence="not recorded; whoever trained this model knows it.",
-        model_licence="other",
+        model_licence="unknown",
         splits=("validation", "test"),
         example="the building on the left",
         limits=("What the training data does not show is untried: other sensors, resolutions, objects and words.",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from string import Template
@@ -11,6 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from ..data.facts import FACTS, DatasetCardText
+from ..installation import package_version
 
 DATASETS: tuple[str, ...] = ("refsegrs", "rrsisd", "synthetic", "own")
 """Data sets that can be published."""
@@ -74,7 +74,7 @@ def render_dataset_card(
         columns="\n".join(f"| `{column}` | {_COLUMNS[column]} |" for column in columns),
         content=facts.content + made_with,
         source=facts.source,
-        conversion=Template(facts.conversion).substitute(version=importlib.metadata.version("rrsis")),
+        conversion=Template(facts.conversion).substitute(version=package_version()),
         licence=text,
         limits="\n".join(f"- {limit}" for limit in facts.limits),
         citation=facts.citation,

@@ -14,13 +14,16 @@ from ..errors import PLAIN_ERRORS
 from .checks import CONFIG, MAX_WORDS, check_tensors
 
 
-def load_pipeline(model: str, trust_remote_code: bool = False, option: str = "--model") -> Any:
+def load_pipeline(
+    model: str, trust_remote_code: bool = False, option: str = "--model", device: str | None = None
+) -> Any:
     """Build the pipeline for a model folder or Hub repository, with the installed classes.
 
     Args:
         model: a folder written by training or `save_hub_folder`, or `user/name` on the Hub.
         trust_remote_code: allow code from the repository where the model is none of ours.
         option: what the command calls the model, for messages.
+        device: PyTorch's name of a device; a GPU where there is one if absent.
 
     Raises:
         ValueError: no such folder, or a folder without configuration, processor or the complete weights.
@@ -37,7 +40,7 @@ def load_pipeline(model: str, trust_remote_code: bool = False, option: str = "--
     network = load_network(model, option, trust_remote_code=trust_remote_code)
     with _told(f"{option}: expected a processor in {model} as `save_pretrained` writes it"):
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
-        return ReferringSegmentationPipeline(model=network.eval(), processor=processor)
+        return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
 
 
 def load_network(model: str, option: str, **options: Any) -> Any:
@@ -130,7 +133,7 @@ def _check_model_folder(model: str, option: str = "--model") -> None:
         if len(parts) != 2 or not all(parts) or model.startswith((".", "~", "/")):
             raise ValueError(
                 f"{option}: expected a model folder or a Hub repository such as user/name, {model!r} is neither; "
-                "train one with `accelerate launch train_accelerate.py`, it leaves OUTPUT/best"
+                "train one with `rrsis train`, it leaves OUTPUT/best"
             )
         return
     if not (folder / "config.json").is_file():

@@ -67,7 +67,7 @@ class ModelCardFacts:
         base_models: Hub names of pretrained models that the weights started from.
         selection: How the published weights were chosen, with the split.
         seed: Seed of the run.
-        training_seconds: Wall-clock time of the training.
+        licence: Licence of the weights as the Hub spells it; that which follows from the data if absent.
         hardware: What it ran on.
         software: Library to version.
         recipe: The numbers of the run.
@@ -87,7 +87,7 @@ class ModelCardFacts:
     base_models: Sequence[str] = ()
     selection: str | None = None
     seed: int | None = None
-    training_seconds: float | None = None
+    licence: str | None = None
     hardware: str | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +113,6 @@ def render_model_card(facts: ModelCardFacts) -> str:
     architecture, benchmark = ARCHITECTURES[facts.architecture], FACTS[facts.dataset]
     template = Template(importlib.resources.files("hub_cards").joinpath("model_card.md").read_text(encoding="utf-8"))
     name = f"{architecture.name} on {benchmark.name}"
-    minutes = None if facts.training_seconds is None else f"{facts.training_seconds / 60:.1f} min"
     size = None if facts.image_size_px is None else f"{facts.image_size_px}×{facts.image_size_px} px"
     software = ", ".join(f"{library} {version}" for library, version in facts.software.items())
     return template.substitute(
@@ -127,12 +126,12 @@ def render_model_card(facts: ModelCardFacts) -> str:
         example=benchmark.model_card.example,
         training_data=benchmark.model_card.description,
         data_licence=benchmark.model_card.licence,
+        weights_licence=f"{facts.licence}, as the trainer says" if facts.licence else "as the data's",
         train_samples=_known(facts.train_samples, "not recorded"),
         starting_weights=_known(facts.starting_weights, "not recorded"),
         parameters=_known(facts.parameters, "not recorded"),
         selection=_known(facts.selection, "not recorded"),
         seed="not recorded" if facts.seed is None else f"{facts.seed}; one run, its spread over seeds {NOT_MEASURED}",
-        training_time=minutes or NOT_MEASURED,
         hardware=_known(facts.hardware, "not recorded"),
         software=software or "not recorded",
         recipe=json.dumps(dict(facts.recipe), indent=2, default=str) if facts.recipe else '"not recorded"',
@@ -160,9 +159,10 @@ def _metadata(facts: ModelCardFacts, name: str) -> ModelCardData:
         for score, value in result_dict(results["expression"])["overall"].items()
         if score in SCORES and value is not None and not math.isnan(value)
     ]
+    licence = facts.licence or data.model_licence
     return ModelCardData(
         language="en",
-        license=data.model_licence,
+        license=licence,
         library_name="transformers",
         pipeline_tag=TASK,
         tags=["referring-image-segmentation", "remote-sensing", "rrsis", facts.architecture],
@@ -170,7 +170,7 @@ def _metadata(facts: ModelCardFacts, name: str) -> ModelCardData:
         base_model=list(facts.base_models) or None,
         model_name=name if eval_results else None,
         eval_results=eval_results or None,
-        license_name="non-commercial-training-data" if data.model_licence == "other" else None,
+        license_name=(data.licence_name or "own-terms") if licence == "other" else None,
     )
 
 

@@ -85,6 +85,7 @@ class Publication:
         removed: Files of earlier commits that this one removes.
         url: Page of the repository, of the pull request where one was opened; empty for a dry run.
         commit: Hash of the commit; load it for good with `revision=`.
+        card: Text of README.md, for a dry run.
         is_unchanged: Whether the branch held exactly this already, so that there was nothing to commit.
     """
 
@@ -95,6 +96,7 @@ class Publication:
     removed: tuple[str, ...] = ()
     url: str = ""
     commit: str = ""
+    card: str = ""
     is_unchanged: bool = False
 
 
@@ -148,7 +150,8 @@ def push(
     files = sorted(files, key=lambda file: file.path)
     listed = tuple((file.path, file.size) for file in files)
     if options.dry_run:
-        return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out))
+        card = "".join(file.read().decode("utf-8", errors="replace") for file in files if file.path == "README.md")
+        return Publication(repo_id, repo_kind, listed, left_out=tuple(left_out), card=card)
     check_token(options.token)
     with hub_errors(repo_id, options.token):
         api = HfApi(token=options.token)

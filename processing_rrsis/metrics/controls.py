@@ -160,11 +160,11 @@ def possible_controls(split: Any) -> tuple[str, ...]:
 def evaluate_splits(
     model: Callable[..., Any], data: Mapping[str, Any], collator: Any, *, batch_size: int, accelerator: Any, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate every test split of a benchmark, `test` with the three controls.
+    """Evaluate every test split of a benchmark, `test` with the three controls; without any the validation split.
 
     Args:
         model: The selected weights, prepared by the accelerator.
-        data: Splits by name; those whose name starts with `test` are evaluated.
+        data: Splits by name; those whose name starts with `test` are evaluated, or `validation` where there is none.
         collator: Rows to model inputs.
         batch_size: Samples per process and step.
         accelerator: Accelerator whose processes share the work.
@@ -175,8 +175,8 @@ def evaluate_splits(
     """
     options = {"accelerator": accelerator, "batch_size": batch_size}
     results: dict[str, dict[str, Any]] = {}
-    for split in (name for name in data if name.startswith("test")):
-        if split == "test":
+    for split in [name for name in data if name.startswith("test")] or ["validation"]:
+        if split in ("test", "validation"):
             controls = possible_controls(data[split])
             results[split] = evaluate_with_controls(
                 model, data[split], collator, controls=controls, seed=seed, **options

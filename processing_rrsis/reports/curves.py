@@ -75,12 +75,12 @@ def training_curves(metrics_jsonl: str | Path, path: str | Path) -> Path:
     _draw_loss(loss_axes, losses)
     for name, points in scores.items():
         if points:
-            score_axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=_score_label(name))
+            score_axes.plot(*zip(*points, strict=True), marker=".", label=_score_label(name))
     if any(scores.values()):
         score_axes.legend()
     score_axes.set(title="mIoU (%)", xlabel="step", ylim=(0, 100))
     if rates:
-        rate_axes.plot(*zip(*rates, strict=True), color="tab:gray")
+        rate_axes.plot(*zip(*rates, strict=True), color="tab:gray", marker=".")
     rate_axes.set(title="learning rate", xlabel="step")
     for axes in (loss_axes, score_axes, rate_axes):
         axes.grid(alpha=0.3)
@@ -96,7 +96,7 @@ def _draw_loss(axes: Axes, points: list[tuple[float, float]]) -> None:
     steps, values = zip(*points, strict=True)
     window = max(1, len(values) // 20)
     smooth = [sum(values[max(0, i - window + 1) : i + 1]) / min(i + 1, window) for i in range(len(values))]
-    axes.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
+    axes.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8, marker=".")
     axes.plot(steps, smooth, color="tab:blue")
     axes.set_ylim(bottom=0)
 

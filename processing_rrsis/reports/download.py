@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +10,6 @@ from rich.text import Text
 
 from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from ..data.facts import FACTS
-from ..result_files import write_result
 from ..terminal import new_table
 
 FIRST_NAMES = 3
@@ -73,7 +71,7 @@ def verdict_lines(report: CheckReport, report_file: Path | None = None) -> list[
         rest = len(report.left_out) - LEFT_OUT_NAMES
         more = f" and {rest} more" if rest > 0 else ""
         lines.append(Text(f"left out: {counted(len(report.left_out), 'reference')}: {shown}{more}", style="yellow"))
-    where = f"all names are in {report_file}" if report_file else "--report FILE writes all names"
+    where = f"all names are in {report_file}" if report_file else "--json FILE writes all names"
     if report.blocking:
         checks = ", ".join(f"{finding.check} ({len(finding.items)})" for finding in report.blocking)
         lines.append(Text(f"damaged, stopped: {checks}; {where}", style="bold red"))
@@ -101,8 +99,3 @@ def item_text(item: FindingItem) -> str:
 def printable(text: str) -> str:
     """Return text from a download without control characters, which could steer a terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-def write_report(report: CheckReport, path: Path) -> None:
-    """Write the report as JSON, every name in it."""
-    write_result(path, (json.dumps(report.as_dict(), indent=1) + "\n").encode())

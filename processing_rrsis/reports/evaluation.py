@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -10,7 +11,9 @@ from rich.markup import escape
 
 from ..metrics.evaluation_result import EvaluationResult
 from .evaluation_task import Comparability, EvaluationTask
+from .html import Section, html_page, sample_section
 from .paper_tables import (
+    MIN_UNITS,
     category_table,
     checkpoint_selection,
     library_versions,
@@ -54,7 +57,7 @@ def describe(
             "split": task.split,
             "samples": len(data),
             "images": len(set(data["image_id"])) if "image_id" in data.column_names else None,
-            "first_samples_only": task.num_samples is not None,
+            "first_samples_only": task.max_samples is not None,
             "content_sha256": data_hash,
             "published_samples": comparability.published_samples,
             "is_demo": comparability.is_demo,
@@ -134,6 +137,21 @@ def print_results(
     _print_footer(result, document, console)
 
 
+def evaluation_page(
+    task: EvaluationTask, network: Any, data: Any, collator: Any, results: dict[str, EvaluationResult]
+) -> str:
+    """The evaluation as one HTML file: tables, and pictures of the best, the worst and of random samples."""
+    title = f"{task.dataset}, {task.split}"
+    tables = [
+        overall_table(results, title=title),
+        *(group_table(results, group, title=f"{title}, mIoU") for group in ("by_kind", "by_category")),
+    ]
+    result = results["expression"]
+    samples = sample_section(network, data, collator, result.ious.tolist(), device=network.device, seed=task.seed)
+    scores = Section("Scores", f"In percent, at {result.resolution}, threshold {result.threshold}.", tables)
+    return html_page(f"{Path(task.model).name} on {title}", [scores, samples])
+
+
 def _listed(scores: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
 
@@ -153,7 +171,10 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
         console.print(
             f"{result.absent['n']} masks are empty: nothing predicted for {share} of them, IoU 0 by convention."
         )
-    console.print(f"Resolution: {result.resolution}. Intervals: {document['protocol']['intervals']['method']}.")
+    intervals = document["protocol"]["intervals"]["method"]
+    if len(result.unions) < MIN_UNITS or (data["images"] or MIN_UNITS) < MIN_UNITS:
+        intervals = f"none, of fewer than {MIN_UNITS} images they would look surer than they are"
+    console.print(f"Resolution: {result.resolution}. Intervals: {intervals}.")
     console.print(
         escape(f"Checkpoint: {document['model']['selection']}. Data: sha256 {data['content_sha256'][:16]}….")
     )

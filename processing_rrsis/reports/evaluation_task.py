@@ -26,10 +26,9 @@ class EvaluationTask:
     dataset: str
     split: str
     data_dir: Path | None
-    num_samples: int | None
+    max_samples: int | None
     image_size: int | None
     data_seed: int
-    num_proc: int
     allow_missing: bool
     resolution: Resolution
     threshold: float

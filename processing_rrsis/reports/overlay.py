@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -18,6 +18,7 @@ OVERLAY_COLOURS: tuple[Colour, ...] = (
 )
 """The first mask's colour, the second's, ...; then again."""
 OVERLAY_OPACITY = 0.45
+_ROW_PX, _TEXT_PX = 26, 16
 
 
 def paint_overlay(picture: Image.Image, masks: Image.Image | Sequence[Image.Image]) -> Image.Image:
@@ -34,3 +35,22 @@ def paint_overlay(picture: Image.Image, masks: Image.Image | Sequence[Image.Imag
         outline = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
         painted = Image.composite(colour, painted, ImageChops.lighter(shade, outline))
     return painted
+
+
+def add_legend(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """Return the picture with a strip below it: the colour of each mask, and what was asked.
+
+    Args:
+        picture: RGB, as `paint_overlay` returns it.
+        texts: The masks' texts, in their order.
+    """
+    font = ImageFont.load_default(size=_TEXT_PX)
+    width = max(picture.width, *(2 * _ROW_PX + round(font.getlength(text)) for text in texts))
+    sheet = Image.new("RGB", (width, picture.height + _ROW_PX * len(texts) + 6), (255, 255, 255))
+    sheet.paste(picture)
+    draw = ImageDraw.Draw(sheet)
+    for index, text in enumerate(texts):
+        top = picture.height + 3 + _ROW_PX * index
+        draw.rectangle((6, top + 5, 22, top + 21), fill=OVERLAY_COLOURS[index % len(OVERLAY_COLOURS)])
+        draw.text((_ROW_PX + 4, top + _ROW_PX // 2), text, fill=(25, 28, 33), font=font, anchor="lm")
+    return sheet

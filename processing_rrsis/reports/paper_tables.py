@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..installation import package_version
 from ..metrics.confidence import BootstrapIntervals
 from ..metrics.evaluation_result import EvaluationResult
 from .published import PublishedTable
@@ -20,7 +21,7 @@ PAPER_SCORES: tuple[str, ...] = ("Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9
 RESOLUTIONS: tuple[str, ...] = ("input", "native")
 MIN_UNITS = 5  # images; an interval of fewer would look surer than it is
 DIGITS = 2  # as printed in the papers
-TRACKED_LIBRARIES = ("rrsis", "torch", "transformers", "timm", "accelerate", "datasets", "numpy", "pillow")
+TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets", "numpy", "pillow")
 
 
 def overall_scores(result: EvaluationResult, resolution: str) -> Mapping[str, Any]:
@@ -40,7 +41,7 @@ def paper_table(
 
     Args:
         result: Our evaluation.
-        intervals: For each resolution to show (see `RESOLUTIONS`) its intervals.
+        intervals: For each resolution to show (see `RESOLUTIONS`) its intervals; none are shown below five images.
         title: Heading.
         ours: What our row is called.
         published: A table of overall scores on the same split.
@@ -56,6 +57,8 @@ def paper_table(
         scores = overall_scores(result, resolution)
         label = result.resolution.split(" (")[0] if resolution == "input" else "native size"
         rows.append((f"{ours}, {label}", *(score_text(scores[name], DIGITS) for name in PAPER_SCORES)))
+        if found.num_units < MIN_UNITS:
+            continue
         for bound, word in enumerate(("from", "to")):
             cells = (score_text(found.scores[name][bound], DIGITS) for name in PAPER_SCORES)
             rows.append((f"  {found.confidence:.0%} {word}", *cells))
@@ -194,10 +197,5 @@ def checkpoint_selection(model: str) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide the numbers."""
-    versions = {"python": platform.python_version()}
-    for name in TRACKED_LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
-    return versions
+    libraries = {name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES}
+    return {"python": platform.python_version(), "rrsis": package_version(), **libraries}

@@ -134,6 +134,11 @@ def prepare(pipe: Any, image_size_px: tuple[int, int] | None) -> Subject:
     network, processor = pipe.model, pipe.processor
     if not isinstance(network, LAVTForReferringSegmentation):
         raise ValueError(f"expected a network of this project, got a {type(network).__name__}")
+    if getattr(network, "is_quantized", False):
+        raise ValueError(
+            "expected a network of floating-point weights, got one whose layers are 8-bit already; export the model "
+            "that it was made from, with --int8"
+        )
     if image_size_px is not None:
         height, width = image_size_px
         processor.image_processor.size = {"height": height, "width": width}

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..installation import package_version
 from .spec import GRAPH_FILES, RuntimeFormat
 
 MANIFEST_FILE = "runtime.json"
@@ -84,7 +85,7 @@ def read_manifest(folder: Path) -> RuntimeManifest:
         written = (values.get("versions") or {}).get("rrsis", "unknown")
         raise ValueError(
             f"{folder}: expected a folder of version {FOLDER_VERSION}, got version {found}, which rrsis {written} "
-            f"wrote; {_AGAIN} of this version, {version('rrsis')}"
+            f"wrote; {_AGAIN} of this version, {package_version()}"
         )
     try:
         return RuntimeManifest(
@@ -154,7 +155,7 @@ def weights_sha256(network: Any) -> str:
 
 def package_versions(*names: str) -> dict[str, str]:
     """Versions of this project, of torch and of the packages with these names."""
-    return {name: version(name) for name in ("rrsis", "torch", *names)}
+    return {"rrsis": package_version(), **{name: version(name) for name in ("torch", *names)}}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from .folder import MANIFEST_FILE, is_runtime_folder, read_manifest
-from .spec import Runtime
+from .spec import AUTO_DEVICE, Runtime
 
 
-def open_pipeline(model: str, runtime: Runtime = Runtime.AUTO, trust_remote_code: bool = False) -> Any:
+def open_pipeline(
+    model: str, runtime: Runtime = Runtime.AUTO, trust_remote_code: bool = False, device: str = AUTO_DEVICE
+) -> Any:
     """Build the pipeline of a model, by the runtime that its folder was written for.
 
     Args:
         model: Folder of a model or of an exported graph, or `user/name` on the Hub.
         runtime: What is expected to compute.
         trust_remote_code: Whether code of a repository that is none of ours may run.
+        device: `"auto"`, or PyTorch's name of a device.
 
     Returns:
         A `ReferringSegmentationPipeline`; a graph's is on the CPU.
 
     Raises:
-        ValueError: If the folder is for another runtime, or can't be loaded.
+        ValueError: If the folder is for another runtime, or can't be loaded, or there is no such device.
         ImportError: If the library that runs a graph is not installed.
     """
+    _check_device(device)
     folder = Path(model).expanduser()
     if not is_runtime_folder(folder):
         if runtime not in (Runtime.AUTO, Runtime.TORCH):
@@ -35,7 +39,11 @@ def open_pipeline(model: str, runtime: Runtime = Runtime.AUTO, trust_remote_code
             )
         from ..hub.loading import load_pipeline
 
-        return load_pipeline(model, trust_remote_code=trust_remote_code)
+        return load_pipeline(
+            model, trust_remote_code=trust_remote_code, device=None if device == AUTO_DEVICE else device
+        )
+    if device not in (AUTO_DEVICE, "cpu"):
+        raise ValueError(f"--device: expected auto or cpu, {model} holds a graph that runs on the CPU; got {device!r}")
     held = read_manifest(folder).format
     if runtime not in (Runtime.AUTO, held):
         raise ValueError(
@@ -50,3 +58,18 @@ def open_pipeline(model: str, runtime: Runtime = Runtime.AUTO, trust_remote_code
     network = RuntimeNetwork.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
     return ReferringSegmentationPipeline(model=network, processor=processor, device=network.device)  # type: ignore[arg-type]
+
+
+def _check_device(name: str) -> None:
+    """Raise a `ValueError` for a device that this machine has not."""
+    if name == AUTO_DEVICE:
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # PyTorch's for unknown names, and for what was not built in
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"--device: expected auto or a device of this machine, such as cpu, got {name!r}: {reason}"
+        ) from error

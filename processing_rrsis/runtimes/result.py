@@ -164,6 +164,6 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
 
 def _accuracy_line(result: ExportResult) -> str:
     if not result.cost:
-        return f"Accuracy: {NOT_MEASURED}; --data scores the network and the graph on a split."
+        return f"Accuracy: {NOT_MEASURED}; --dataset scores the network and the graph on a split."
     cost = ", ".join(f"{name} {round(points, 2) + 0.0:.2f}" for name, points in result.cost.items())
     return f"Accuracy cost on {result.data} (n = {result.network.scores['n']:,.0f}), in points: {cost}."

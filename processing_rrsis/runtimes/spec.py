@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from ..installation import install_command
+
 DEFAULT_ROUNDS = 5
 MIN_IMAGE_SIZE_PX = 32  # of the networks
 
@@ -33,6 +35,8 @@ GRAPH_FILES: dict[RuntimeFormat, tuple[str, ...]] = {
     RuntimeFormat.ONNX: ("model.onnx",),
 }
 """Graph and weights, named as optimum names them; the first is the one to open."""
+AUTO_DEVICE = "auto"
+DEVICE_HELP = "auto: a GPU where there is one; or cpu, cuda, cuda:1, mps."
 RUNTIME_HELP = "Who computes; auto: what the model's folder was written for, see rrsis export."
 RUNNING_PACKAGES: dict[RuntimeFormat, tuple[str, ...]] = {
     RuntimeFormat.OPENVINO: ("openvino",),
@@ -84,7 +88,7 @@ def check_installed(graph_format: RuntimeFormat, packages: dict[RuntimeFormat, t
     if missing:
         raise ImportError(
             f"{graph_format} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-            f'run `pip install "rrsis[{graph_format}]"`'
+            f"run `{install_command(graph_format)}`"
         )
 
 

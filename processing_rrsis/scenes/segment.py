@@ -7,11 +7,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..errors import RRSISError
+from ..installation import package_version
 from ..result_files import check_untouched
 from .blending import Pass, run_tiles, run_whole
 from .finish import finish, finished_result
@@ -157,7 +157,7 @@ def _request(
 ) -> dict[str, Any]:
     """Everything that decides the files: what a run must share with the one that it goes on with."""
     return {
-        "rrsis": version("rrsis"),
+        "rrsis": package_version(),
         "source": source_identity(scene),
         "bands": list(scene.choice.indexes),
         "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,15 +17,21 @@ from .recipes.presets import Ablation, get_ablation
 from .recipes.shipped import Recipe, check_recipe, default_recipe, get_recipe
 from .watching import check_trackers
 
-RECIPE_OVERRIDES = (
-    "batch_size",
-    "learning_rate",
-    "text_learning_rate",
-    "warmup_steps",
-    "eval_every",
-    "augmentation",
-    "mixed_precision",
-)
+RECIPE_OVERRIDES = {
+    "image_size": "image_size_px",
+    **{name: name for name in ("batch_size", "learning_rate", "text_learning_rate", "warmup_steps", "eval_every")},
+    **{name: name for name in ("augmentation", "mixed_precision")},
+}
+"""Option → field of the recipe that it replaces."""
+GROUPS = {
+    "What is trained": "model",
+    "Where it starts": "vision_weights",
+    "How long and how": "image_size",
+    "Stopping and going on": "resume",
+    "What is seen": "eval_every",
+    "The machine": "num_workers",
+}
+"""Headings of `--help`, each with the first option below it; the options stand in the order of `TrainingArguments`."""
 LOWEST = {
     **dict.fromkeys(("gradient_accumulation_steps", "checkpoint_every", "keep_checkpoints", "log_every"), 1),
     **dict.fromkeys(("cpu_threads", "max_samples"), 1),
@@ -33,6 +40,9 @@ LOWEST = {
 """Options that no recipe checks, and their least value."""
 EXCLUSIVE = (
     ("max_steps", "max_epochs"),
+    ("small", "recipe"),
+    ("small", "vision_weights"),
+    ("small", "text_weights"),
     ("from_scratch", "init_from"),
     ("from_scratch", "vision_weights"),
     ("init_from", "vision_weights"),
@@ -41,8 +51,37 @@ EXCLUSIVE = (
 )
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the lines of the description, and say every default."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of the description; name each option once, and its default where it has one."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return action.option_strings[0] + ("" if action.default is False else f" {self._format_args(action, 'VALUE')}")
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return {int: "INT", float: "NUMBER"}.get(action.type, "TEXT") if action.type else ""  # type: ignore[call-overload]
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return (action.help or "") + ("" if action.default in (None, False, argparse.SUPPRESS) else " [%(default)s]")
+
+
+class TrainingParser(HfArgumentParser):
+    """The options of training, in groups."""
+
+    def format_help(self) -> str:
+        """The description, then the groups in the order of `GROUPS`."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, [], [])
+        formatter.add_text(self.description)
+        first = {name: heading for heading, name in GROUPS.items()}
+        for action in self._actions:
+            if action.dest in first:
+                if action.dest != GROUPS["What is trained"]:
+                    formatter.end_section()
+                formatter.start_section(first[action.dest])
+            if action.dest != "help":
+                formatter.add_argument(action)
+        formatter.end_section()
+        return formatter.format_help()
 
 
 def option(default: Any, text: str) -> Any:
@@ -54,8 +93,10 @@ def option(default: Any, text: str) -> Any:
 class TrainingArguments:
     """Options of the command line; an option that is left out follows the recipe."""
 
-    # What is trained
     model: str | None = option(None, f"Network: {', '.join(MODELS)}; the recipe's or fianet if absent.")
+    small: bool = option(
+        False, "A small network on any data, minutes on two CPU cores: the numbers of the recipe MODEL-synthetic."
+    )
     recipe: str | None = option(
         None, "Recipe by name (`rrsis recipes` lists them) or a .yaml file; MODEL-DATASET if absent."
     )
@@ -68,7 +109,6 @@ class TrainingArguments:
     output_dir: str | None = option(
         None, "Folder that everything is written to; runs/RECIPE or runs/ABLATION if absent."
     )
-    # Where it starts
     vision_weights: str | None = option(
         None, "Pretrained Swin: a timm name or a file with its weights; the recipe's if absent."
     )
@@ -79,7 +119,7 @@ class TrainingArguments:
     )
     seed: int = option(0, "Seed of new weights, order of samples, augmentation and dropout.")
     data_seed: int = option(0, "Seed of the embedded benchmark's scenes.")
-    # How long and how
+    image_size: int | None = option(None, "Side in px that images are resized to, instead of the recipe's.")
     max_steps: int | None = option(None, "Updates, instead of the recipe's updates or epochs.")
     max_epochs: int | None = option(None, "Epochs, instead of the recipe's updates or epochs.")
     batch_size: int | None = option(
@@ -101,21 +141,21 @@ class TrainingArguments:
         None, "Also average the weights, 0.999 for example; the average is evaluated and saved."
     )
     compile: bool = option(False, "torch.compile the network; the first update takes minutes.")
-    # Stopping and going on
     resume: str = option(
         "none",
         "latest: go on from the newest whole checkpoint, or start where there is none; or a checkpoint's folder.",
     )
     checkpoint_every: int | None = option(None, "Updates between checkpoints; as eval_every if absent.")
     keep_checkpoints: int = option(2, "Checkpoints that stay on the disk; the oldest goes first.")
-    # What is seen
     eval_every: int | None = option(None, "Updates between evaluations on the validation split.")
     log_every: int = option(20, "Updates between lines of metrics.jsonl.")
     report_to: str = option("none", "Trackers beside metrics.jsonl: tensorboard, wandb, joined with commas.")
     panel_samples: int = option(8, "Validation samples drawn at every evaluation in panels/; 0 for none.")
+    license: str | None = option(
+        None, "Licence of the weights for the model card, as the Hub spells it: cc-by-4.0, mit, other."
+    )
     push_to_hub: str | None = option(None, "Publish best/ at the end: user/name on the Hub; see `rrsis publish`.")
     hub_private: bool = option(False, "With --push_to_hub: only you can see the repository.")
-    # The machine
     num_workers: int = option(1, "Processes that load data, per training process.")
     cpu_threads: int | None = option(
         None, "Threads of a process that computes on the CPU; its share of the cores if absent."
@@ -130,12 +170,12 @@ class TrainingArguments:
         return Path(self.output_dir)
 
 
-def build_parser(description: str, prog: str | None = None) -> HfArgumentParser:
+def build_parser(description: str, prog: str | None = None) -> TrainingParser:
     """The parser of the command line; `prog` is the command's name, that of the script if `None`.
 
     Abbreviated options are none: `--cpu` is one of `accelerate launch`, not a short `--cpu_threads`.
     """
-    return HfArgumentParser(
+    return TrainingParser(
         cast(Any, TrainingArguments),
         prog=prog,
         usage="%(prog)s [OPTIONS]",
@@ -201,7 +241,8 @@ def resolve_recipe(arguments: TrainingArguments) -> Recipe:
     recipe = _named_recipe(arguments, ablation)
     arguments.model, arguments.dataset = recipe.model, recipe.dataset
     arguments.output_dir = arguments.output_dir or f"runs/{arguments.ablation or _short_name(recipe)}"
-    changes = {name: getattr(arguments, name) for name in RECIPE_OVERRIDES if getattr(arguments, name) is not None}
+    given = {field: getattr(arguments, name) for name, field in RECIPE_OVERRIDES.items()}
+    changes = {field: value for field, value in given.items() if value is not None}
     if arguments.max_steps is not None or arguments.max_epochs is not None:
         changes |= {"max_steps": arguments.max_steps, "max_epochs": arguments.max_epochs}
     recipe = recipe.changed("option of the command line", **changes)
@@ -221,15 +262,37 @@ def _named_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> Re
         if arguments.dataset not in (None, recipe.dataset):
             recipe = recipe.changed("option of the command line", dataset=arguments.dataset)
     else:
-        model = arguments.model or ("fianet" if ablation is None else ablation.model)
-        if model not in MODELS:
-            raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {model!r}.")
-        recipe = default_recipe(model, arguments.dataset or "synthetic")
+        recipe = _unnamed_recipe(arguments, ablation)
     if ablation is not None and recipe.model != ablation.model:
         raise ValueError(
             f"--ablation {ablation.name} is one of {ablation.model}, got --model {recipe.model}. Leave --model out."
         )
     return recipe
+
+
+def _unnamed_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> Recipe:
+    """The recipe where none is named: of `--init_from`'s training, of the small network, or of the benchmark."""
+    known = None if arguments.small or arguments.init_from is None else recipe_of_model(arguments.init_from)
+    model = arguments.model or ("fianet" if ablation is None else ablation.model)
+    if known is not None and arguments.model in (None, known.model):
+        recipe, source = known, "the numbers that the model of --init_from was trained with"
+    else:
+        if model not in MODELS:
+            raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {model!r}.")
+        recipe = default_recipe(model, "synthetic" if arguments.small else arguments.dataset or "synthetic")
+        source = "the numbers of the small network, not tuned on this data"
+    dataset = arguments.dataset or recipe.dataset
+    if dataset == recipe.dataset:
+        return recipe
+    return recipe.changed(source, name=f"{recipe.model}-{dataset}", dataset=dataset, source=source)
+
+
+def recipe_of_model(folder: str) -> Recipe | None:
+    """What a finished model was trained with, by the metrics.json in its folder; `None` where that says nothing."""
+    try:
+        return Recipe(**json.loads((Path(folder).expanduser() / "metrics.json").read_text(encoding="utf-8"))["recipe"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _short_name(recipe: Recipe) -> str:

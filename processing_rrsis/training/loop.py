@@ -222,6 +222,7 @@ def evaluate(run: Run, request: StopRequest, bar: rich.progress.Progress) -> Non
         better = scores["mIoU"] > progress.best_miou
         if better:
             progress.best_miou, progress.best_step = scores["mIoU"], progress.step
+            progress.best_validation = {name: result.to_dict() for name, result in results.items()}
             save_weights(run, "best")
         control = {} if shuffled is None else {"shuffled/mIoU": shuffled}
         run.watch.log(progress.step, {"split": "validation", **scores, **control})

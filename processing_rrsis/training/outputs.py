@@ -7,8 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,8 +22,11 @@ from ..reports.curves import training_curves
 from ..reports.sheet import contact_sheet, predict_samples, select_for_sheet
 from ..reports.tables import group_table, overall_table, print_tables, result_dict
 from .run import Run
+from .run_folder import starting_weights
 from .watching import METRICS
 
+SAMPLES_FILE = "samples.json"
+"""IoU of every test sample with the selected weights, for `rrsis report`."""
 SHEET_SAMPLES = 8  # one of each kind of the embedded benchmark
 REPORT_BATCHES = 4
 TRACKED_LIBRARIES = ("torch", "transformers", "timm", "accelerate", "datasets")
@@ -80,7 +82,7 @@ def make_card(
         results: Split → control → result, plain values.
         ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
     """
-    recipe = run.recipe
+    recipe, validation = run.recipe, run.progress.best_validation
     facts = ModelCardFacts(
         architecture=recipe.model,
         dataset=recipe.dataset,
@@ -90,13 +92,14 @@ def make_card(
         max_length=recipe.max_length,
         train_samples=run.settings["train_samples"],
         starting_weights=run.settings["starting_weights"],
+        base_models=starting_weights(run.args, recipe)[1],
         selection=selection,
         seed=run.args.seed,
-        training_seconds=run.progress.seconds.get("training"),
+        licence=run.args.license,
         hardware=f"{platform.machine()}, {run.accelerator.device.type}",
         software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
         recipe=recipe.to_dict(),
-        results=results or {},
+        results={**({"validation": validation} if validation else {}), **(results or {})},
         ceilings=ceilings or {},
     )
     return render_model_card(facts)
@@ -120,12 +123,16 @@ def report(run: Run) -> None:
         )
     run.progress.add_seconds("test", start)
     if run.accelerator.is_main_process:
-        write_report(run, network, results)
+        with run.watch.working("writing card, pictures and curves"):
+            ceilings = write_report(run, network, results)
+        print_summary(run, results, ceilings)
     run.accelerator.wait_for_everyone()
 
 
-def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]) -> None:
-    """Pictures, metrics.json and the model card of the selected weights, and the tables on the screen."""
+def write_report(
+    run: Run, network: torch.nn.Module, results: dict[str, dict[str, EvaluationResult]]
+) -> dict[str, float]:
+    """Pictures, metrics.json and the model card of the selected weights; the ceilings of the test split."""
     progress, ceilings = run.progress, {}
     if run.recipe.dataset == "synthetic" and "test" in results:
         readers = reader_ceilings(samples=len(run.data["test"]), seed=run.args.data_seed)
@@ -135,46 +142,47 @@ def write_report(run: Run, network: torch.nn.Module, results: dict[str, dict[str
         "settings": run.settings,
         "seed": run.args.seed,
         "selection": f"best mIoU on validation, {progress.best_miou:.2f} at step {progress.best_step}",
+        "validation": progress.best_validation,
         "results": plain_results(results),
         "ceilings": ceilings,
     }
     selection = f"best mIoU on the validation split, update {progress.best_step} of {run.num_updates}"
     card = make_card(run, network, selection=selection, results=record["results"], ceilings=ceilings)
     save_hub_folder(network, run.processor, run.output_dir / "best", model_card=card, metrics=record)
-    if "test" in results:
-        sheet = run.output_dir / "contact_sheet.png"
-        device = run.accelerator.device
-        draw_sheet(network, run.data["test"], run.collator(), results["test"], device=device, path=sheet)
-        run.watch.say(f"Look at {sheet}; the model is in {run.output_dir / 'best'}.")
+    draw_samples(run, network, "test" if "test" in results else next(iter(results)), results)
     timing = {name: round(value, 1) for name, value in progress.seconds.items()}
     (run.output_dir / "timing.json").write_text(json.dumps({"seconds": timing}, indent=2) + "\n", encoding="utf-8")
     training_curves(run.output_dir / METRICS, run.output_dir / "curves.png")
     aside = run.output_dir / "metrics.json.new"
     aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     os.replace(aside, run.output_dir / "metrics.json")  # last and at once: its presence says that the run has finished
-    print_summary(run, results, ceilings)
+    return ceilings
 
 
-def draw_sheet(
-    model: Callable[..., Any], split: Any, collator: Any, results: Mapping[str, Any], *, device: Any, path: Path
-) -> Path:
-    """Contact sheet of a split from its evaluation: the best, the typical and the worst."""
-    result = results["expression"]
-    chosen = select_for_sheet(result.ious.tolist(), result.kinds, SHEET_SAMPLES, image_ids=list(split["image_id"]))
-    samples = predict_samples(model, split, chosen, collator, device=device)
-    title = f"test mIoU {result.overall['mIoU']:.1f} with the expression"
-    if "shuffled" in results:
-        title += f", {results['shuffled'].overall['mIoU']:.1f} with another sample's expression"
-    return contact_sheet(samples, path, title=title)
+def draw_samples(run: Run, network: torch.nn.Module, split: str, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Contact sheet of a split, the best, the typical and the worst; and the IoU of every sample in a file."""
+    rows, result = run.data[split], results[split]["expression"]
+    ious, sheet = result.ious.tolist(), run.output_dir / "contact_sheet.png"
+    chosen = select_for_sheet(ious, result.kinds, SHEET_SAMPLES, image_ids=list(rows["image_id"]))
+    samples = predict_samples(network, rows, chosen, run.collator(), device=run.accelerator.device)
+    title = f"{split} mIoU {result.overall['mIoU']:.1f} with the expression"
+    if "shuffled" in results[split]:
+        title += f", {results[split]['shuffled'].overall['mIoU']:.1f} with another sample's expression"
+    contact_sheet(samples, sheet, title=title)
+    scored = {"split": split, "sample_id": list(rows["sample_id"]), "iou": ious}
+    (run.output_dir / SAMPLES_FILE).write_text(json.dumps(scored) + "\n", encoding="utf-8")
+    run.watch.say(
+        f"The model is in {run.output_dir / 'best'}; look at {sheet}, or at all: rrsis report {run.output_dir}"
+    )
 
 
 def print_summary(run: Run, results: Mapping[str, Any], ceilings: Mapping[str, float]) -> None:
     """Tables of the test splits and of the time that the run took."""
     tables, console = [], run.watch.console
-    if "test" in results:
-        tables.append(overall_table(results["test"], title="test", ceilings=ceilings or None))
-        tables.append(group_table(results["test"], "by_kind", title="test, mIoU by kind of expression"))
-    others = {name: parts["expression"] for name, parts in results.items() if name != "test"}
+    first = "test" if "test" in results else next(iter(results))
+    tables.append(overall_table(results[first], title=first, ceilings=ceilings or None))
+    tables.append(group_table(results[first], "by_kind", title=f"{first}, mIoU by kind of expression"))
+    others = {name: parts["expression"] for name, parts in results.items() if name != first}
     if others:
         tables.append(overall_table(others, title="other test splits"))
     print_tables(tables, console)

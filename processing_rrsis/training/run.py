@@ -43,6 +43,7 @@ from .setup import (
     build_accelerator,
     build_network,
     check_batch,
+    fit_batch,
     load_data,
     load_start,
     prepare_network,
@@ -62,6 +63,7 @@ class RunProgress:
         evaluated_step: Update after which the validation split was last evaluated.
         best_step: Update whose weights were the best on the validation split.
         best_miou: Their mIoU, in percent; −1 before the first evaluation.
+        best_validation: Their results on the validation split, by control, as plain values.
         losses: Loss of every update since the last line of metrics.jsonl.
         norms: Gradient norms that the divergence monitor looks back on.
         seconds: Wall-clock seconds by phase, over all starts of the run.
@@ -73,6 +75,7 @@ class RunProgress:
     evaluated_step: int = 0
     best_step: int = 0
     best_miou: float = -1.0
+    best_validation: dict[str, Any] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -205,14 +208,16 @@ def prepare_run(args: TrainingArguments) -> Run:
     start = time.perf_counter()
     finetuned = load_start(args, recipe)
     if finetuned is not None:
-        recipe = recipe_of_start(recipe, finetuned)
+        recipe = recipe_of_start(args, recipe, finetuned)
     with accelerator.main_process_first():
         data = load_data(args, recipe, watch.say)
+    recipe = fit_batch(args, recipe, len(data["train"]), accelerator.num_processes)
     order = UpdateOrder(len(data["train"]), recipe.batch_size, args.seed)
     progress = RunProgress()
     progress.add_seconds("data", start)
     checkpoint = find_checkpoint(args.resume, args.run_dir, accelerator, watch.say)
-    processor, network = build_network(args, recipe, data["train"], finetuned)
+    with watch.working("building the network"):
+        processor, network = build_network(args, recipe, data["train"], finetuned)
     num_updates = recipe.updates(len(data["train"]))
     if recipe.warmup_steps >= num_updates:
         watch.say(

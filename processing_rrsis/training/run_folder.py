@@ -13,7 +13,8 @@ from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 
 from ..data.files.content_hash import content_hash
-from .arguments import TrainingArguments
+from ..result_files import write_result
+from .arguments import TrainingArguments, recipe_of_model
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
 from .recipes.shipped import Recipe
 from .watching import LOGS, METRICS, TIMING
@@ -28,7 +29,7 @@ END_FILES = ("metrics.json", "timing.json", "divergence.json")
 SAME_OPTIONS = ("seed", "data_seed", "gradient_accumulation_steps", "freeze_batch_norm", "ema_decay", "max_samples")
 RUN_FILES = (
     *(METRICS, TIMING, RECIPE_FILE, OPTIONS_FILE, SPLIT_FILE, FOLDER, LOGS, *END_FILES),
-    *("contact_sheet.png", "curves.png", "panels", "best", "last"),
+    *("contact_sheet.png", "curves.png", "samples.json", "report.html", "panels", "best", "last"),
 )
 """What a run writes into its folder."""
 
@@ -39,7 +40,7 @@ def describe_settings(
     """What must be the same for a run that goes on; plain values, the same on every process."""
     values = {key: value for key, value in recipe.to_dict().items() if key not in ("source", "sources", "name")}
     values |= {key: getattr(args, key) for key in SAME_OPTIONS}
-    values["starting_weights"] = starting_weights(args, recipe)
+    values["starting_weights"], _ = starting_weights(args, recipe)
     values |= {
         "precision": accelerator.mixed_precision,
         "num_updates": num_updates,
@@ -60,15 +61,25 @@ def write_options(args: TrainingArguments, output_dir: Path) -> None:
 def write_split(data: DatasetDict, output_dir: Path) -> None:
     """Save which images are for training and which for validation: own data may leave that to chance."""
     images = {split: sorted(set(data[split]["image_id"])) for split in HASHED_SPLITS}
-    (output_dir / SPLIT_FILE).write_text(json.dumps(images, indent=2) + "\n", encoding="utf-8")
+    write_result(output_dir / SPLIT_FILE, (json.dumps(images, indent=2) + "\n").encode())
 
 
-def starting_weights(args: TrainingArguments, recipe: Recipe) -> str:
-    """Where a run starts, in words."""
+def starting_weights(args: TrainingArguments, recipe: Recipe) -> tuple[str, list[str]]:
+    """Where a run starts: in words that hold no path of this machine, and as names on the Hub where it has some."""
     if args.init_from is not None:
-        return args.init_from
+        before = recipe_of_model(args.init_from)
+        if before is not None:
+            return f"those of a {before.model} that was trained on {before.dataset}", []
+        return _named([args.init_from])
     vision, text = args.vision_weights or recipe.vision, args.text_weights or recipe.text
-    return "random" if args.from_scratch or vision is None else f"{vision}, {text}"
+    return ("random", []) if args.from_scratch or not (vision and text) else _named([vision, text])
+
+
+def _named(weights: list[str]) -> tuple[str, list[str]]:
+    """Pretrained weights in words, and those of the Hub by name; of a file on this machine only the last part."""
+    on_hub = [name for name in weights if not Path(name).expanduser().exists()]
+    words = [name if name in on_hub else f"{Path(name).name} (a file of the trainer's)" for name in weights]
+    return ", ".join(words), [name if "/" in name or "." not in name else f"timm/{name}" for name in on_hub]
 
 
 def find_checkpoint(

@@ -89,6 +89,15 @@ def check_batch(batch_size: int, num_processes: int, accumulation_steps: int) ->
         )
 
 
+def fit_batch(args: TrainingArguments, recipe: Recipe, train_samples: int, num_processes: int) -> Recipe:
+    """The recipe with a batch that the training split fills, unless `--batch_size` says how large it is."""
+    parts = num_processes * args.gradient_accumulation_steps
+    size = train_samples // parts * parts
+    if args.batch_size is not None or not 0 < size < recipe.batch_size:
+        return recipe
+    return recipe.changed(f"the training split has {train_samples} samples", batch_size=size)
+
+
 def available_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -150,16 +159,17 @@ def load_start(args: TrainingArguments, recipe: Recipe) -> Finetuned | None:
     return processor, model
 
 
-def recipe_of_start(recipe: Recipe, finetuned: Finetuned) -> Recipe:
-    """The recipe with what a finished model decides: its configuration, the size of its input, its token limit."""
+def recipe_of_start(args: TrainingArguments, recipe: Recipe, finetuned: Finetuned) -> Recipe:
+    """The recipe with what a finished model decides: its configuration, its token limit, the size of its input."""
     processor, model = finetuned
     values = model.config.to_dict()
     config = {
         name: {key: values[name].get(key) for key in value} if isinstance(value, dict) else values.get(name)
         for name, value in recipe.config.items()
     }
-    size = processor.image_processor.size["height"]
-    changes = {"config": config, "image_size_px": size, "max_length": processor.max_length}
+    changes: dict[str, Any] = {"config": config, "max_length": processor.max_length}
+    if args.image_size is None:
+        changes["image_size_px"] = processor.image_processor.size["height"]
     return recipe.changed("the model of --init_from", **changes)
 
 
@@ -168,6 +178,8 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
     categories = data_categories(train)
     if finetuned is not None:
         before, model = finetuned
+        before.image_processor.size = {"height": recipe.image_size_px, "width": recipe.image_size_px}
+        model.config.image_size = recipe.image_size_px
         known: str | list[str] = recipe.dataset if recipe.dataset in CATEGORY_SETS else categories
         processor = RRSISProcessor(
             before.image_processor,
@@ -181,7 +193,7 @@ def build_network(args: TrainingArguments, recipe: Recipe, train: Dataset, finet
         recipe,
         text=args.text_weights,
         categories=categories,
-        train_expressions=train["expression"] if args.from_scratch else None,
+        train_expressions=train["expression"] if args.from_scratch or recipe.text is None else None,
     )
     try:
         model = build_model(

@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from ..terminal import new_progress
+from ..terminal import new_progress, working
 
 METRICS, TIMING, LOGS = "metrics.jsonl", "timing.jsonl", "logs"
 WARNING = "warning:"
@@ -94,6 +95,10 @@ class Watch:
     def progress(self) -> Progress:
         """The bar of the run, on the main process."""
         return new_progress(self.console, transient=False, disable=not self.accelerator.is_main_process)
+
+    def working(self, text: str) -> AbstractContextManager[Any]:
+        """A sign that something goes on whose end is not known, on the main process."""
+        return working(text) if self.accelerator.is_main_process else nullcontext()
 
     def say(self, text: str) -> None:
         """Print on the main process; "warning:" in front is coloured, nothing else in a text acts as markup."""

@@ -74,7 +74,7 @@ def test_out_of_memory_is_shown():
         (["-s", "480px"], "--image-size: expected numbers separated by commas such as 1,2, got '480px'"),
         (["-s", "30"], "--image-size: expected multiples of 4 of at least 32, got 30"),
         (["--json", "no/such/out.json"], "--json: expected a name in an existing folder"),
-        (["--model-folder", "./none"], "--model-folder: expected a model folder"),
+        (["-m", "./none"], "--model: expected a model folder"),
         (["expressions", "-n", "1"], "--expressions: expected 2 or more"),
         (["scaling", "-s", "64,96"], "--image-size: expected at least three sizes"),
         (["profile", "--trace", "t.json"], "--trace: expected one model and one work"),
@@ -97,7 +97,7 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 
 def test_a_folder_is_measured_with_its_weights(tmp_path):
     folder = save_hub_folder(build_tiny_model("danet"), build_tiny_processor(), tmp_path / "best")
-    result = run("expressions", "--model-folder", str(folder), "-s", "64", "-n", "2", *ONCE, "--device", "cpu")
+    result = run("expressions", "-m", str(folder), "-s", "64", "-n", "2", *ONCE, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert result.stdout.replace("\n", " ").count("best, float32 eager, 64 px") == 1
     assert result.stdout.replace("\n", " ").count("logits cut at 0 ") == 1

@@ -61,7 +61,7 @@ def run(*arguments):
 
 
 def evaluate(folder, output, *options):
-    result = run("-m", folder, "-d", "rrsisd", "-o", output, "--num-workers", 0, "--resamples", 200, *options)
+    result = run("-m", folder, "-d", "rrsisd", "--json", output, "--num-workers", 0, "--resamples", 200, *options)
     assert result.exit_code == 0, result.output
     document = json.loads(output.read_text())
     return document, document.pop("run")
@@ -74,7 +74,7 @@ from processing_rrsis.cli.app import app
 rows = datasets.load_from_disk(sys.argv[1])
 loading.load_benchmark = lambda name, **options: datasets.DatasetDict(validation=rows, test=rows)
 for batch_size in ("1", "7"):
-    arguments = ["evaluate", "-m", sys.argv[2], "-d", "rrsisd", "-o", f"{sys.argv[3]}/two-{batch_size}.json"]
+    arguments = ["evaluate", "-m", sys.argv[2], "-d", "rrsisd", "--json", f"{sys.argv[3]}/two-{batch_size}.json"]
     app([*arguments, "--num-workers", "0", "--resamples", "200", "--batch-size", batch_size], standalone_mode=False)
 """
 
@@ -152,7 +152,7 @@ def test_one_resolution_and_the_controls(benchmark, model_folder, tmp_path):
     assert "input" not in native["results"]["expression"]
     assert set(native["results"]) == {"expression", "shuffled", "category", "blank"}
     assert native["protocol"]["shuffling_seed"] == 0
-    small, _ = evaluate(model_folder, tmp_path / "480.json", "--resolution", "480", "--num-samples", 3)
+    small, _ = evaluate(model_folder, tmp_path / "480.json", "--resolution", "480", "--max-samples", 3)
     assert "native" not in small["results"]["expression"]
     assert small["data"]["samples"] == 3
     assert small["data"]["first_samples_only"]
@@ -170,10 +170,13 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         ([*given, "--threshold", "1"], "--threshold: expected a probability"),
         ([*given, "--confidence", "95"], "such as 0.95, got 95.0"),
         ([*given, "--resamples", "5"], "at least 100, got 5"),
-        ([*given, "-o", tmp_path], "--output: expected a file name"),
-        ([*given, "-o", tmp_path / "no" / "r.json"], "--output: expected a name in an existing folder"),
+        ([*given, "--json", tmp_path], "--json: expected a file name"),
+        ([*given, "--json", tmp_path / "no" / "r.json"], "--json: expected a name in an existing folder"),
         ([*given, "--image-size", "64"], "expected with --dataset synthetic alone"),
-        (["-m", model_folder, "-d", "synthetic", "-s", "dev"], "--split: expected one of train, validation, test"),
+        (
+            ["-m", model_folder, "-d", "synthetic", "--split", "dev"],
+            "--split: expected one of train, validation, test",
+        ),
         (["-m", model_folder, "-d", "synthetic", "--allow-missing"], "no files to miss"),
     ]
     for arguments, expected in cases:
@@ -194,9 +197,9 @@ def test_what_is_not_like_the_papers_is_said_on_every_run(model_folder, tmp_path
     write_demo(spec, demo, progress=False)
     image = sorted((demo / "images" / "rrsisd" / "JPEGImages").glob("*.jpg"))[-1]
     image.unlink()
-    command = ["-m", model_folder, "-d", "rrsisd", "-s", "test", "--data-dir", demo, "--allow-missing"]
+    command = ["-m", model_folder, "-d", "rrsisd", "--split", "test", "--data-dir", demo, "--allow-missing"]
     for number in range(2):
-        found = run(*command, "-o", tmp_path / f"{number}.json")
+        found = run(*command, "--json", tmp_path / f"{number}.json")
         assert found.exit_code == 0, found.output
         words = " ".join(found.output.split())
         assert "not comparable with the published rows" in words
@@ -231,8 +234,8 @@ def test_processes_started_the_documented_way(model_folder, tmp_path):
     documents = {}
     for name, launcher in launchers.items():
         command = [*launcher, "-m", "processing_rrsis.cli.app", "evaluate", "-m", str(model_folder)]
-        command += ["-d", "synthetic", "--num-samples", "10", "--image-size", "96", "--batch-size", "3"]
-        command += ["--num-workers", "0", "--resamples", "100", "-o", str(tmp_path / f"{name}.json")]
+        command += ["-d", "synthetic", "--max-samples", "10", "--image-size", "96", "--batch-size", "3"]
+        command += ["--num-workers", "0", "--resamples", "100", "--json", str(tmp_path / f"{name}.json")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("mIoU per category") == 1

@@ -61,7 +61,7 @@ def test_files(tmp_path, ending):
     texts, labels = read_expressions(path)
     assert texts == [text for text, _ in ROWS]
     assert labels == (None if ending == "txt" else [label for _, label in ROWS])
-    result = CliRunner().invoke(app, ["parse-report", str(path), "-o", str(tmp_path / "report.json")])
+    result = CliRunner().invoke(app, ["parse-report", str(path), "--json", str(tmp_path / "report.json")])
     assert result.exit_code == 0, result.output
     assert '"wordpiece"' in result.output
     assert ("no labels" in result.output) == (ending == "txt")

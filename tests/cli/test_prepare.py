@@ -33,7 +33,7 @@ def test_a_written_demo_is_clean(style, tmp_path):
     written = run("write-demo", tmp_path / "demo", "--style", style, *SMALL)
     assert written.exit_code == 0, written.output
     assert f"6 train, 2 validation, 3 test references, 11 images in the layout of {style}" in written.stdout
-    result = prepare(tmp_path / "demo", "--dataset", style, "--report", tmp_path / "report.json")
+    result = prepare(tmp_path / "demo", "--dataset", style, "--json", tmp_path / "report.json")
     assert result.exit_code == 0, result.output
     assert "ready: 11 references can be built" in result.output
     report = json.loads((tmp_path / "report.json").read_text())
@@ -44,7 +44,7 @@ def test_a_written_demo_is_clean(style, tmp_path):
 def test_damage_is_printed_and_reported(tmp_path):
     damage = damaged(tmp_path / "demo", "mask-size", "truncated-image")
     assert [item.kind for item in damage] == ["truncated-image", "mask-size"]
-    result = prepare(tmp_path / "demo", "--report", tmp_path / "report.json", "--num-proc", "2")
+    result = prepare(tmp_path / "demo", "--json", tmp_path / "report.json", "--num-workers", "2")
     assert result.exit_code == 1
     for item in damage:
         assert item.names[0] in result.stdout
@@ -81,8 +81,8 @@ def test_allow_missing_says_what_is_left_out(tmp_path):
     ("arguments", "message"),
     [
         (["prepare", "nowhere"], "expected the folder or the .zip of a downloaded benchmark, found nothing"),
-        (["prepare", ".", "--report", "no/such/report.json"], "--report: expected a name in an existing folder"),
-        (["prepare", ".", "--report", "."], "--report: expected a file name in an existing folder, got the folder ."),
+        (["prepare", ".", "--json", "no/such/report.json"], "--json: expected a name in an existing folder"),
+        (["prepare", ".", "--json", "."], "--json: expected a file name in an existing folder, got the folder ."),
         (["prepare", "my.csv"], 'own data are checked when they are read: load_benchmark("my.csv")'),
         (["write-demo", "d", "--style", "risbench", "--full-size"], "--full-size: published counts are known of"),
         (["write-demo", "d", "--image-size", "4"], "image_size_px: expected"),

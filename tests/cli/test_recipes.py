@@ -34,16 +34,18 @@ def test_it_shows_one_with_its_sources():
 
 
 def test_json():
-    assert json.loads(run(app, ["recipes", "danet-rrsisd", "--json"]).output) == get_recipe("danet-rrsisd").to_dict()
-    assert [one["name"] for one in json.loads(run(app, ["recipes", "--json"]).output)] == recipe_names()
+    assert (
+        json.loads(run(app, ["recipes", "danet-rrsisd", "--json", "-"]).output) == get_recipe("danet-rrsisd").to_dict()
+    )
+    assert [one["name"] for one in json.loads(run(app, ["recipes", "--json", "-"]).output)] == recipe_names()
 
 
 def test_a_file_to_start_from(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(run(app, ["recipes", "danet-rrsisd", "--yaml"]).output, encoding="utf-8")
+    run(app, ["recipes", "danet-rrsisd", "--yaml", str(path)])
     assert get_recipe(str(path)) == get_recipe("danet-rrsisd")
     path.write_text("based_on: danet-rrsisd\nbatch_size: 3\n", encoding="utf-8")
-    assert json.loads(run(app, ["recipes", str(path), "--json"]).output)["batch_size"] == 3
+    assert json.loads(run(app, ["recipes", str(path), "--json", "-"]).output)["batch_size"] == 3
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,7 @@ def test_a_file_to_start_from(tmp_path):
     [
         (["danet-rrsis"], "Near it: danet-rrsisd"),
         (["nowhere.yaml"], "there is none at nowhere.yaml"),
-        (["--yaml"], "--yaml: expected with the name of a recipe"),
-        (["danet-rrsisd", "--yaml", "--json"], "without --json"),
+        (["--yaml", "x.yaml"], "--yaml: expected with the name of a recipe"),
     ],
 )
 def test_errors_are_one_line(arguments, message):

@@ -231,6 +231,8 @@ def test_a_file_of_other_weights_is_refused(name, tmp_path):
         (FIANetConfig, "use_channel_modulation", "no"),
         (DANetConfig, "predictor", "magic"),
         (DANetConfig, "affinity_stages", [0, 1]),
+        (DANetConfig, "affinity_stages", [2, 2]),
+        (DANetConfig, "affinity_stages", []),
         (DANetConfig, "affinity_threshold", 1.5),
         (FIANetConfig, "stage_output", "raw"),
         (FIANetConfig, "num_tmem_layers", 0),

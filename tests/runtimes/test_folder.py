@@ -136,7 +136,16 @@ def test_segment_evaluate_and_demo_take_a_graph(openvino_folder, fianet, tmp_pat
     monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows})
     scores = []
     for model, runtime in ((openvino_folder, "openvino"), (fianet, "torch")):
-        options = ["--runtime", runtime, "--num-workers", 0, "--resamples", 100, "-o", tmp_path / f"{runtime}.json"]
+        options = [
+            "--runtime",
+            runtime,
+            "--num-workers",
+            0,
+            "--resamples",
+            100,
+            "--json",
+            tmp_path / f"{runtime}.json",
+        ]
         result = run("evaluate", "-m", model, "-d", "rrsisd", *options)
         assert result.exit_code == 0, result.output
         assert "FIANet, ours" in result.output

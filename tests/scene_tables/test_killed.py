@@ -18,9 +18,9 @@ from .conftest import layers, write_table
 
 SCENES = 200
 WAYS = {
-    "processes": ("--workers", "2"),
+    "processes": ("--num-workers", "2"),
     "shards": (),
-    "ray": ("--engine", "ray", "--workers", "2"),
+    "ray": ("--engine", "ray", "--num-workers", "2"),
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -32,7 +32,7 @@ def big_table(tmp_path_factory):
 
 def commands(way, table, out, model):
     base = [sys.executable, "-m", "processing_rrsis.cli.app", "scenes", table, "--out", out, "-m", model]
-    base += ["--vector", "gpkg", "--threads", "1"]
+    base += ["--vector", "gpkg", "--cpu-threads", "1"]
     if way == "shards":
         return [[*map(str, base), "--shard", f"{index}/2"] for index in (1, 2)]
     if way == "ray":
@@ -48,7 +48,15 @@ def finish(way, table, out, model):
     """Run to the end; the manifest without times, and the exit codes."""
     codes = [process.wait() for process in start(way, table, out, model)]
     if way == "shards":
-        merge = [sys.executable, "-m", "processing_rrsis.cli.app", "scenes-merge", str(table), "--out", str(out)]
+        merge = [
+            sys.executable,
+            "-m",
+            "processing_rrsis.cli.app",
+            "scenes-merge",
+            str(table),
+            "--out",
+            str(out),
+        ]
         codes.append(subprocess.run(merge, check=False).returncode)
     return parquet.read_table(out / "manifest.parquet").drop_columns(["seconds"]), codes
 
@@ -69,7 +77,7 @@ def whole(big_table, model_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out"
     started = time.monotonic()
     (command,) = commands("processes", big_table, out, model_folder)
-    subprocess.run([*command[: command.index("--workers")], "--workers", "1"], check=True)
+    subprocess.run([*command[: command.index("--num-workers")], "--num-workers", "1"], check=True)
     print(f"one process: {time.monotonic() - started:.1f} s")  # noqa: T201
     return parquet.read_table(out / "manifest.parquet").drop_columns(["seconds"]), layers(out)
 

@@ -163,7 +163,7 @@ def test_the_command_lists_them(monkeypatch):
 
 
 def test_the_command_writes_json():
-    rows = json.loads(run(app, ["ablations", "--paper", "danet", "--json"]).output)
+    rows = json.loads(run(app, ["ablations", "--paper", "danet", "--json", "-"]).output)
     assert [row["name"] for row in rows] == [name for name in ABLATIONS if name.startswith("danet")]
     assert rows[0]["fields"] == {"affinity_weight": 0.0, "predictor": "conv"}
     assert rows[0]["published"] == {"refsegrs": {"mIoU": 57.74}, "rrsisd": {"mIoU": 61.46}}

@@ -33,7 +33,7 @@ def own_file(tmp_path, text):
 
 
 def test_there_is_one_for_every_model_and_benchmark_and_the_papers_where_they_differ():
-    expected = {f"{model}-{data}" for model in MODELS for data in ("refsegrs", "rrsisd", "synthetic")}
+    expected = {f"{model}-{data}" for model in MODELS for data in ("refsegrs", "risbench", "rrsisd", "synthetic")}
     expected |= {f"{model}-{data}-paper" for model in ("danet", "fianet") for data in ("refsegrs", "rrsisd")}
     assert set(NAMES) == expected
     for name in NAMES:
@@ -248,9 +248,7 @@ def test_unknown_names_and_files():
         get_recipe("nowhere.yaml")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "name"), [("own", "own"), ("risbench", "risbench"), ("my/Roofs.CSV", "own"), ("a.jsonl", "own")]
-)
+@pytest.mark.parametrize(("dataset", "name"), [("own", "own"), ("my/Roofs.CSV", "own"), ("a.jsonl", "own")])
 def test_other_data_gets_the_numbers_of_rrsisd_and_says_so(dataset, name):
     recipe, base = default_recipe("fianet", dataset), get_recipe("fianet-rrsisd")
     assert (recipe.name, recipe.dataset) == (f"fianet-{name}", name)
@@ -262,7 +260,7 @@ def test_other_data_gets_the_numbers_of_rrsisd_and_says_so(dataset, name):
 def test_the_default_is_the_released_form():
     assert default_recipe("fianet", "refsegrs") == get_recipe("fianet-refsegrs")
     with pytest.raises(
-        ValueError, match=r"'imagenet'\. Models: .*Datasets: refsegrs, rrsisd, synthetic, risbench, own"
+        ValueError, match=r"'imagenet'\. Models: .*Datasets: refsegrs, risbench, rrsisd, synthetic, own"
     ):
         default_recipe("fianet", "imagenet")
     with pytest.raises(ValueError, match="No recipe for model 'unet'"):

@@ -238,7 +238,7 @@ def test_a_finetuned_model_decides_its_recipe(whole):
     recipe = get_recipe(str(folder / "recipe.yaml"))
     config = json.loads((whole / "best" / "config.json").read_text())
     assert recipe.config["decoder_hidden_size"] == config["decoder_hidden_size"] == 16
-    assert json.loads((folder / "metrics.json").read_text())["settings"]["starting_weights"] == str(whole / "best")
+    assert json.loads((folder / "metrics.json").read_text())["settings"]["starting_weights"].startswith("those of a ")
 
 
 def test_a_finished_run_is_left_alone(whole):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...installation import install_command
 from ...place import LONGITUDE_LATITUDE, Place
 
 ENDINGS = (".geojson", ".json", ".wkt")
@@ -72,7 +73,7 @@ def draw_geometry(
         from rasterio import features
     except ImportError as error:
         raise ImportError(
-            f"{source}: GeoJSON and WKT need rasterio and shapely; run `pip install 'rrsis[geo]'`"
+            f"{source}: GeoJSON and WKT need rasterio and shapely; run `{install_command('geo')}`"
         ) from error
     try:
         shapes = [_shape(part) for part in _parts(form, expression)]

@@ -10,6 +10,7 @@ from typing import Any
 
 MODEL_NAMES = ("lavt", "danet", "fianet", "rmsin")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+LEAST_BETWEEN_EVALUATIONS = 50  # updates, where a recipe says "once per epoch"
 Rule = tuple[str, Callable[[Any], bool]]
 
 
@@ -102,12 +103,12 @@ class Recipe:
         return self.max_steps or (self.max_epochs or 1) * self._updates_per_epoch(train_samples)
 
     def evaluation_interval(self, train_samples: int) -> int:
-        """Updates between two evaluations on the validation split.
+        """Updates between two evaluations on the validation split; epochs of few updates share one.
 
         Raises:
             ValueError: If the training split does not fill a single batch.
         """
-        return self.eval_every or self._updates_per_epoch(train_samples)
+        return self.eval_every or max(self._updates_per_epoch(train_samples), LEAST_BETWEEN_EVALUATIONS)
 
     def _updates_per_epoch(self, train_samples: int) -> int:
         if train_samples < self.batch_size:

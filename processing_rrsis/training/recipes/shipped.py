@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 FILE_ENDINGS = (".yaml", ".yml")
-OTHER_DATASETS = ("risbench", "own")  # that no paper trains on
+OTHER_DATASETS = ("own",)  # that no paper trains on
 OPTIONAL = ("name", "max_epochs", "max_steps", "ablation", "config")
 
 
@@ -133,8 +133,8 @@ def default_recipe(model: str, dataset: str) -> Recipe:
 
     Args:
         model: `"lavt"`, `"danet"`, `"fianet"` or `"rmsin"`.
-        dataset: A benchmark. What no paper trains on, `"risbench"`, `"own"` or the path of a .csv or .jsonl file, gets
-            the model's numbers for RRSIS-D, and its sources say so.
+        dataset: A benchmark. One's own data, `"own"` or the path of a .csv or .jsonl file, get the model's numbers
+            for RRSIS-D, and their sources say so.
 
     Raises:
         ValueError: If there is none; the message lists what exists.
