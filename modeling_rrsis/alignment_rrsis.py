@@ -34,6 +34,23 @@ class TextFeatures(NamedTuple):
     mask: Tensor
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over (B, C, h, w); in training a single value per channel is an error that says what to do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same.
+
+        Raises:
+            ValueError: In training, if there is one value per channel, which has no deviation.
+        """
+        if self.training and x.numel() == x.shape[1]:
+            raise ValueError(
+                "training: expected a batch of 2 or larger images, BatchNorm got a single pixel of a single image "
+                f"{tuple(x.shape)}; or put the norms into evaluation, where running statistics are used"
+            )
+        return super().forward(x)
+
+
 def instance_norm(tokens: Tensor, eps: float = 1e-5) -> Tensor:
     """InstanceNorm without parameters over the pixels of (B, N, C), in float32 at least; zero where N is 1."""
     wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))

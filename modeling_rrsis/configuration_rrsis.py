@@ -56,7 +56,7 @@ class LAVTConfig(PreTrainedConfig):
         kwargs: Fields of `PreTrainedConfig`.
 
     Raises:
-        ValueError: If a field is outside its range.
+        StrictDataclassError: If a field is of another type or outside its range; the message names it.
 
     Example:
         >>> from modeling_rrsis import LAVTConfig

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .alignment_rrsis import PixelWordAttention, TextFeatures, map_to_tokens
+from .alignment_rrsis import BatchNorm2d, PixelWordAttention, TextFeatures, map_to_tokens
 from .configuration_rrsis import DANetConfig
 from .loss_rrsis import BatchPart, affinity_loss, weighted_cross_entropy
 from .modeling_lavt import LAVTForReferringSegmentation, LAVTStageFusion, StageState
@@ -106,7 +106,7 @@ class DANetPredictor(nn.Module):
         self.has_mean_update = config.agent_update == "mean"
         self.scale = channels**-0.5
         self.bottleneck = nn.Conv2d(in_channels, channels, kernel_size=1, bias=False)
-        self.bottleneck_norm = nn.BatchNorm2d(channels)
+        self.bottleneck_norm = BatchNorm2d(channels)
         self.sentence = nn.Linear(text_channels, channels)
         self.sentence_query = nn.Linear(channels, channels, bias=False)
         self.key = nn.Linear(channels, channels, bias=False)

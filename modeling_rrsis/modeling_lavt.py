@@ -22,7 +22,15 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .alignment_rrsis import LanguageGate, PixelWordFusion, PointwiseConv, TextFeatures, tokens_to_map, upsample
+from .alignment_rrsis import (
+    BatchNorm2d,
+    LanguageGate,
+    PixelWordFusion,
+    PointwiseConv,
+    TextFeatures,
+    tokens_to_map,
+    upsample,
+)
 from .configuration_rrsis import LAVTConfig
 from .loss_rrsis import BatchPart, check_labels, weighted_cross_entropy
 from .swin_rrsis import SwinVisionEncoder, load_swin_state
@@ -108,9 +116,9 @@ class ConvBlock(nn.Module):
     def __init__(self, top_channels: int, stage_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(top_channels + stage_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.norm1 = BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = BatchNorm2d(out_channels)
 
     def forward(self, top: Tensor, stage: Tensor) -> Tensor:
         """Coarser map (B, C_top, h', w') and stage (B, C_stage, h, w) to (B, C_out, h, w)."""
@@ -330,10 +338,10 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
             ValueError: If shapes do not fit each other, there is no stage of a given index, or labels hold other
                 values than 0, 1 and 255.
         """
-        if not torch.compiler.is_compiling():  # there sizes are symbols, of which nothing can be said
+        if not torch.compiler.is_compiling():  # a graph has no values to look at; what it computes is the same
             limit = self.config.get_text_config().max_position_embeddings
             masks = (attention_mask, ground_object_mask, spatial_position_mask)
-            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit, training=self.training)
+            check_inputs(pixel_values, input_ids, masks=masks, labels=labels, limit=limit)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # Step 1: words of the expressions (R, B, L, D), once for each of R readings
@@ -398,13 +406,7 @@ class LAVTForReferringSegmentation(LAVTPreTrainedModel):
 
 
 def check_inputs(
-    pixel_values: Tensor,
-    input_ids: Tensor,
-    *,
-    masks: Sequence[Tensor | None],
-    labels: Tensor | None,
-    limit: int,
-    training: bool = False,
+    pixel_values: Tensor, input_ids: Tensor, *, masks: Sequence[Tensor | None], labels: Tensor | None, limit: int
 ) -> None:
     """Raise a `ValueError` unless the inputs of `forward` fit each other; the text encoder reads `limit` tokens."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < MIN_IMAGE_SIZE:
@@ -415,15 +417,15 @@ def check_inputs(
     if input_ids.ndim != 2:
         raise ValueError(f"`input_ids` must be (batch, length), got {tuple(input_ids.shape)}.")
     num_images, num_expressions = len(pixel_values), len(input_ids)
+    if not (num_images and input_ids.numel()):
+        raise ValueError(
+            "expected at least one image and one expression of a token, got "
+            f"`pixel_values` {tuple(pixel_values.shape)} and `input_ids` {tuple(input_ids.shape)}."
+        )
     if num_images != num_expressions and 1 not in (num_images, num_expressions):
         raise ValueError(
             "expected one expression per image, several expressions on one image or one expression for several "
             f"images, got `pixel_values` of {num_images} images and `input_ids` of {num_expressions} expressions."
-        )
-    if training and num_images * num_expressions == 1 and max(pixel_values.shape[-2:]) == MIN_IMAGE_SIZE:
-        raise ValueError(
-            "training: expected a batch of 2 or larger images, a single one of "
-            f"{MIN_IMAGE_SIZE} × {MIN_IMAGE_SIZE} px has one pixel at the coarsest stage, too few for BatchNorm."
         )
     if input_ids.shape[1] > limit:
         raise ValueError(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .alignment_rrsis import LanguageGate, TextFeatures
+from .alignment_rrsis import BatchNorm2d, LanguageGate, TextFeatures
 from .configuration_rrsis import RMSINConfig
 from .loss_rrsis import BatchPart, cross_entropy_and_dice
 from .modeling_lavt import LAVTForReferringSegmentation, LAVTStageFusion, StageState
@@ -26,14 +26,14 @@ class RMSINBranches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.point = nn.Sequential(nn.Conv2d(1, 1, kernel_size=1, bias=False), nn.BatchNorm2d(1))
+        self.point = nn.Sequential(nn.Conv2d(1, 1, kernel_size=1, bias=False), BatchNorm2d(1))
         self.square = nn.Sequential(
             nn.Conv2d(1, 1, kernel_size=1, bias=False),
-            nn.BatchNorm2d(1),
+            BatchNorm2d(1),
             nn.Conv2d(1, 1, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(1),
+            BatchNorm2d(1),
         )
-        self.identity = nn.BatchNorm2d(1)
+        self.identity = BatchNorm2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, h, w) to (B, 1, h, w)."""

@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .alignment_rrsis import PixelWordFusion, PointwiseConv, average_pool, map_to_tokens, tokens_to_map, upsample
+from .alignment_rrsis import (
+    BatchNorm2d,
+    PixelWordFusion,
+    PointwiseConv,
+    average_pool,
+    map_to_tokens,
+    tokens_to_map,
+    upsample,
+)
 from .configuration_rrsis import FIANetConfig
 
 
@@ -22,11 +30,11 @@ class ScaleAwareGate(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.local = nn.Conv2d(channels, channels, kernel_size=1)
-        self.local_norm = nn.BatchNorm2d(channels)
+        self.local_norm = BatchNorm2d(channels)
         self.shared = nn.Conv2d(channels, channels, kernel_size=1)
-        self.shared_norm = nn.BatchNorm2d(channels)
+        self.shared_norm = BatchNorm2d(channels)
         self.activation = nn.Conv2d(channels, channels, kernel_size=1)
-        self.activation_norm = nn.BatchNorm2d(channels)
+        self.activation_norm = BatchNorm2d(channels)
 
     def forward(self, stage: Tensor, share: Tensor) -> Tensor:
         """Stage (B, C, h, w) and its share (B, C, h', w') to (B, C, h, w)."""
@@ -64,7 +72,7 @@ class MultiScaleFrame(nn.Module):
         self.has_bottleneck = bottleneck > 1
         if self.has_bottleneck:
             self.down = PointwiseConv(total, self.width)
-            self.norm = nn.BatchNorm2d(self.width)
+            self.norm = BatchNorm2d(self.width)
             self.up = PointwiseConv(self.width, total)
         self.layers = nn.ModuleList()
         self.gates = nn.ModuleList([ScaleAwareGate(width) for width in channels])
@@ -107,21 +115,21 @@ class CrossScaleAttention(nn.Module):
         num_tokens = sum((-(-grid_size // ratio)) ** 2 for ratio in (1, 2, 3))
         self.parts = [key_channels, key_channels, 2 * key_channels]
         values = num_heads * self.parts[2]
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm2d(channels)
         self.by_two = nn.Sequential(
             nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, groups=channels),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
         self.by_three = nn.Sequential(
             nn.Conv2d(channels, channels, kernel_size=5, stride=3, padding=2, groups=channels),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
         self.project = nn.Linear(channels, num_heads * sum(self.parts), bias=False)
         self.project_norm = nn.BatchNorm1d(num_heads * sum(self.parts))
         self.to_grid = nn.Linear(num_tokens, grid_size**2)
         self.local = nn.Conv2d(values, values, kernel_size=3, padding=1, groups=values)
         self.gather = nn.Linear(values, channels)
-        self.output_norm = nn.BatchNorm2d(channels)
+        self.output_norm = BatchNorm2d(channels)
         self.output = nn.Conv2d(channels, channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,9 +156,9 @@ class CrossScaleFeedForward(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         super().__init__(
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.Conv2d(channels, 2 * channels, kernel_size=1),
-            nn.BatchNorm2d(2 * channels),
+            BatchNorm2d(2 * channels),
             nn.Conv2d(2 * channels, 2 * channels, kernel_size=3, padding=1, groups=channels),
             nn.ReLU6(),
             nn.Conv2d(2 * channels, channels, kernel_size=1),

@@ -40,8 +40,10 @@ _BEGINNINGS = {
     b"\xff\x4f\xff\x51": "JPEG2000",
 }
 _OTHER_COLOURS = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
+MAX_PIXELS = 100_000_000
+"""Most that are decoded at once: with what readers and conversions hold beside them, they take 1.6 GB of memory."""
 _MAX_BYTES = 1 << 29
-"""Most that a deep file may take in memory: as much as PIL's own limit of 178,956,970 pixels of RGB."""
+"""Most of a block of a deep file, of all its bands; and a third of what its values take until they are 8-bit."""
 BESIDE = (".msk", ".aux.xml")
 """Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _ORIENTATION = 0x0112
@@ -207,12 +209,16 @@ def _decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is twice as many pixels
             image = Image.open(stream, formats=FORMATS)
+        if image.width * image.height > _most_pixels():
+            raise _too_large(name)
         if not is_deep(image) or (rasterio is None and _is_plain_band(image)):
             if reduced and image.format == "JPEG":
                 image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             return image
         kind = image.format
+    except ImageSizeError:
+        raise
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except Exception as error:  # on damaged files the formats' readers raise nearly every kind there is
@@ -246,10 +252,9 @@ def _unreadable(name: str, error: Exception) -> ValueError:
 
 
 def _too_large(name: str) -> ImageSizeError:
-    most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     return ImageSizeError(
-        f"image file {name!r}: expected at most {most:,} pixels ({_MAX_BYTES >> 20} MiB of more than 8 bits), which "
-        "are decoded at once, got more; cut it into parts, or read it in tiles with `rrsis scene`"
+        f"image file {name!r}: expected at most {_most_pixels():,.0f} pixels, fewer of more than 8 bits, which are "
+        "decoded at once, got more; cut it into parts, or read it in tiles with `rrsis scene`"
     )
 
 
@@ -309,7 +314,7 @@ def _check_meaning(dataset: Any, name: str) -> None:
             f"image file {name!r}: expected gray from black to white or red, green and blue in a deep file, got "
             f"{', '.join(sorted(colours)) or structure.get('SOURCE_COLOR_SPACE', 'white as 0')}; convert it to RGB"
         )
-    if any(np.dtype(kind).kind not in "biuf" for kind in dataset.dtypes):
+    if any(not kind.startswith(("int", "uint", "float")) for kind in dataset.dtypes):
         raise ValueError(f"image file {name!r}: expected integer or float pixels, got {dataset.dtypes[0]}")
 
 
@@ -329,10 +334,17 @@ def _tiff_orientation(stream: BinaryIO) -> int:
 
 def _check_size(dataset: Any, num_bands: int, name: str) -> None:
     """Refuse a file before its first pixel is read that takes too much memory, as a whole or in one of its blocks."""
-    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # the bound of PIL's own check
     size = max(np.dtype(kind).itemsize for kind in dataset.dtypes)
     pixels = dataset.width * dataset.height
     together = dataset.count if dataset.interleaving is rasterio.enums.Interleaving.pixel else 1
     blocks = [height * width * together for height, width in dataset.block_shapes]
-    if limit is not None and (pixels > limit or max(pixels * num_bands, *blocks) * size > _MAX_BYTES):
+    needed = pixels * num_bands * (3 * size + 4)  # the values, twice those of them that are ranked, masks and result
+    if Image.MAX_IMAGE_PIXELS and (
+        pixels > _most_pixels() or needed > 3 * _MAX_BYTES or max(blocks) * size > _MAX_BYTES
+    ):
         raise _too_large(name)
+
+
+def _most_pixels() -> float:
+    """Our bound, and PIL's: users set `PIL.Image.MAX_IMAGE_PIXELS`, to None for no bound at all."""
+    return min(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS) if Image.MAX_IMAGE_PIXELS else float("inf")

@@ -62,7 +62,10 @@ def convert(
     """
     with _plain_errors():
         output = output.expanduser()
+        from ..hub.model_folder import CONFIG_FILE, check_replaceable
+
         check_place("OUTPUT", output)
+        check_replaceable(output.resolve(), marker=CONFIG_FILE)
         check_untouched([output], reads=[checkpoint, tokenizer], overwrite=overwrite)
         from transformers.utils import logging
 

@@ -144,7 +144,11 @@ def evaluate(
     )
     with _plain_errors():
         files = check_result_files({"--json": json_file, "--html": html_file}, {"--html": HTML_ENDINGS})
-        check_untouched(files.values(), reads=[task.model, task.dataset, task.data_dir], overwrite=overwrite)
+        if any(files.values()):
+            from ..data.own_data import table_files
+
+            read = [task.model, task.dataset, task.data_dir, *table_files(task.dataset, task.data_dir)]
+            check_untouched(files.values(), reads=read, overwrite=overwrite)
         _check(task)
         _run(task, files, runtime=runtime, trust_remote_code=trust_remote_code)
 
@@ -198,7 +202,8 @@ def _run(task: EvaluationTask, files: dict[str, Path | None], *, runtime: Runtim
         "num_workers": task.num_workers,
         "tie_margin": math.inf if task.exact else TIE_MARGIN,
     }
-    network, collator = pipe.model.float().to(accelerator.device).eval(), ReferringCollator(pipe.processor)
+    network = pipe.model if getattr(pipe.model, "is_quantized", False) else pipe.model.float()
+    network, collator = network.to(accelerator.device).eval(), ReferringCollator(pipe.processor)
     if task.controls:
         controls = possible_controls(data)
         results = evaluate_with_controls(network, data, collator, controls=controls, seed=task.seed, **options)

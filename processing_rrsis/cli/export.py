@@ -112,7 +112,10 @@ def export(
         options.check()
         json_file = check_result_files({"--json": json_file})["--json"]
         check_output(output)
-        check_untouched([output, json_file], reads=[model, dataset, data_dir], overwrite=overwrite)
+        from ..data.own_data import table_files
+
+        read = [model, dataset, data_dir, *table_files(dataset, data_dir)]
+        check_untouched([output, json_file], reads=read, overwrite=overwrite)
 
         def run(on_step: Callable[[str], None]) -> Any:
             from ..hub.loading import load_pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
 from collections import Counter
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from ..image_loading_rrsis import BESIDE, second_mask
 from ..place import find_place
-from .file_benchmark import FileBenchmark, Oddities, Sample
+from .file_benchmark import FileBenchmark, Oddities, Sample, shorten_names
 from .files.archives import Archive
 from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
 from .files.masks import decode_segmentation, tight_box
 from .files.pictures import Picture, read_mask
-from .own_table import SPLIT_ALIASES, TableRow, read_table
+from .own_table import SPLIT_ALIASES, TABLE_ENDINGS, TableRow, read_table
+
+logger = logging.getLogger(__name__)
 
 
 class TableFiles(Archive):
@@ -117,7 +120,9 @@ class OwnData(FileBenchmark):
         """Return the rows of the table by split."""
         samples: dict[str, list[Sample]] = {split: [] for split in dict.fromkeys(SPLIT_ALIASES.values())}
         image_ids = _image_ids(self.archive)
+        splits: dict[str, set[str]] = {}
         for row in self.archive.rows:
+            splits.setdefault(image_ids[row.image], set()).add(row.split)
             is_file = isinstance(row.mask, str)
             image_id = image_ids[row.image]
             samples[row.split].append(
@@ -131,6 +136,14 @@ class OwnData(FileBenchmark):
                     mask=None if is_file else row.mask,
                     place=f"line {row.line_number}",
                 )
+            )
+        shared = [image_id for image_id, found in splits.items() if len(found) > 1]
+        if shared:
+            logger.warning(
+                "%s: %d images are in several splits, whose scores then say too much: %s",
+                self.archive.source,
+                len(shared),
+                shorten_names(shared),
             )
         return samples
 
@@ -160,6 +173,17 @@ class OwnData(FileBenchmark):
         self._reaches.clear()
         yield from super()._generate_examples(split, shards)
         check_unit(self._reaches.values(), source=str(self.archive.source))
+
+
+def table_files(*names: str | PathLike[str] | None) -> list[str]:
+    """Return the files that tables name, of names that may be tables of own data.
+
+    Raises:
+        ValueError: If one is a table that can't be read.
+    """
+    tables = [Path(name).expanduser() for name in names if name is not None]
+    found = [TableFiles(path.absolute()) for path in tables if path.suffix in TABLE_ENDINGS and path.is_file()]
+    return [files.location(name) for files in found for name in files.names()]
 
 
 def _image_ids(files: TableFiles) -> dict[str, str]:

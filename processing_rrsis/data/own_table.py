@@ -28,6 +28,7 @@ SPLIT_ALIASES: dict[str, str] = {
     "testing": "test",
 }
 OPTIONAL_COLUMNS: tuple[str, ...] = ("category", "split")
+MAX_PATH_CHARACTERS = 4096
 MAX_CELL_CHARACTERS = 1 << 26
 """Longest CSV cell; the csv module's own limit of 128 KiB is too short for polygons and run lengths."""
 
@@ -178,6 +179,8 @@ def _path_of(text: str, source: str) -> str:
         raise ValueError(
             f"{source}: expected the path of a file, got the URL {shown(path)!r}; download it and name the file"
         )
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise ValueError(f"{source}: expected the path of a file, got {len(path):,} characters, {reprlib.repr(path)}")
     if "\0" in path:
         raise ValueError(f"{source}: expected the path of a file, got {reprlib.repr(path)}, which holds a null")
     try:

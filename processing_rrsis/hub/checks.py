@@ -20,6 +20,8 @@ AUTO_CLASSES: dict[str, tuple[str, ...]] = {
     PROCESSOR: ("AutoProcessor", "AutoImageProcessor"),
 }
 OWN_PACKAGES = frozenset(("modeling_rrsis", "processing_rrsis", "hub_cards"))
+MAX_WORDS = 600
+"""Most of another library's error in a message: it may repeat a value of any length."""
 CARD_FIELDS = ("license", "library_name", "pipeline_tag")
 
 _WEIGHTS_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -102,7 +104,7 @@ def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[s
         with torch.device("meta"):
             network = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     except Exception as error:  # whatever a field of the wrong kind leads to in the networks' constructors
-        words = " ".join(str(error).split())
+        words = " ".join(str(error).split())[:MAX_WORDS]
         return [f"{CONFIG}: expected the configuration of a network of this project, got one that fails ({words})"]
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = sorted(name for name, shape in expected.items() if shapes.get(name) != shape)

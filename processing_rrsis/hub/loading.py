@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..bounds_rrsis import parse_json, read_file
 from ..errors import PLAIN_ERRORS
-from .checks import CONFIG, check_tensors
+from .checks import CONFIG, MAX_WORDS, check_tensors
 
 
 def load_pipeline(
@@ -92,12 +92,14 @@ def _told(expected: str) -> Iterator[None]:
     except SafetensorError:
         raise
     except PLAIN_ERRORS as error:
-        if len(str(error).strip().splitlines()) > 1:  # transformers' words over several lines, in one
+        if (
+            len(str(error).strip().splitlines()) > 1 or len(str(error)) > MAX_WORDS
+        ):  # transformers' words over several lines, in one
             kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(" ".join(str(error).split())) from error
+            raise kind(" ".join(str(error).split())[:MAX_WORDS]) from error
         raise
     except Exception as error:
-        raise ValueError(f"{expected}, got one that fails ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{expected}, got one that fails ({' '.join(str(error).split())[:MAX_WORDS]})") from error
 
 
 def check_described(folder: Path) -> list[str]:

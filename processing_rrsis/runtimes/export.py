@@ -19,7 +19,7 @@ from ..data.inputs.collate import ReferringCollator
 from ..errors import RRSISError
 from ..hub.model_folder import drop_local_keys, replaced_folder
 from .check import COMPARED_ROWS, check_agreement, compare, row_batches, score, time_both
-from .folder import MANIFEST_FILE, RuntimeManifest, graph_sha256, package_versions, weights_sha256
+from .folder import MANIFEST_FILE, RuntimeManifest, hash_files, package_versions, weights_sha256
 from .network import RuntimeNetwork
 from .result import Agreement, ExportResult, Measured
 from .spec import GRAPH_FILES, QUANTISING_PACKAGES, WRITING_PACKAGES, ExportOptions, graph_module
@@ -134,6 +134,11 @@ def prepare(pipe: Any, image_size_px: tuple[int, int] | None) -> Subject:
     network, processor = pipe.model, pipe.processor
     if not isinstance(network, LAVTForReferringSegmentation):
         raise ValueError(f"expected a network of this project, got a {type(network).__name__}")
+    if getattr(network, "is_quantized", False):
+        raise ValueError(
+            "expected a network of floating-point weights, got one whose layers are 8-bit already; export the model "
+            "that it was made from, with --int8"
+        )
     if image_size_px is not None:
         height, width = image_size_px
         processor.image_processor.size = {"height": height, "width": width}
@@ -181,7 +186,7 @@ def write_folder(
         parameters=subject.network.num_parameters(),
         image_size_px=subject.size_px,
         inputs=subject.names,
-        graph_sha256=graph_sha256(folder, options.format),
+        files_sha256=hash_files(folder, sorted(path.name for path in folder.iterdir())),
         weights_sha256=weights_sha256(subject.network),
         calibration=calibration,
         versions=package_versions(*packages),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from .spec import GRAPH_FILES, RuntimeFormat
 MANIFEST_FILE = "runtime.json"
 CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "processor_config.json"
-FOLDER_VERSION = 1
+FOLDER_VERSION = 2
 """Of what a folder holds; one more where an older reader would misread it."""
 _AGAIN = "export the model again with `rrsis export`"
 
@@ -33,7 +33,7 @@ class RuntimeManifest:
         parameters: Number of its parameters.
         image_size_px: Height and width of the images, the only ones it takes.
         inputs: Names of the tensors that it reads.
-        graph_sha256: Of each of its files.
+        files_sha256: Of every file beside it: graph, configuration, processor, tokenizer.
         weights_sha256: Of the network's weights, see [`weights_sha256`].
         calibration: Data and number of samples that the ranges of int8 were taken from.
         versions: Of this project and of what wrote the graph.
@@ -47,7 +47,7 @@ class RuntimeManifest:
     parameters: int
     image_size_px: tuple[int, int]
     inputs: tuple[str, ...]
-    graph_sha256: Mapping[str, str]
+    files_sha256: Mapping[str, str]
     weights_sha256: str
     calibration: Mapping[str, Any] | None
     versions: Mapping[str, str]
@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> RuntimeManifest:
     values = _read_json(folder / MANIFEST_FILE)
     found = values.get("folder_version")
     if found != FOLDER_VERSION:
-        written = values.get("versions", {}).get("rrsis", "unknown")
+        written = (values.get("versions") or {}).get("rrsis", "unknown")
         raise ValueError(
             f"{folder}: expected a folder of version {FOLDER_VERSION}, got version {found}, which rrsis {written} "
             f"wrote; {_AGAIN} of this version, {package_version()}"
@@ -94,6 +94,7 @@ def read_manifest(folder: Path) -> RuntimeManifest:
                 "format": RuntimeFormat(values["format"]),
                 "image_size_px": tuple(values["image_size_px"]),
                 "inputs": tuple(values["inputs"]),
+                "files_sha256": dict(values["files_sha256"]),
             }
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -108,7 +109,7 @@ def check_folder(folder: Path, manifest: RuntimeManifest) -> None:
     Raises:
         ValueError: If a file is missing or was changed, or if configuration or processor are another model's.
     """
-    for name in (*GRAPH_FILES[manifest.format], CONFIG_FILE, PROCESSOR_FILE):
+    for name in {*manifest.files_sha256, *GRAPH_FILES[manifest.format], CONFIG_FILE, PROCESSOR_FILE}:
         if not (folder / name).is_file():
             raise ValueError(
                 f"{folder}: expected {name} beside {MANIFEST_FILE}, found none; copy the whole folder again"
@@ -119,25 +120,25 @@ def check_folder(folder: Path, manifest: RuntimeManifest) -> None:
             f"{folder}: expected the {CONFIG_FILE} of the graph's model, {manifest.model_type}, got {model_type}; "
             f"{_AGAIN}"
         )
-    size = _read_json(folder / PROCESSOR_FILE).get("image_processor", {}).get("size", {})
+    size = (_read_json(folder / PROCESSOR_FILE).get("image_processor") or {}).get("size") or {}
     if (size.get("height"), size.get("width")) != manifest.image_size_px:
         raise ValueError(
             f"{folder}: expected a processor that makes images of {manifest.size_text}, the graph's, {PROCESSOR_FILE} "
             f"says {size}; {_AGAIN}"
         )
-    found = graph_sha256(folder, manifest.format)
-    changed = [name for name, value in found.items() if value != manifest.graph_sha256.get(name)]
+    found = hash_files(folder, manifest.files_sha256)
+    changed = [name for name, value in found.items() if value != manifest.files_sha256[name]]
     if changed:
         raise ValueError(
-            f"{folder}: expected the graph that {MANIFEST_FILE} was written for, {', '.join(changed)} is damaged or "
+            f"{folder}: expected the files that {MANIFEST_FILE} was written for, {', '.join(changed)} is damaged or "
             "another's (its SHA-256 differs); copy the whole folder again"
         )
 
 
-def graph_sha256(folder: Path, graph_format: RuntimeFormat) -> dict[str, str]:
-    """SHA-256 of a graph's files by name."""
+def hash_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of some of a folder's files by name."""
     hashes = {}
-    for name in GRAPH_FILES[graph_format]:
+    for name in names:
         with (folder / name).open("rb") as file:
             hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

@@ -31,6 +31,7 @@ class RuntimeNetwork(nn.Module):
 
     device = torch.device("cpu")
     dtype = torch.float32
+    input_modalities = ("image", "text")
 
     def __init__(self, config: Any, manifest: RuntimeManifest, session: Any) -> None:
         super().__init__()
@@ -55,7 +56,13 @@ class RuntimeNetwork(nn.Module):
         manifest = read_manifest(place)
         check_installed(manifest.format, RUNNING_PACKAGES)
         check_folder(place, manifest)
-        session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
+        try:
+            session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
+        except (RuntimeError, ValueError) as error:  # whatever the library finds: its own classes are RuntimeErrors
+            raise ValueError(
+                f"{place}: expected a graph that the installed {manifest.format} reads, got: {error}; it was written "
+                f"with {', '.join(f'{name} {number}' for name, number in manifest.versions.items())}"
+            ) from error
         return cls(AutoConfig.from_pretrained(place), manifest, session)
 
     def num_parameters(self) -> int:
@@ -105,6 +112,7 @@ class RuntimeNetwork(nn.Module):
         masks = {"ground_object_mask": ground_object_mask, "spatial_position_mask": spatial_position_mask}
         check_inputs(pixel_values, input_ids, masks=(attention_mask, *masks.values()), labels=None, limit=limit)
         self._check_size(pixel_values)
+        self._check_tokens(input_ids)
         attended = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         words = {name: attended if mask is None else mask for name, mask in masks.items()}
         given = {IMAGE_INPUT: pixel_values, "input_ids": input_ids, "attention_mask": attended, **words}
@@ -114,7 +122,18 @@ class RuntimeNetwork(nn.Module):
             value = given[name].detach().to("cpu", torch.float32 if name == IMAGE_INPUT else torch.int64)
             arrays[name] = value.expand(rows, *value.shape[1:]).contiguous().numpy()
         logits = torch.from_numpy(self.session(arrays)).to(pixel_values.device)
+        logits[~pixel_values.isfinite().flatten(1).all(1).expand(rows)] = torch.nan  # as of the network
         return (logits,) if return_dict is False else ReferringSegmentationOutput(logits=logits)
+
+    def _check_tokens(self, input_ids: Tensor) -> None:
+        """Raise a `ValueError` for tokens that the vocabulary lacks: a graph may read past its end."""
+        size = self.config.text_config.vocab_size
+        low, high = int(input_ids.min()), int(input_ids.max())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"`input_ids`: expected indices from 0 to {size - 1}, the vocabulary's, got {low} to {high}; use the "
+                "processor of the graph's folder"
+            )
 
     def _check_size(self, images: Tensor) -> None:
         """Raise a `ValueError` where images have another size than the graph's."""
@@ -122,6 +141,6 @@ class RuntimeNetwork(nn.Module):
             height, width = images.shape[-2:]
             raise ValueError(
                 f"`pixel_values`: expected images of {self.manifest.size_text}, the only ones that this graph takes, "
-                f"got {height}×{width} px; resize them, or write another graph with `rrsis export MODEL OUTPUT "
-                f"--image-size {max(height, width)}`"
+                f"got {height}×{width} px; resize them, or write another graph, for squares, with `rrsis export MODEL "
+                f"OUTPUT --image-size {max(height, width)}`"
             )

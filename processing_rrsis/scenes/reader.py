@@ -78,7 +78,7 @@ class NetworkReader:
         """A digest of configuration and weights: the same model in another folder has the same one."""
         manifest = getattr(self.model, "manifest", None)
         if manifest is not None:
-            return f"{manifest.format}:{manifest.precision}:{sorted(manifest.graph_sha256.values())}"
+            return f"{manifest.format}:{manifest.precision}:{sorted(manifest.files_sha256.values())}"
         digest = hashlib.sha256(self.model.config.to_json_string().encode())
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tuple(value.shape)} {value.sum(dtype=torch.float64).item()!r}".encode())

@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 
 from ..data.files.content_hash import content_hash
+from ..result_files import write_result
 from .arguments import TrainingArguments, recipe_of_model
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
 from .recipes.shipped import Recipe
@@ -60,7 +61,7 @@ def write_options(args: TrainingArguments, output_dir: Path) -> None:
 def write_split(data: DatasetDict, output_dir: Path) -> None:
     """Save which images are for training and which for validation: own data may leave that to chance."""
     images = {split: sorted(set(data[split]["image_id"])) for split in HASHED_SPLITS}
-    (output_dir / SPLIT_FILE).write_text(json.dumps(images, indent=2) + "\n", encoding="utf-8")
+    write_result(output_dir / SPLIT_FILE, (json.dumps(images, indent=2) + "\n").encode())
 
 
 def starting_weights(args: TrainingArguments, recipe: Recipe) -> tuple[str, list[str]]:

@@ -72,10 +72,15 @@ def test_parse_report_keeps_its_file(tmp_path):
     assert table.read_text() == "the ship\n"
 
 
-def test_a_geotiff_keeps_its_place(model_folder, tmp_path):
+@pytest.mark.parametrize("how", ["transform", "gcps"])
+def test_a_geotiff_keeps_its_place(how, model_folder, tmp_path):
     rasterio = pytest.importorskip("rasterio")
+    from rasterio.control import GroundControlPoint
+
     transform = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
-    profile = {"count": 3, "height": 30, "width": 44, "dtype": "uint8", "crs": "EPSG:32633", "transform": transform}
+    corners = [GroundControlPoint(row, col, *(transform @ (col, row))) for row in (0, 30) for col in (0, 44)]
+    place = {"transform": {"transform": transform}, "gcps": {"gcps": corners}}[how]
+    profile = {"count": 3, "height": 30, "width": 44, "dtype": "uint8", "crs": "EPSG:32633", **place}
     with rasterio.open(tmp_path / "in.tif", "w", driver="GTiff", photometric="rgb", **profile) as file:
         file.write(np.moveaxis(PIXELS, -1, 0))
     names = {"-o": "m.tif", "--probability": "p.tif", "--polygons": "p.geojson"}
@@ -85,7 +90,10 @@ def test_a_geotiff_keeps_its_place(model_folder, tmp_path):
     assert result.exit_code == 0, result.output
     for name in ("m.tif", "p.tif"):
         with rasterio.open(tmp_path / name) as file:
-            assert (file.crs.to_epsg(), file.transform) == (32633, transform)
+            crs = file.crs if how == "transform" else file.gcps[1]
+            found = file.transform if how == "transform" else rasterio.transform.from_gcps(file.gcps[0])
+            assert crs.to_epsg() == 32633
+            assert found.almost_equals(transform, precision=1e-6)
     with rasterio.open(tmp_path / "m.tif") as file:
         assert np.unique(file.read()).tolist() == [255]
     (feature,) = json.loads((tmp_path / "p.geojson").read_text())["features"]

@@ -314,3 +314,9 @@ def test_embedded_bytes_are_the_files_own(folder):
     rows = load(folder, [row(POLYGON, image="../cmyk.jpg")])["train"]
     assert rows.data.column("image")[0].as_py() == {"path": None, "bytes": buffer.getvalue()}
     assert rows[0]["image"].mode == "CMYK"
+
+
+def test_an_image_in_two_splits_is_told(folder, caplog):
+    with caplog.at_level(logging.WARNING, logger="processing_rrsis"):
+        load(folder, [row(), row(split="test")])
+    assert "1 images are in several splits, whose scores then say too much: roofs 1" in caplog.text

@@ -6,8 +6,9 @@ from accelerate import infer_auto_device_map
 from huggingface_hub.errors import StrictDataclassError
 
 from modeling_rrsis import MODELS, DANetConfig, FIANetConfig, LAVTConfig, RMSINConfig
+from processing_rrsis.training.batch_norm import freeze_batch_norm
 
-from .tiny import tiny_inputs, tiny_labels, tiny_model
+from .tiny import TINY, tiny_inputs, tiny_labels, tiny_model
 
 CHECKPOINTING = "gradient_checkpointing"
 pytestmark = pytest.mark.parametrize("name", list(MODELS))
@@ -148,6 +149,9 @@ def test_wrong_shapes_say_what_was_expected(name):
         model(**{**inputs, "pixel_values": inputs["pixel_values"].repeat(2, 1, 1, 1)[:3]})
     with pytest.raises(ValueError, match=r"`input_ids` must be \(batch, length\), got \(7,\)"):
         model(**{**inputs, "input_ids": inputs["input_ids"][0]})
+    for rows, length in ((0, 7), (2, 0)):
+        with pytest.raises(ValueError, match="expected at least one image and one expression of a token, got"):
+            model(**tiny_inputs() | {"input_ids": inputs["input_ids"][:rows, :length]})
     with pytest.raises(ValueError, match="at most 32 tokens"):
         model(**tiny_inputs(length=40))
     with pytest.raises(ValueError, match="shape of `input_ids`"):
@@ -156,13 +160,16 @@ def test_wrong_shapes_say_what_was_expected(name):
         model(**inputs, labels=tiny_labels(height=32))
 
 
-def test_a_single_pixel_at_the_coarsest_stage_is_too_few_for_batch_norm(name):
-    model, inputs = tiny_model(name).train(), tiny_inputs(batch_size=1, height=32, width=32)
-    with pytest.raises(ValueError, match="training: expected a batch of 2 or larger images, a single one of 32 × 32"):
-        model(**inputs)
-    model(**tiny_inputs(batch_size=1, height=32, width=64))
-    model(**tiny_inputs(batch_size=2, height=32, width=32))
-    model.eval()(**inputs)
+@pytest.mark.parametrize(("side", "changes"), [(32, {}), (64, {"backbone_kwargs": {"patch_size": 8}})])
+def test_a_single_value_is_too_few_for_batch_norm(name, side, changes):
+    changes = {key: {**TINY[key], **value} for key, value in changes.items()}
+    model, inputs = tiny_model(name, **changes).train(), tiny_inputs(batch_size=1, height=side, width=side)
+    if name != "lavt":  # whose decoder begins at the third stage
+        with pytest.raises(ValueError, match="training: expected a batch of 2 or larger images, BatchNorm got"):
+            model(**inputs)
+    model(**tiny_inputs(batch_size=1, height=side, width=2 * side))
+    freeze_batch_norm(model)
+    model(**inputs)
 
 
 def test_values_of_labels_are_checked(name):
@@ -224,6 +231,8 @@ def test_a_file_of_other_weights_is_refused(name, tmp_path):
         (FIANetConfig, "use_channel_modulation", "no"),
         (DANetConfig, "predictor", "magic"),
         (DANetConfig, "affinity_stages", [0, 1]),
+        (DANetConfig, "affinity_stages", [2, 2]),
+        (DANetConfig, "affinity_stages", []),
         (DANetConfig, "affinity_threshold", 1.5),
         (FIANetConfig, "stage_output", "raw"),
         (FIANetConfig, "num_tmem_layers", 0),

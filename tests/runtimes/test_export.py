@@ -19,8 +19,10 @@ import torch
 from PIL import Image
 
 from modeling_rrsis import MODELS
+from processing_rrsis.errors import RRSISError
 from processing_rrsis.runtimes import export as export_module
 from processing_rrsis.runtimes import openvino_graph
+from processing_rrsis.runtimes.check import compare
 from processing_rrsis.runtimes.folder import RuntimeManifest, read_manifest, weights_sha256
 from processing_rrsis.runtimes.network import RuntimeNetwork
 from processing_rrsis.runtimes.result import Agreement
@@ -50,7 +52,7 @@ def test_a_folder_agrees_and_says_what_it_holds(request, name, graph_format):
     manifest = json.loads((folder / "runtime.json").read_text())
     assert manifest == document["manifest"]
     assert manifest["format"] == graph_format
-    assert set(manifest["graph_sha256"]) == GRAPH_FILES[graph_format]
+    assert {*GRAPH_FILES[graph_format], "config.json", "tokenizer.json"} < set(manifest["files_sha256"])
     assert set(manifest["versions"]) >= {"rrsis", "torch", "openvino" if graph_format == "openvino" else "onnxruntime"}
     size = sum((folder / file).stat().st_size for file in GRAPH_FILES[graph_format])
     assert document["exported"]["size_bytes"] == size
@@ -127,7 +129,7 @@ def test_a_graph_that_differs_is_an_error_and_the_old_folder_stays(fianet, own_c
     before = {path.name: path.read_bytes() for path in own_copy.iterdir()}
     call = openvino_graph.Session.__call__
     monkeypatch.setattr(openvino_graph.Session, "__call__", lambda self, inputs: call(self, inputs) + 0.5)
-    result = run("export", fianet, own_copy)
+    result = run("export", fianet, own_copy, "--overwrite")
     assert result.exit_code == 1
     assert "the exported graph is not the network: its logits differ by up to 0.5" in words(result)
     assert "Traceback" not in result.output
@@ -137,7 +139,7 @@ def test_a_graph_that_differs_is_an_error_and_the_old_folder_stays(fianet, own_c
 
 def test_an_older_graph_is_replaced(fianet, own_copy, made_already):
     (own_copy / "openvino_model.bin").write_bytes(b"damaged")
-    export(fianet, own_copy)
+    export(fianet, own_copy, "--overwrite")
     RuntimeNetwork.from_pretrained(own_copy)
 
 
@@ -189,14 +191,11 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, tmp_path / "none" / "out"], "expected a name in an existing folder"),
         ([danet, target, "--max-samples", "3"], "--split, --max-samples: expected with --dataset"),
         ([danet, target, "--json", tmp_path], "--json: expected a file name in an existing folder"),
-        ([danet, target, "--json", danet / "config.json"], "expected another name, the export reads this file"),
+        ([danet, target, "--json", danet / "config.json"], "expected a name of its own for a result"),
         ([danet, target, "--dataset", "imagenet"], "expected a benchmark of"),
         ([danet, target, "--dataset", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--dataset", "rrsisd"], "expected data_dir, the folder or .zip of the download"),
-        (
-            [danet, target, "--dataset", "synthetic", "--split", "dev"],
-            "--split: expected one of train, validation, test",
-        ),
+        ([danet, target, "--dataset", "synthetic", "--split", "dev"], "--split: expected one of train, validation"),
         ([danet, target, "--dataset", tmp_path / "other"], "expected"),
         ([tmp_path / "none", target], "expected a model folder or a Hub repository"),
         ([tmp_path / "other", target], "expected a model folder"),
@@ -246,7 +245,7 @@ def test_another_network_is_refused():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_export_leaves_what_was_there(danet, own_copy, number):
-    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(own_copy)]
+    command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(own_copy), "--overwrite"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     end = time.monotonic() + 200
     while len(list(own_copy.parent.iterdir())) < 2:
@@ -271,14 +270,39 @@ def test_a_full_disk_is_one_sentence(fianet, tmp_path, monkeypatch, made_already
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch):
-    def refuse(network, names, size_px):
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("export.trace", "torch.export could not trace the network (torch"),
+        ("openvino_graph.translate", "the network could not be translated to openvino"),
+        ("export.RuntimeNetwork.from_pretrained", "openvino could not load the graph"),
+        ("quantisation.quantise", "NNCF could not make the graph's layers 8-bit"),
+    ],
+)
+def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch, place, sentence):
+    def refuse(*given, **named):
         raise KeyError("first line\nsecond line")
 
-    monkeypatch.setattr(export_module, "trace", refuse)
-    result = run("export", fianet, tmp_path / "out")
-    assert "torch.export could not trace the network (torch" in words(result)
+    monkeypatch.setattr(f"processing_rrsis.runtimes.{place}", refuse)
+    options = (
+        ("--int8", "--dataset", "synthetic", "--max-samples", 2, "--calibration-samples", 2)
+        if "NNCF" in sentence
+        else ()
+    )
+    result = run("export", fianet, tmp_path / "out", *options)
+    assert sentence in words(result)
     assert not list(tmp_path.iterdir())
+
+
+def test_logits_of_another_shape_or_that_are_no_numbers_are_refused():
+    shape = (1, 8, 8)
+    network = lambda **batch: SimpleNamespace(logits=torch.zeros(shape))  # noqa: E731
+    for found, sentence in (
+        (torch.zeros(1, 4, 4), r"expected logits of shape \(1, 8, 8\) from the exported graph, got \(1, 4, 4\)"),
+        (torch.full(shape, torch.nan), r"expected finite logits .* 64 that are none"),
+    ):
+        with pytest.raises(RRSISError, match=sentence):
+            compare(network, lambda found=found, **batch: SimpleNamespace(logits=found), [{}], "noise")
 
 
 @pytest.mark.slow

@@ -49,6 +49,23 @@ SPOILED = {
         lambda folder: (folder / "processor_config.json").unlink(),
         "expected processor_config.json beside runtime.json",
     ),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "expected tokenizer.json beside"),
+    "no hashes": (
+        lambda folder: change(folder / "runtime.json", files_sha256=None),
+        "expected a runtime.json as `rrsis export` writes it",
+    ),
+    "another version without versions": (
+        lambda folder: change(folder / "runtime.json", folder_version=0, versions=None),
+        "got version 0, which rrsis unknown",
+    ),
+    "no image processor": (
+        lambda folder: change(folder / "processor_config.json", image_processor=None),
+        "expected a processor that makes images of 72×72 px",
+    ),
+    "another tokenizer": (
+        lambda folder: change(folder / "tokenizer.json", model={}),
+        "tokenizer.json is damaged or another's",
+    ),
     "another model": (
         lambda folder: change(folder / "config.json", model_type="rrsis_danet"),
         "expected the config.json of the graph's model, rrsis_fianet, got rrsis_danet; export the model again",

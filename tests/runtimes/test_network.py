@@ -105,6 +105,11 @@ def test_errors_of_its_own(network, graph):
     assert torch.equal(graph(**inputs, return_dict=False)[0], output.logits)
     with pytest.raises(TypeError, match="label'"):
         graph(**inputs, label=None)
+    for token in (-1, network.config.text_config.vocab_size):
+        with pytest.raises(ValueError, match=r"expected indices from 0 to \d+, the vocabulary's"):
+            graph(**{**inputs, "input_ids": torch.full((1, 5), token)})
+    spoiled = {**inputs, "pixel_values": torch.full((1, 3, 72, 72), torch.nan)}
+    assert all(model(**spoiled).logits.isnan().all() for model in (network, graph))
     inputs["pixel_values"] = torch.zeros(1, 3, 96, 64)
     with pytest.raises(ValueError, match=r"expected images of 72×72 px.*got 96×64 px.*--image-size 96"):
         graph(**inputs)

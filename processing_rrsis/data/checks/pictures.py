@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...image_loading_rrsis import ImageSizeError
+from ...image_loading_rrsis import FORMATS, ImageSizeError
 from ..files.archives import Archive
 from ..files.masks import decode_segmentation, tight_box
 from ..files.pictures import Picture, fit_mask, read_gray, read_picture
@@ -132,7 +132,7 @@ def _image_oddities(content: bytes, picture: Picture, task: ImageTask) -> list[t
     if picture.data is not content:
         oddities.append(("image-mode", "a TIFF of other bands or bit depth"))
     else:
-        with Image.open(io.BytesIO(content)) as header:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             if header.mode != "RGB":
                 oddities.append(("image-mode", header.mode))
     return oddities

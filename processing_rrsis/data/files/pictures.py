@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...image_labels_rrsis import mask_values, to_label_map, without_alpha
-from ...image_loading_rrsis import decode_values, exif_orientation, to_rgb8
+from ...image_loading_rrsis import FORMATS, decode_values, exif_orientation, to_rgb8
 from ...image_values_rrsis import upright
 from .rows import encode_png
 
@@ -58,7 +58,7 @@ def read_picture(data: bytes, name: str, beside: Mapping[str, bytes] | None = No
     if isinstance(decoded, np.ndarray):
         return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.shape[:2], orientation=1)
     orientation = exif_orientation(decoded)
-    with Image.open(io.BytesIO(data)) as header:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
         width, height = header.size  # the decoded one may be reduced
     size = (width, height) if orientation in _TURNS else (height, width)
     return Picture(data=data, size=size, orientation=orientation)
