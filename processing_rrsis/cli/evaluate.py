@@ -14,7 +14,6 @@ from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import (
     HTML_ENDINGS,
     MODEL_HELP,
-    JsonFile,
     TrustRemoteCode,
     _plain_errors,
     check_result_files,
@@ -95,7 +94,10 @@ def evaluate(
         ),
     ] = False,
     runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
-    json_file: JsonFile = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", "--output", "-o", help="Also write every number as JSON.", show_default=False),
+    ] = None,
     html_file: Annotated[
         Path | None,
         typer.Option("--html", help="Also write a report with pictures of best, worst and random samples."),

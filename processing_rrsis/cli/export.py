@@ -48,6 +48,7 @@ def export(
         str | None,
         typer.Option(
             "--dataset",
+            "--data",
             "-d",
             help="Score both on a split of: synthetic, refsegrs, rrsisd, risbench, or a .csv or .jsonl file.",
             rich_help_panel=_CHECK,

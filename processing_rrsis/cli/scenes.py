@@ -56,7 +56,9 @@ TableArgument = Annotated[
     Path,
     typer.Argument(help="CSV or Parquet with id, scene, expression; or a STAC item collection, .json or .geojson."),
 ]
-OutOption = Annotated[Path, typer.Option("--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=OUTPUT)]
+OutOption = Annotated[
+    Path, typer.Option("--out", "--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=OUTPUT)
+]
 Expressions = Annotated[
     list[str] | None,
     typer.Option(

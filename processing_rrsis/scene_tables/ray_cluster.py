@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,7 +46,8 @@ def run_in_ray(
     except ModuleNotFoundError as error:
         raise ImportError(f"--engine ray needs {error.name}; run `{install_command('ray')}`") from error
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, **({} if address else local))
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(address=address, **quiet, **({} if address else local))
     try:
         actor = ray.remote(num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1)(SceneWorker)
         actors = [actor.remote(**arguments) for _ in range(min(workers, len(tasks)))]

@@ -85,7 +85,9 @@ def _tile_strip(work: Pass, number: int, block: Block, row: int) -> None:
     count = bottom - top
     inside = slice(block.start_px - left, block.stop_px - left)
     weights = tiling.sums[0][top:bottom, None] * tiling.sums[1][None, block.start_px : block.stop_px]
-    strip = finished_strip(work, sums[:, :count] / weights, valid[:count, inside])
+    finished = sums[:, :count]
+    finished /= weights
+    strip = finished_strip(work, finished, valid[:count, inside])
     work.scratch.save(number, row, strip, carry=sums[:, count:] if row + 1 < len(tiling.rows) else None)
 
 
@@ -157,8 +159,13 @@ def enlarged(view: NDArray[np.float32], size: tuple[int, int], window: Window) -
 
 def finished_strip(work: Pass, probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> Strip:
     """Threshold blended probabilities, float32 (P, H, W); what is not valid, bool (H, W), is marked everywhere."""
-    mask = np.where(valid, probability > work.threshold, NOT_VALID).astype(np.uint8)
-    score = np.where(valid, np.rint(np.clip(probability, 0.0, 1.0) * SCORE_STEPS), NOT_VALID).astype(np.uint8)
+    missing = ~valid
+    mask = (probability > work.threshold).astype(np.uint8)
+    mask[:, missing] = NOT_VALID
+    steps = np.clip(probability, 0.0, 1.0)
+    steps *= SCORE_STEPS
+    score = np.rint(steps, out=steps).astype(np.uint8)
+    score[:, missing] = NOT_VALID
     kept = np.where(valid, probability, np.float32(np.nan)).astype(np.float32) if work.keep_probability else None
     return Strip(mask, score, kept)
 

@@ -31,7 +31,7 @@ def big_table(tmp_path_factory):
 
 
 def commands(way, table, out, model):
-    base = [sys.executable, "-m", "processing_rrsis.cli.app", "scenes", table, "--output-dir", out, "-m", model]
+    base = [sys.executable, "-m", "processing_rrsis.cli.app", "scenes", table, "--out", out, "-m", model]
     base += ["--vector", "gpkg", "--cpu-threads", "1"]
     if way == "shards":
         return [[*map(str, base), "--shard", f"{index}/2"] for index in (1, 2)]
@@ -54,7 +54,7 @@ def finish(way, table, out, model):
             "processing_rrsis.cli.app",
             "scenes-merge",
             str(table),
-            "--output-dir",
+            "--out",
             str(out),
         ]
         codes.append(subprocess.run(merge, check=False).returncode)

@@ -35,7 +35,7 @@ def without_times(manifest):
 
 def test_rows_in_are_rows_out_and_a_second_run_computes_what_is_missing(tmp_path, table, model_folder):
     out = tmp_path / "out"
-    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--vector", "gpkg", "--cpu-threads", 1)
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--vector", "gpkg", "--cpu-threads", 1)
     code, output = run(*command)
     assert code == 0, output
     assert "scenes: 3 computed, 0 finished before" in output
@@ -68,7 +68,7 @@ def test_rows_in_are_rows_out_and_a_second_run_computes_what_is_missing(tmp_path
 
 def test_processes_find_the_same(tmp_path, table, model_folder):
     command = ("scenes", table, "-m", model_folder, "--cpu-threads", 1)
-    code, output = run(*command, "--output-dir", tmp_path / "two", "--num-workers", 2)
+    code, output = run(*command, "--out", tmp_path / "two", "--num-workers", 2)
     assert code == 0, output
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("processing_rrsis.scene_tables.run.run_in_processes", in_this_process)
@@ -89,7 +89,7 @@ def test_a_scene_that_fails_has_its_row_and_is_tried_again_when_asked(tmp_path, 
     broken = tmp_path / "rasters" / "s1.tif"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:100])
-    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--cpu-threads", 1)
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
     code, output = run(*command)
     assert code == 1
     assert "2 failed" in output
@@ -111,7 +111,7 @@ def test_a_scene_that_fails_has_its_row_and_is_tried_again_when_asked(tmp_path, 
 
 def test_a_raster_that_changed_and_a_new_row_are_computed_again(tmp_path, table, model_folder):
     out = tmp_path / "out"
-    command = ("scenes", table, "--output-dir", out, "-m", model_folder, "--cpu-threads", 1)
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
     assert run(*command)[0] == 0
     write_raster(tmp_path / "rasters" / "s0.tif", noise(60, 70, 9))
     table.write_text(table.read_text() + "new,rasters/s2.tif,the dam,us\n")
@@ -125,11 +125,11 @@ def test_a_raster_that_changed_and_a_new_row_are_computed_again(tmp_path, table,
 
 def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):
     command = ("scenes", table, "-m", model_folder, "--cpu-threads", 1)
-    assert run(*command, "--output-dir", tmp_path / "whole")[0] == 0
+    assert run(*command, "--out", tmp_path / "whole")[0] == 0
     for index in (1, 2):
-        code, output = run(*command, "--output-dir", tmp_path / "shards", "--shard", f"{index}/2")
+        code, output = run(*command, "--out", tmp_path / "shards", "--shard", f"{index}/2")
         assert code == 0, output
-    code, output = run("scenes-merge", table, "--output-dir", tmp_path / "shards")
+    code, output = run("scenes-merge", table, "--out", tmp_path / "shards")
     assert code == 0, output
     assert "rows: 6" in output
     whole, joined = (parquet.read_table(tmp_path / name / "manifest.parquet") for name in ("whole", "shards"))
@@ -146,7 +146,7 @@ def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):
     ],
 )
 def test_wrong_options_are_told_before_the_work(tmp_path, table, model_folder, arguments, message):
-    code, output = run("scenes", table, "--output-dir", tmp_path / "out", "-m", model_folder, *arguments)
+    code, output = run("scenes", table, "--out", tmp_path / "out", "-m", model_folder, *arguments)
     assert code == 1
     assert message in output
     assert not (tmp_path / "out").exists()
