@@ -42,7 +42,7 @@ _BEGINNINGS = {
 _OTHER_COLOURS = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
 MAX_PIXELS = 100_000_000
 """Most that are decoded at once: with what readers and conversions hold beside them, they take 1.6 GB of memory."""
-_MAX_BYTES = 1 << 29
+MAX_BLOCK_BYTES = 1 << 29
 """Most of a block of a deep file, of all its bands; and a third of what its values take until they are 8-bit."""
 BESIDE = (".msk", ".aux.xml")
 """Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
@@ -316,8 +316,6 @@ def _check_meaning(dataset: Any, name: str) -> None:
             f"image file {name!r}: expected gray from black to white or red, green and blue in a deep file, got "
             f"{', '.join(sorted(colours)) or structure.get('SOURCE_COLOR_SPACE', 'white as 0')}; convert it to RGB"
         )
-    if any(not kind.startswith(("int", "uint", "float")) for kind in dataset.dtypes):
-        raise ValueError(f"image file {name!r}: expected integer or float pixels, got {dataset.dtypes[0]}")
 
 
 def _tiff_orientation(stream: BinaryIO) -> int:
@@ -336,15 +334,34 @@ def _tiff_orientation(stream: BinaryIO) -> int:
 
 def _check_size(dataset: Any, num_bands: int, name: str) -> None:
     """Refuse a file before its first pixel is read that takes too much memory, as a whole or in one of its blocks."""
+    check_blocks(dataset, name)
     size = max(np.dtype(kind).itemsize for kind in dataset.dtypes)
     pixels = dataset.width * dataset.height
-    together = dataset.count if dataset.interleaving is rasterio.enums.Interleaving.pixel else 1
-    blocks = [height * width * together for height, width in dataset.block_shapes]
     needed = pixels * num_bands * (3 * size + 4)  # the values, twice those of them that are ranked, masks and result
-    if Image.MAX_IMAGE_PIXELS and (
-        pixels > _most_pixels() or needed > 3 * _MAX_BYTES or max(blocks) * size > _MAX_BYTES
-    ):
+    if Image.MAX_IMAGE_PIXELS and (pixels > _most_pixels() or needed > 3 * MAX_BLOCK_BYTES):
         raise _too_large(name)
+
+
+def check_blocks(dataset: Any, name: str) -> None:
+    """Refuse a raster, before its first pixel is read, whose numbers have no place or whose blocks fill the memory.
+
+    Args:
+        dataset: rasterio's.
+        name: what it is called in the message.
+
+    Raises:
+        ValueError: complex numbers, or a block, which is read whole with all of its bands, of too many bytes.
+    """
+    if any(not kind.startswith(("int", "uint", "float")) for kind in dataset.dtypes):
+        raise ValueError(f"image file {name!r}: expected integer or float pixels, got {dataset.dtypes[0]}")
+    size = max(np.dtype(kind).itemsize for kind in dataset.dtypes)
+    together = dataset.count if dataset.interleaving is rasterio.enums.Interleaving.pixel else 1
+    most = max(height * width for height, width in dataset.block_shapes) * together * size
+    if most > MAX_BLOCK_BYTES:
+        raise ImageSizeError(
+            f"image file {name!r}: expected blocks of at most {MAX_BLOCK_BYTES >> 20} MiB, which are read whole, got "
+            f"{most >> 20} MiB; write it in tiles (gdal_translate -co TILED=YES)"
+        )
 
 
 def _most_pixels() -> float:

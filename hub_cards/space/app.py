@@ -12,14 +12,12 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -28,6 +26,12 @@ try:
     import rasterio
 except ImportError:  # at home without the extra geo: masks have no place
     rasterio = None
+
+FOLDER = tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True)
+"""Of all that the page writes, deleted with the process; Gradio reads its name at import and leaves empty folders."""
+os.environ.setdefault("GRADIO_TEMP_DIR", FOLDER.name)
+
+import gradio as gr  # noqa: E402
 
 TASK = "referring-image-segmentation"
 MAX_PIXELS = 8_000_000
@@ -235,7 +239,7 @@ def find(pipe: Any, path: str | None, text: str | None) -> Answers:
     """
     picture = open_picture(pipe, path)
     expressions = read_expressions(text)
-    folder = tempfile.TemporaryDirectory(prefix="masks-")
+    folder = tempfile.TemporaryDirectory(prefix="masks-", dir=FOLDER.name)
     np.save(Path(folder.name) / "picture.npy", np.asarray(picture))
     try:
         items = pipe(picture, text=expressions, output="probability")
@@ -268,12 +272,12 @@ def read_place(path: str | None, size: tuple[int, int]) -> dict[str, Any] | None
     if path is None or rasterio is None:
         return None
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             noted = image.info.get(PLACE)
         if noted is not None:
             crs, values = json.loads(noted)
             return {"crs": rasterio.CRS.from_wkt(crs), "transform": rasterio.Affine(*values)}
-    except (rasterio.errors.RasterioError, OSError, TypeError, ValueError):
+    except (rasterio.errors.RasterioError, AttributeError, OSError, RecursionError, TypeError, ValueError):
         pass  # no picture of Pillow's, or a text that others wrote
     try:
         with warnings.catch_warnings():
@@ -488,24 +492,9 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
     return app
 
 
-@contextmanager
-def one_temporary_folder() -> Iterator[None]:
-    """Have all that the page writes lie in one folder, which goes at the end of the block; SIGTERM ends it as Ctrl+C.
-
-    Gradio alone deletes files and leaves their folders.
-    """
-    before = tempfile.tempdir, os.environ.get("GRADIO_TEMP_DIR"), signal.getsignal(signal.SIGTERM)
-    with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = folder
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            yield
-        finally:
-            tempfile.tempdir, gradio_folder, handler = before
-            os.environ.pop("GRADIO_TEMP_DIR")
-            if gradio_folder is not None:
-                os.environ["GRADIO_TEMP_DIR"] = gradio_folder
-            signal.signal(signal.SIGTERM, handler)
+def end_like_ctrl_c() -> None:
+    """Have SIGTERM end the process as Ctrl+C does, so that what the page wrote goes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def read_model_name() -> str:
@@ -526,9 +515,9 @@ def read_model_name() -> str:
 def main() -> None:
     """Start the Space."""
     name = read_model_name()
-    with one_temporary_folder():
-        app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
-        app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
+    end_like_ctrl_c()
+    app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
+    app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _convert_swin(path: str | Path, checkpoint: Checkpoint) -> Conversion:
     _check_kind(checkpoint.model, "swin")
     if "layers.3.downsample.norm.weight" in checkpoint.model:
         raise ValueError(
-            f"this is timm's layout already: give it to `Model.from_backbones(vision={str(path)!r})` as it is."
+            f"it is in timm's layout already: give it to `Model.from_backbones(vision={str(path)!r})` as it is."
         )
     sizes = swin_sizes(Shapes(checkpoint.model, kind="a published Swin"), prefix="")
     swin = _on_meta(lambda: build_swin(LAVTConfig(**sizes)), sizes)

@@ -227,5 +227,7 @@ def _summary(result: dict[str, Any]) -> str:
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
         highest = f"the highest probability is {result['probability'].max():.2f}"
+        if result["presence"] is not None:
+            highest += f", that it is there {result['presence']:.2f}"
         return f'"{label}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
     return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

@@ -34,8 +34,8 @@ _MACHINE_PATH = re.compile(
     r"(?<![\w:/.])/(?:home|Users|root|tmp|mnt|media|opt|scratch|var/folders|workspace|gpfs|lustre)/[\w.+@%-]+"
     r"|\bfile://|\b[A-Za-z]:\\+\w|(?<!\w)~/\w|(?<![\w\\])\\\\\w+\\\w"
 )
-# Absolute paths of two parts or more; code and vocabularies hold slashes of other kinds.
-_ANY_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.+@%-]+/)+[\w.+@%-]*")
+# Absolute paths of two parts or more, GDAL's /vsimem/ not; code and vocabularies hold slashes of other kinds.
+_ANY_PATH = re.compile(r"(?<![\w:/.<])/(?!vsi\w+/)(?:[\w.+@%-]+/)+[\w.+@%-]*")
 _LOOSE = ("tokenizer.json", "vocab.txt", "added_tokens.json")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...image_loading_rrsis import FORMATS
 from ..files.marker import MARKER_FILE
 from ..files.rows import SPLITS
 
@@ -200,7 +201,7 @@ def read_mask(mask: Any) -> NDArray[np.bool_]:
 
 def _to_picture(content: Any) -> Image.Image:
     if isinstance(content, bytes):
-        return Image.open(io.BytesIO(content))
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     if isinstance(content, Image.Image):

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
+from ...image_loading_rrsis import FORMATS
 from ..files.masks import encode_rle, tight_box
 from ..rrsisd_files import BOX_FOLDER, IMAGE_FOLDER, INSTANCES_FILE, REFERENCES_FILE, SPLIT_NAMES, box_name, image_name
 from .folder import Row, WrittenBenchmark, encode_image, expression_of_row, read_mask, write_text
@@ -142,7 +143,7 @@ class RRSISDWriter:
         if image_id not in self._images:
             path = self.folder / image_name(f"{len(self._images) + 1:05d}.jpg")
             path.write_bytes(encode_image(row["image"], image_format="JPEG"))
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 width, height = picture.size
             self._images[image_id] = _ImageEntry(number=len(self._images) + 1, width=width, height=height)
         return self._images[image_id]

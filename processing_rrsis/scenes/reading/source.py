@@ -18,6 +18,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from ...errors import RRSISError
+from ...image_loading_rrsis import check_blocks
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
 from .stac import stac_asset
 
@@ -142,6 +143,7 @@ def open_scene(
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), ExitStack() as opened:
         dataset = _open(address)
         opened.callback(dataset.close)
+        check_blocks(dataset, public_name(address))
         choice, name = choose_bands(dataset, bands), public_name(address)
         try:
             values = scene_stretch(dataset, choice, stretch)
