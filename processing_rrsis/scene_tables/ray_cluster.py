@@ -25,7 +25,7 @@ def run_in_ray(
 ) -> Iterator[tuple[Task, Record]]:
     """Work through scenes on actors; as each is done it comes out.
 
-    An actor that dies takes the scene it was at with it, as failed; Ray starts it again.
+    An actor that dies takes the scene it was at with it, as failed; another one takes its place.
 
     Args:
         tasks: The scenes; all machines of the cluster see their rasters and folders under the same paths.
@@ -49,7 +49,7 @@ def run_in_ray(
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     ray.init(address=address, **quiet, **({} if address else local))
     try:
-        actor = ray.remote(num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1)(SceneWorker)
+        actor = ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(SceneWorker)
         actors = [actor.remote(**arguments) for _ in range(min(workers, len(tasks)))]
         try:
             ray.get([one.__ray_ready__.remote() for one in actors])
@@ -72,6 +72,7 @@ def run_in_ray(
                     record = ray.get(done)
                 except RayActorError as error:
                     record = task.failed(f"the actor that worked on it ended ({_first_line(error)})")
+                    one = actor.remote(**arguments)  # one that restarts by itself fails what it is given meanwhile
                 yield task, record
                 give(one)
     finally:
