@@ -233,10 +233,12 @@ def _decode(
         )
     with ExitStack() as stack:
         if path is None and rasterio is not None:
-            folder = f"rrsis-{uuid4()}"
-            for ending, content in {"": stream.read(), **(beside or {})}.items():
+            folder, contents = f"rrsis-{uuid4()}", {"": stream.read(), **(beside or {})}
+            files = [
                 stack.enter_context(rasterio.MemoryFile(content, dirname=folder, filename=f"image{ending}"))
-            path = f"/vsimem/{folder}/image"
+                for ending, content in contents.items()
+            ]
+            path = files[0].name
         return _decode_bands(path, name=name, kind=str(kind), is_mask=is_mask)
 
 

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from .bounds_rrsis import shown
 from .image_loading_rrsis import load_image, to_rgb8
 from .mask_output_rrsis import check_polygons_available, mask_to_polygons
+from .presence_rrsis import pooled_log_odds
 
 TASK = "referring-image-segmentation"
 OUTPUTS = ("mask", "probability", "polygons")
@@ -57,7 +58,7 @@ class ReferringSegmentationPipeline(Pipeline):
 
         >>> pipe = pipeline("referring-image-segmentation", model="runs/fianet/best", trust_remote_code=True)
         >>> pipe("harbor.png", text="the ship on the left")
-        {'label': 'the ship on the left', 'score': 0..., 'mask': <PIL.Image.Image ... mode=L size=80x60 ...>}
+        {'label': 'the ship on the left', 'score': 0..., 'mask': <PIL...>, 'found': True, 'presence': None}
         >>> results = pipe("harbor.png", text=["the ship on the left", "the large ship"], batch_size=2)
         >>> [result["label"] for result in results]
         ['the ship on the left', 'the large ship']
@@ -86,14 +87,18 @@ class ReferringSegmentationPipeline(Pipeline):
                 string with a list of images is asked of each image.
             progress: show a progress bar for lists, datasets and generators (transformers' own:
                 `transformers.utils.logging.disable_progress_bar()` hides it).
-            **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `output` (`"mask"`;
-                `"probability"` or `"polygons"` to get that beside it), `batch_size`, `num_workers`.
+            **kwargs: `threshold` (probability above which a pixel is foreground, default 0.5), `presence_threshold`
+                (of a calibrated model: probability that the object is there, below which the mask is empty, default
+                0.5; 0 to see what is marked in any case), `output` (`"mask"`; `"probability"` or `"polygons"` to get
+                that beside it), `batch_size`, `num_workers`.
 
         Returns:
             For one image and one expression a dict; for several a list of dicts in order; for datasets and generators
             an iterable of dicts, computed as it is read. Keys: `label` (the expression), `score` (mean foreground
             probability inside the mask, 0.0 where the mask is empty), `mask` (PIL image "L", 0 and 255, of the
-            image's own size) and, where asked for, `probability` (float32 array (H, W) in [0, 1]) or `polygons` (the
+            image's own size), `found` (whether anything is marked), `presence` (probability that the object is there,
+            None for a model that is not calibrated, see `rrsis calibrate`) and, where asked for, `probability`
+            (float32 array (H, W) in [0, 1]) or `polygons` (the
             mask's exact outlines, holes kept: `{"type": "MultiPolygon", "coordinates": ...}` in pixels [x, y] from
             the image's upper left corner, y downwards; needs rasterio).
 
@@ -154,18 +159,20 @@ class ReferringSegmentationPipeline(Pipeline):
             raise
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        unknown = sorted(set(kwargs) - {"threshold", "output"})
+        unknown = sorted(set(kwargs) - {"threshold", "output", "presence_threshold"})
         if unknown:
             raise TypeError(
-                f"expected the options threshold, output, progress, batch_size and num_workers, got {unknown}"
+                "expected the options threshold, presence_threshold, output, progress, batch_size and num_workers, "
+                f"got {unknown}"
             )
         if kwargs.get("output", "mask") not in OUTPUTS:
             raise ValueError(f"output: expected one of {list(OUTPUTS)}, got {kwargs['output']!r}")
         if kwargs.get("output") == "polygons":
             check_polygons_available()
-        threshold = kwargs.get("threshold", 0.5)
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold!r}")
+        for name in ("threshold", "presence_threshold"):
+            value = kwargs.get(name, 0.5)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}")
         return {}, {}, kwargs
 
     def preprocess(self, input_: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[override]
@@ -187,7 +194,9 @@ class ReferringSegmentationPipeline(Pipeline):
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         return {"logits": self.model(**inputs).logits, **kept}
 
-    def postprocess(self, model_outputs: Any, threshold: float = 0.5, output: str = "mask") -> Any:  # type: ignore[override]
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: Any, threshold: float = 0.5, output: str = "mask", presence_threshold: float = 0.5
+    ) -> Any:
         """Turn log-odds into the result item, or into a list of them where several expressions were asked."""
         label = model_outputs["label"]
         labels = label if isinstance(label, list) else [label]
@@ -197,9 +206,15 @@ class ReferringSegmentationPipeline(Pipeline):
             threshold=threshold,
             return_probabilities=True,
         )
+        calibration = self.processor.presence
+        presences: list[float | None] = [None] * len(labels)
+        if calibration is not None:
+            sure = calibration(pooled_log_odds(model_outputs["logits"]))
+            masks = [mask & is_there for mask, is_there in zip(masks, sure >= presence_threshold, strict=True)]
+            presences = sure.tolist()
         results = [
-            self._result(text, mask.numpy(), probability.numpy(), output)
-            for text, mask, probability in zip(labels, masks, probabilities, strict=True)
+            self._result(text, mask.numpy(), probability.numpy(), output) | {"presence": presence}
+            for text, mask, probability, presence in zip(labels, masks, probabilities, presences, strict=True)
         ]
         return results if isinstance(label, list) else results[0]
 
@@ -210,6 +225,7 @@ class ReferringSegmentationPipeline(Pipeline):
             "label": label,
             "score": float(probability[mask].mean()) if mask.any() else 0.0,
             "mask": Image.fromarray(mask.astype(np.uint8) * np.uint8(255)),
+            "found": bool(mask.any()),
         }
         if output == "probability":
             result["probability"] = probability

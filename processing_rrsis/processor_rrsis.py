@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from .expression_rrsis import ExpressionParser, ParsedExpression, check_text, expression_masks, shortened
 from .image_batch_rrsis import flatten_images
+from .presence_rrsis import Calibration
 
 if TYPE_CHECKING:  # for transformers, which copies the files that a file names like this: the pipeline's comes along
     from .pipeline_rrsis import ReferringSegmentationPipeline  # noqa: F401
@@ -72,6 +73,9 @@ class RRSISProcessor(ProcessorMixin):
             selected words; `"word"` does what FIANet's released code does and belongs to the released weights.
         max_length (`int`, *optional*, defaults to 22): tokens per expression, [CLS] and [SEP] included (the published
             limit is 22 for RRSIS-D and 20 for RefSegRS). Longer expressions are cut, with a warning.
+        presence_cut (`float`, *optional*): log-odds of the best pixels below which nothing is found, as
+            `rrsis calibrate` fits it; without it a mask decides by itself.
+        presence_temperature (`float`, *optional*, defaults to 1.0): how steep the probability is around the cut.
 
     Example:
         >>> import numpy as np
@@ -100,6 +104,8 @@ class RRSISProcessor(ProcessorMixin):
         categories: str | list[str] = "rrsisd",
         alignment: str = "wordpiece",
         max_length: int = 22,
+        presence_cut: float | None = None,
+        presence_temperature: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
@@ -112,6 +118,7 @@ class RRSISProcessor(ProcessorMixin):
         self.categories = categories if isinstance(categories, str) else list(categories)
         self.alignment = alignment
         self.max_length = _check_limit(max_length)
+        self.presence_cut, self.presence_temperature = presence_cut, presence_temperature
         self._parses: dict[str, ParsedExpression] = {}
         self._warned: set[tuple[str, str]] = set()
 
@@ -287,6 +294,11 @@ class RRSISProcessor(ProcessorMixin):
         return self.image_processor.post_process_referring_segmentation(
             outputs, target_sizes=target_sizes, threshold=threshold, return_probabilities=return_probabilities
         )
+
+    @property
+    def presence(self) -> Calibration | None:
+        """How log-odds become the probability that the object is there; None for a model without calibration."""
+        return None if self.presence_cut is None else Calibration(self.presence_cut, self.presence_temperature)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -13,6 +13,7 @@ from ..installation import package_version
 from .ablate import ablate
 from .ablations import ablations
 from .benchmark import benchmark
+from .calibrate import calibrate
 from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
@@ -49,6 +50,7 @@ app.command(cls=HelpfulCommand, rich_help_panel=USE)(scenes)
 app.command(cls=HelpfulCommand, rich_help_panel=USE, name="scenes-merge")(scenes_merge)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(demo)
 app.command(cls=HelpfulCommand, rich_help_panel=USE)(evaluate)
+app.command(cls=HelpfulCommand, rich_help_panel=USE)(calibrate)
 app.command(
     cls=HelpfulCommand,
     rich_help_panel=TRAIN,

@@ -73,7 +73,7 @@ def write_json(value: Any, path: Path) -> None:
     if str(path) == SCREEN:
         typer.echo(text, nl=False)
     else:
-        write_result(path, text.encode())
+        write_result(path, text.encode(errors="backslashreplace"))  # bytes of a name that is no UTF-8 are escaped
 
 
 def check_place(option: str, path: Path) -> None:

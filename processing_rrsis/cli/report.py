@@ -31,7 +31,7 @@ def report(
     """
     with _plain_errors():
         run = run.expanduser()
-        path = output or run / REPORT_FILE
+        path = (output or run / REPORT_FILE).expanduser()
         check_result_files({"--output": path}, {"--output": HTML_ENDINGS})
         check_untouched([path], reads=[run / "best", run / "metrics.json"], overwrite=overwrite)
         from ..terminal import working

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
@@ -137,7 +136,7 @@ def _segment_images(plan: list[ImageResults], ask: Callable[[ImageResults], list
     with new_progress(console, disable=not console.is_terminal) as bar:
         task = bar.add_task("segmenting", total=len(plan))
         for results in plan:
-            bar.update(task, description=escape(results.image))
+            bar.update(task, description=results.image)
             try:
                 lines = ask(results)
             except UnusableImageError as error:
@@ -228,5 +227,7 @@ def _summary(result: dict[str, Any]) -> str:
     area, total = _area(mask), mask.width * mask.height
     if area == 0:
         highest = f"the highest probability is {result['probability'].max():.2f}"
+        if result["presence"] is not None:
+            highest += f", that it is there {result['presence']:.2f}"
         return f'"{label}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
     return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

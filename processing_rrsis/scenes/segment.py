@@ -28,6 +28,10 @@ from .tiling import Tiling
 from .vectors import check_vector
 
 DEFAULT_THRESHOLD = 0.5
+CONTROL_POINTS = (
+    "the scene has control points and no transform: results are in its pixels, without a place; warp it before, such "
+    "as with gdalwarp"
+)
 
 
 def segment_scene(
@@ -114,6 +118,7 @@ def segment_scene(
         settings = Settings(*size, _checked_threshold(threshold), float(min_area_m2), float(simplify_m))
         request = _request(scene, reader, plans, settings, outputs)
         warnings = compass_warnings(plans, georeferenced=ground.crs is not None)
+        warnings += (CONTROL_POINTS,) if ground.crs is None and scene.dataset.gcps[0] else ()
         held = _finished(outputs, request, overwrite=overwrite)
         if held is not None:
             return finished_result(held, plans, ground, outputs.named, warnings=warnings)

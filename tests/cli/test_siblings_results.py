@@ -25,11 +25,16 @@ COMMANDS = {  # form: (arguments, what it writes, what it reads and might be nam
     "evaluate": ("evaluate -m best -d mine.csv -o {}", "m.json", "mine.csv"),
     "evaluate, the model's": ("evaluate -m best -d mine.csv -o {}", "m.json", "best/config.json"),
     "evaluate, a mask": ("evaluate -m best -d mine.csv -o {}", "m.json", "mask.json"),
-    "prepare": ("prepare data --report {}", "m.json", "data/list.txt"),
-    "parse-report": ("parse-report mine.csv -o {}", "m.json", "mine.csv"),
-    "benchmark": ("benchmark --model-folder best --json {}", "m.json", "best/config.json"),
-    "benchmark profile": ("benchmark profile --model-folder best --trace {}", "m.json", "best/config.json"),
-    "benchmark scaling": ("benchmark scaling --model-folder best --json {}", "m.json", "best/config.json"),
+    "evaluate --html": ("evaluate -m best -d mine.csv --html {}", "m.html", "best/page.html"),
+    "report": ("report run -o {}", "m.html", "run/best/page.html"),
+    "recipes --json": ("recipes --json {}", "m.json", None),
+    "recipes --yaml": ("recipes mine.yaml --yaml {}", "m.json", "mine.yaml"),
+    "ablations": ("ablations --json {}", "m.json", None),
+    "prepare": ("prepare data --json {}", "m.json", "data/list.txt"),
+    "parse-report": ("parse-report mine.csv --json {}", "m.json", "mine.csv"),
+    "benchmark": ("benchmark -m ./best --json {}", "m.json", "best/config.json"),
+    "benchmark profile": ("benchmark profile -m ./best --trace {}", "m.json", "best/config.json"),
+    "benchmark scaling": ("benchmark scaling -m ./best --json {}", "m.json", "best/config.json"),
     "export": ("export best {}", "old", "best"),
     "export, around the model": ("export best {}", "old", "."),
     "export --json": ("export best new --json {}", "m.json", "best/config.json"),
@@ -58,9 +63,10 @@ def folder(tmp_path_factory):
         )
         + "</VRTDataset>"
     )
-    for name in ("old", "data", "done"):
-        (folder / name).mkdir()
-    for name in ("m.png", "m.tif", "m.json", "m.gpkg", "data/list.txt", "old/weights.pth"):
+    for name in ("old", "data", "done", "run/best"):
+        (folder / name).mkdir(parents=True)
+    results = ("m.png", "m.tif", "m.json", "m.gpkg", "m.html", "mine.yaml", "best/page.html", "run/best/page.html")
+    for name in (*results, "data/list.txt", "old/weights.pth"):
         (folder / name).write_bytes(b"earlier")
     for name in ("old", "done"):  # as an earlier run of these commands leaves them
         (folder / name / "config.json").write_text("{}")

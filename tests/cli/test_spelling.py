@@ -10,6 +10,7 @@ from processing_rrsis.cli.app import app
 from processing_rrsis.training.arguments import build_parser
 
 OTHERS = ("num-samples", "samples", "num-proc", "threads", "data", "model-folder", "config", "folder")
+PROMISED = {"export": {"data"}}  # earlier words that go on working beside the new one
 SHORT = {"-m": "--model", "-d": "--dataset", "-s": "--image-size", "-b": "--batch-size", "-f": "--format"}
 
 
@@ -27,7 +28,7 @@ COMMANDS = dict(commands())
 def test_options_are_spelled_as_everywhere(name):
     for parameter in COMMANDS[name].params:
         words = {word.lstrip("-") for word in parameter.opts if word.startswith("-")}
-        assert not words & set(OTHERS)
+        assert not (words & set(OTHERS)) - PROMISED.get(name, set())
         assert not any("_" in word for word in words)
         for short in set(parameter.opts) & set(SHORT):
             assert SHORT[short] in parameter.opts

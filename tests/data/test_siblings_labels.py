@@ -6,6 +6,7 @@
 import io
 import json
 import logging
+import shutil
 import unicodedata
 
 import datasets
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing_rrsis import OwnData
+from processing_rrsis import OwnData, RefSegRS
 from processing_rrsis.cli.segment_files import feature_collection
+from processing_rrsis.data.file_benchmark import Oddities
 from processing_rrsis.data.load import with_validation
+from processing_rrsis.image_loading_rrsis import load_image
 from processing_rrsis.place import find_place
 
 pytest.importorskip("rasterio")
@@ -365,3 +368,23 @@ def test_tables_without_validation_get_one_of_their_own_images():
     for whole in (table(train=["a", "a"]), table(test=["a", "b"]), parts):
         assert with_validation(whole, said.append) is whole
     assert said == []
+
+
+@pytest.mark.parametrize("where", ["folder", "zip"])
+def test_what_lies_beside_an_image_counts_in_data_too(where, tmp_path):
+    """The mask of a 16-bit scene stays out of its stretch, as where the file is opened by its path."""
+    values = np.linspace(2000, 3000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    values[:5] = 65535
+    for folder in ("images", "masks"):
+        (tmp_path / "RefSegRS" / folder).mkdir(parents=True)
+    path = tmp_path / "RefSegRS" / "images" / "1.tif"
+    write_raster(path, values, mask=np.where(values < 65535, 255, 0).astype(np.uint8), inside=False, driver="GTiff")
+    Image.fromarray(ON * 255).save(tmp_path / "RefSegRS" / "masks" / "1.tif")
+    for split in ("train", "val", "test"):
+        (tmp_path / "RefSegRS" / f"output_phrase_{split}.txt").write_text("1 the road\n")
+    source = tmp_path / "RefSegRS"
+    if where == "zip":
+        source = shutil.make_archive(str(tmp_path / "RefSegRS"), "zip", tmp_path, "RefSegRS")
+    builder = RefSegRS(data_dir=str(source), cache_dir=str(tmp_path / "cache"))
+    made = builder.make_row(builder.read_samples()["train"][0], Oddities())["image"]["bytes"]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(made))), np.asarray(load_image(path)))

@@ -151,7 +151,7 @@ def test_a_sparse_tiff_that_would_fill_the_memory_is_refused(tmp_path):
     shape = {"count": 4, "height": 13_300, "width": 13_300, "dtype": "uint16"}
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", SPARSE_OK=True, tiled=True, **shape):
         pass
-    with pytest.raises(ValueError, match="MiB"):
+    with pytest.raises(ValueError, match="decoded at once"):
         load_image(tmp_path / "a.tif")
 
 

@@ -41,7 +41,8 @@ FILES = ["rgb.jpg", "rgb.png", "gray.png", "alpha.png", "palette.png", "cmyk.jpg
 @pytest.mark.parametrize("name", FILES)
 def test_any_file_gives_a_mask_of_its_own_size(pipe, files, name):
     item = pipe(str(files / name), text="the ship on the left")
-    assert sorted(item) == ["label", "mask", "score"]
+    assert sorted(item) == ["found", "label", "mask", "presence", "score"]
+    assert item["presence"] is None
     assert item["label"] == "the ship on the left"
     assert (item["mask"].mode, item["mask"].size) == ("L", (67, 41))
     assert set(np.unique(item["mask"])) <= {0, 255}

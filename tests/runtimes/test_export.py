@@ -195,10 +195,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, target, "--dataset", "imagenet"], "expected a benchmark of"),
         ([danet, target, "--dataset", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--dataset", "rrsisd"], "expected data_dir, the folder or .zip of the download"),
-        (
-            [danet, target, "--dataset", "synthetic", "--split", "dev"],
-            "--split: expected one of train, validation, test",
-        ),
+        ([danet, target, "--dataset", "synthetic", "--split", "dev"], "--split: expected one of train, validation"),
         ([danet, target, "--dataset", tmp_path / "other"], "expected"),
         ([tmp_path / "none", target], "expected a model folder or a Hub repository"),
         ([tmp_path / "other", target], "expected a model folder"),
@@ -288,7 +285,9 @@ def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch, plac
 
     monkeypatch.setattr(f"processing_rrsis.runtimes.{place}", refuse)
     options = (
-        ("--int8", "--data", "synthetic", "--samples", 2, "--calibration-samples", 2) if "NNCF" in sentence else ()
+        ("--int8", "--dataset", "synthetic", "--max-samples", 2, "--calibration-samples", 2)
+        if "NNCF" in sentence
+        else ()
     )
     result = run("export", fianet, tmp_path / "out", *options)
     assert sentence in words(result)

@@ -67,17 +67,17 @@ def test_rows_in_are_rows_out_and_a_second_run_computes_what_is_missing(tmp_path
 
 
 def test_processes_find_the_same(tmp_path, table, model_folder):
-    command = ("scenes", table, "-m", model_folder, "--threads", 1)
+    command = ("scenes", table, "-m", model_folder, "--cpu-threads", 1)
     code, output = run(*command, "--out", tmp_path / "two", "--num-workers", 2)
     assert code == 0, output
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("processing_rrsis.scene_tables.run.run_in_processes", in_this_process)
-        assert run(*command, "--out", tmp_path / "one")[0] == 0
+        assert run(*command, "--output-dir", tmp_path / "one")[0] == 0
     manifests = [parquet.read_table(tmp_path / name / "manifest.parquet") for name in ("one", "two")]
     assert without_times(manifests[0]).equals(without_times(manifests[1]))
     assert layers(tmp_path / "one") == layers(tmp_path / "two")
     (tmp_path / "empty").mkdir()
-    code, output = run("scenes", table, "--out", tmp_path / "out", "-m", tmp_path / "empty", "--threads", 1)
+    code, output = run("scenes", table, "--output-dir", tmp_path / "out", "-m", tmp_path / "empty", "--cpu-threads", 1)
     assert code == 1
     assert "--model" in output
     manifest = parquet.read_table(tmp_path / "out" / "manifest.parquet")

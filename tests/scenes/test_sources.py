@@ -6,6 +6,7 @@ import pytest
 import rasterio
 from affine import Affine
 from pyproj import Geod
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from rio_cogeo import cog_validate
@@ -149,3 +150,8 @@ def test_without_a_crs_there_is_no_area_and_no_geojson(tmp_path):
     assert "no CRS" in result.warnings[0]
     with pytest.raises(ValueError, match="GeoJSON"):
         segment_scene(source, "the ship", vector=tmp_path / "layer.geojson", **OPTIONS)
+    corners = [GroundControlPoint(row, col, *(GRID @ (col, row))) for row in (0, 40) for col in (0, 40)]
+    with rasterio.open(source, "r+") as raster:
+        raster.gcps = corners, rasterio.CRS.from_epsg(32633)
+    result = segment_scene(source, "the ship", model=red_reader, tile_size_px=32)
+    assert "control points" in result.warnings[0]

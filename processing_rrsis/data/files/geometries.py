@@ -17,7 +17,7 @@ from ...place import LONGITUDE_LATITUDE, Place
 
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
-    r"\s*(?:SRID=(?P<number>\d+);\s*)?(?P<text>(?:MULTI|COMPOUND)?(?:POINT|LINESTRING|POLYGON|CURVE|SURFACE|CURVEPOLYGON)"
+    r"\s*(?:SRID=(?P<number>\d+);\s*)?(?P<text>(?:MULTI)?(?:POINT|LINESTRING|POLYGON)"
     r"\s*Z?M?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -25,6 +25,8 @@ _WKT = re.compile(
 _SLACK = 0.05
 """Share of an image's longer side by which outlines may leave it: more are in another unit than pixels."""
 _CHANCE = 1e-4
+_DAMAGED = (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError)
+"""What a form that is no GeoJSON raises, wherever it is looked into."""
 
 
 def is_geometry(form: Any) -> bool:
@@ -78,8 +80,10 @@ def draw_geometry(
     try:
         shapes = [_shape(part) for part in _parts(form, expression)]
         polygons = shapely.geometrycollections([polygon for shape in shapes for polygon in _polygons(shape)])
+        if not np.isfinite(shapely.get_coordinates(polygons)).all():
+            raise ValueError("coordinates that are no numbers")
         named = _named_crs(form)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+    except (*_DAMAGED, shapely.errors.ShapelyError) as error:
         raise ValueError(
             f"{source}: expected GeoJSON or WKT of polygons, got {reprlib.repr(form)}: {error or type(error).__name__}"
         ) from error
