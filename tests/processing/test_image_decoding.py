@@ -158,5 +158,5 @@ def test_a_home_of_nobody_is_no_file():
 def test_without_rasterio_the_error_says_what_to_install(write_tiff, monkeypatch):
     path = write_tiff(np.ones((5, 8, 9), dtype=np.uint16))
     monkeypatch.setattr(image_loading_rrsis, "rasterio", None)
-    with pytest.raises(ValueError, match=r"scene\.tif.*pip install 'rrsis\[geo\]'"):
+    with pytest.raises(ValueError, match=r"scene\.tif.*pip install rasterio"):
         load_image(path)
