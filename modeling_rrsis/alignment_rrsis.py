@@ -77,7 +77,10 @@ def upsample(feature_map: Tensor, size: tuple[int, int], align_corners: bool) ->
 
 def average_pool(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
     """PyTorch's adaptive average pooling of (B, C, h, w) to `size`; see [`resize_by_products`]."""
-    return resize_by_products(feature_map, size, resize=F.adaptive_avg_pool1d)
+    # PyTorch's own in one dimension makes a constant of the size in exported graphs, that in two does not.
+    return resize_by_products(
+        feature_map, size, resize=lambda unit, new: F.adaptive_avg_pool2d(unit, (unit.shape[-2], new))
+    )
 
 
 def resize_by_products(feature_map: Tensor, size: tuple[int, int], resize: Callable[..., Tensor]) -> Tensor:
