@@ -12,7 +12,8 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -492,9 +493,14 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
     return app
 
 
-def end_like_ctrl_c() -> None:
-    """Have SIGTERM end the process as Ctrl+C does, so that what the page wrote goes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM end the block as Ctrl+C does, so that what the page wrote goes."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_model_name() -> str:
@@ -515,9 +521,9 @@ def read_model_name() -> str:
 def main() -> None:
     """Start the Space."""
     name = read_model_name()
-    end_like_ctrl_c()
-    app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
-    app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
+    with ended_like_ctrl_c():
+        app = build_app(load_model(name), name, read_examples(Path(__file__).parent / "examples"))
+        app.queue(max_size=20).launch(**LAUNCH_OPTIONS)
 
 
 if __name__ == "__main__":

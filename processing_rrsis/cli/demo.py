@@ -36,7 +36,7 @@ def demo(
 
     with _plain_errors():
         try:
-            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, end_like_ctrl_c, read_examples
+            from hub_cards.space.app import LAUNCH_OPTIONS, build_app, ended_like_ctrl_c, read_examples
         except ImportError as error:
             raise ImportError(f"rrsis demo needs Gradio ({error}); run `{install_command('demo')}`") from error
         import tempfile
@@ -47,11 +47,10 @@ def demo(
             raise ValueError(f"--examples: expected a folder with examples.json, {examples} has none")
         with working(f"loading {model}"):
             pipe = open_pipeline(model, runtime=runtime, trust_remote_code=trust_remote_code, device=device)
-        with tempfile.TemporaryDirectory(prefix="examples-") as folder:
+        with ended_like_ctrl_c(), tempfile.TemporaryDirectory(prefix="examples-") as folder:
             if examples is None:
                 preset = "refsegrs" if pipe.processor.categories == "refsegrs" else "rrsisd"
                 write_examples(folder, preset=preset)
-            end_like_ctrl_c()
             app = build_app(pipe, _shown_name(model), read_examples(examples or Path(folder)))
             try:
                 app.queue().launch(server_port=port, share=share, **LAUNCH_OPTIONS)

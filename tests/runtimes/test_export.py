@@ -32,6 +32,7 @@ from processing_rrsis.runtimes.tracing import InputShape, input_names, sample_in
 from ..metrics.evaluation_fakes import make_dataset
 from .conftest import ALL_INPUTS, PAIR_INPUTS, SIZE_PX, build_model, export, run, save_model, words
 
+SPLITS = ("train", "validation", "test")
 GRAPH_FILES = {
     "openvino": {"openvino_model.xml", "openvino_model.bin"},
     "onnx": {"model.onnx"},
@@ -102,9 +103,7 @@ def test_eight_bits_are_smaller_and_their_cost_is_a_number(
     fianet, openvino_folder, tmp_path, monkeypatch, made_already
 ):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr(
-        "processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows, "train": rows}
-    )
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **given: dict.fromkeys(SPLITS, rows))
     folder = tmp_path / "int8"
     export(fianet, folder, "--int8", "--dataset", "rrsisd", "--max-samples", 3, "--calibration-samples", 2)
     output, document = (tmp_path / "int8.txt").read_text(), json.loads((tmp_path / "int8.json").read_text())
@@ -184,7 +183,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
     cases = [
         ([danet, target, "--format", "tflite"], "'tflite' is not one of 'openvino', 'onnx'"),
         ([danet, target, "--seed", 2**32], "--seed"),
-        ([danet, target, "--int8"], "--int8: expected --data, whose training samples say in which range"),
+        ([danet, target, "--int8"], "--int8: expected --dataset, whose training samples say in which range"),
         ([danet, tmp_path / "file"], "expected a folder"),
         ([danet, tmp_path / "other"], "holds other things, which would be deleted (no runtime.json in it)"),
         ([danet, danet], "holds other things, which would be deleted (no runtime.json in it)"),
@@ -213,9 +212,9 @@ def test_errors_are_one_sentence(danet, tmp_path):
 def test_what_is_missing_is_named(danet, tmp_path, monkeypatch):
     monkeypatch.setattr("processing_rrsis.runtimes.spec.find_spec", lambda name: None)
     cases = {
-        ("openvino", False): r'openvino needs openvino, which is not installed; run `pip install "rrsis\[openvino\]"`',
+        ("openvino", False): r'openvino needs openvino, which is not installed; run `pip install .*\[openvino\]"`',
         ("openvino", True): r"openvino needs openvino, nncf, which are not installed",
-        ("onnx", False): r'needs onnx, onnxscript, onnxruntime, which are not.*`pip install "rrsis\[onnx\]"`',
+        ("onnx", False): r'needs onnx, onnxscript, onnxruntime, which are not.*`pip install .*\[onnx\]"`',
         ("onnx", True): "needs onnx, onnxscript, onnxruntime, nncf",
     }
     for (graph_format, int8), sentence in cases.items():
@@ -327,9 +326,7 @@ def test_the_other_networks_agree(name, graph_format, tmp_path):
 @pytest.mark.slow
 def test_eight_bits_in_onnx(danet, tmp_path, monkeypatch):
     rows = make_dataset(num_samples=3, native_size_px=12)
-    monkeypatch.setattr(
-        "processing_rrsis.data.load.load_benchmark", lambda name, **given: {"test": rows, "train": rows}
-    )
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **given: dict.fromkeys(SPLITS, rows))
     export(danet, tmp_path / "out", "--format", "onnx", "--int8", "--dataset", "rrsisd", "--calibration-samples", 2)
     assert read_manifest(tmp_path / "out").precision == "int8"
 
