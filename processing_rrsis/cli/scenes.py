@@ -192,18 +192,18 @@ def scenes(
 def scenes_merge(table: TableArgument, out: OutOption, expression: Expressions = None, asset: Asset = None) -> None:
     """Join the manifests of all shards of a table into OUTPUT_DIR/manifest.parquet, and find gaps and doubles.
 
-    The exit status is 1 if a shard or a row is missing, a row is there twice, or a row failed.
+    The exit status is 1 if a shard or a row is missing, a row is there twice, failed or was skipped.
 
     Example:
         rrsis scenes-merge scenes.csv -o layers
     """
     with _plain_errors():
         rows = read_table(table, expression, asset)
-        from ..scene_tables.manifest import FAILED, MANIFEST_FILE, merge_manifests
+        from ..scene_tables.manifest import FAILED, MANIFEST_FILE, SKIPPED, merge_manifests
 
         manifest = merge_manifests(rows, out.expanduser())
         say_counts(manifest, out / MANIFEST_FILE)
-    if FAILED in manifest["status"].to_pylist():
+    if {FAILED, SKIPPED} & set(manifest["status"].to_pylist()):
         raise typer.Exit(1)
 
 
@@ -226,13 +226,16 @@ def _workers(
 
     from ..scene_tables.run import Workers
 
-    gpus = tuple(str(number) for number in range(torch.cuda.device_count()))
+    count_of_gpus = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # a scheduler's choice: numbers or names
+    gpus = tuple(visible if len(visible) == count_of_gpus else map(str, range(count_of_gpus)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = count or max(1, len(gpus))
     return Workers(
         engine=engine.value,
         count=workers,
         devices=gpus if engine is Engine.PROCESSES else (),
-        threads=threads or max(1, (os.cpu_count() or 1) // workers),
+        threads=threads or max(1, cores // workers),
         address=address,
         gpus_per_worker=gpus_per_worker,
     )

@@ -7,16 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from ..errors import RRSISError
 from .records import Record
-from .table import SceneGroup
+from .table import COLUMNS, SceneGroup
 from .worker import MASK_FILE
 
 MANIFEST_FILE = "manifest.parquet"
+SETTINGS = "rrsis_settings"
+"""Name of the manifest's metadata in which the digest of the settings stands."""
 FOUND, ABSENT, FAILED, SKIPPED = STATUSES = ("found", "absent", "failed", "skipped")
 RESULTS = pa.schema(
     [
@@ -84,7 +87,7 @@ def _result(group: SceneGroup, record: Record | None, expression: str) -> dict[s
 
 def write_manifest(manifest: pa.Table, path: Path) -> None:
     """Write a manifest, whole or not at all."""
-    aside = path.with_name(f"{path.name}.writing")
+    aside = path.with_name(f"{path.name}.{uuid4().hex}.writing")
     parquet.write_table(manifest, aside)
     os.replace(aside, path)
 
@@ -113,7 +116,10 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
             f"{folder}: expected {counts[0]} manifests, those of {_list(missing)} are missing; run --shard "
             f"{missing[0]}/{counts[0]}"
         )
-    joined = pa.concat_tables([parquet.read_table(path) for path in sorted(numbers)], promote_options="default")
+    shards = [parquet.read_table(path) for path in sorted(numbers)]
+    if len({(shard.schema.metadata or {}).get(SETTINGS.encode()) for shard in shards}) > 1:
+        raise RRSISError(f"{folder}: expected shards of the same settings, got others; run them all with the same")
+    joined = pa.concat_tables(shards, promote_options="default")
     counted = Counter(joined["id"].to_pylist())
     ids = table["id"].to_pylist()
     double = [name for name, count in counted.items() if count > 1]
@@ -122,6 +128,16 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
     for rows, what in ((double, "more than once"), (gaps, "in no shard"), (strange, "in no row of the table")):
         if rows:
             raise RRSISError(f"{folder}: expected every row of the table once, {_list(rows)} is {what}")
+    asked = {row["id"]: (row["scene"], row["expression"]) for row in table.select(COLUMNS).to_pylist()}
+    other = [
+        row["id"]
+        for row in joined.select(COLUMNS).to_pylist()
+        if asked[row["id"]] != (row["scene"], row["expression"])
+    ]
+    if other:
+        raise RRSISError(
+            f"{folder}: expected the table's scenes and expressions, {_list(other)} has others; run again"
+        )
     places = {name: place for place, name in enumerate(joined["id"].to_pylist())}
     manifest = joined.take(pa.array([places[name] for name in ids], pa.int64()))
     write_manifest(manifest, folder / MANIFEST_FILE)

@@ -14,6 +14,8 @@ from .worker import SceneWorker, Task
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a cluster that is started here; by default Ray reserves a third of the memory."""
+START_S = 600
+"""For all actors to find their place on the cluster and open the model."""
 
 
 def run_in_ray(
@@ -42,7 +44,7 @@ def run_in_ray(
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
-        from ray.exceptions import RayActorError, RayError
+        from ray.exceptions import RayError
     except ModuleNotFoundError as error:
         raise ImportError(f"--engine ray needs {error.name}; run `{install_command('ray')}`") from error
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
@@ -52,7 +54,7 @@ def run_in_ray(
         actor = ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(SceneWorker)
         actors = [actor.remote(**arguments) for _ in range(min(workers, len(tasks)))]
         try:
-            ray.get([one.__ray_ready__.remote() for one in actors])
+            ray.get([one.__ray_ready__.remote() for one in actors], timeout=START_S)
         except RayError as error:
             raise RRSISError(f"expected workers to start, got: {error.__cause__ or error}") from error
         waiting = iter(tasks)
@@ -70,7 +72,7 @@ def run_in_ray(
                 one, task = running.pop(done)
                 try:
                     record = ray.get(done)
-                except RayActorError as error:
+                except RayError as error:
                     record = task.failed(f"the actor that worked on it ended ({_first_line(error)})")
                     one = actor.remote(**arguments)  # one that restarts by itself fails what it is given meanwhile
                 yield task, record

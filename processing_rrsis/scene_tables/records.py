@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 RECORD_FILE = "result.json"
 RECORD_VERSION = 1
@@ -29,6 +30,7 @@ class Record:
     Attributes:
         settings: Digest of everything that the whole table shares.
         source: The scene file's bytes and time of change; None where it is no local file.
+        expressions: What was asked, in the order of the mask's bands.
         findings: By expression; empty where the scene failed.
         error: Why it failed, else empty.
         seconds: That it took.
@@ -38,6 +40,7 @@ class Record:
 
     settings: str
     source: tuple[int, int] | None
+    expressions: list[str]
     findings: Mapping[str, Finding]
     error: str
     seconds: float
@@ -47,7 +50,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """Write it into the scene's folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{RECORD_FILE}.writing"
+        aside = folder / f"{RECORD_FILE}.{uuid4().hex}.writing"
         aside.write_text(json.dumps({"version": RECORD_VERSION, **asdict(self)}, indent=1), encoding="utf-8")
         os.replace(aside, folder / RECORD_FILE)
 
@@ -69,10 +72,12 @@ def is_current(record: Record, folder: Path, settings: str, address: str, expres
     """Whether a record still says what a run would find: same settings, same scene, files as they were."""
     if record.settings != settings or record.source != source_state(address):
         return False
+    if record.expressions != list(expressions):
+        return False
     if record.error:
         return True
     sizes = {name: _size(folder / name) for name in record.files}
-    return sizes == dict(record.files) and set(expressions) == set(record.findings)
+    return sizes == dict(record.files)
 
 
 def source_state(address: str) -> tuple[int, int] | None:

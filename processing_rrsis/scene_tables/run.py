@@ -18,12 +18,12 @@ from rich.console import Console
 
 from ..errors import RRSISError
 from ..terminal import new_progress
-from .manifest import FAILED, MANIFEST_FILE, make_manifest, shard_file, write_manifest
+from .manifest import FAILED, MANIFEST_FILE, SETTINGS, make_manifest, shard_file, write_manifest
 from .processes import run_in_processes
 from .ray_cluster import run_in_ray
 from .records import Record, is_current, read_record
 from .table import SceneGroup, groups_of, shard_of
-from .worker import Task
+from .worker import MASK_FILE, Task
 
 SETTINGS_FILE = "settings.json"
 ENGINES = ("processes", "ray")
@@ -121,7 +121,7 @@ def segment_scenes(
         options: For `segment_scene`.
         shard: Work through shard `i` of `n` alone, from 1.
         retry_failed: Work through scenes again that failed.
-        overwrite: Replace what other settings made.
+        overwrite: Replace what other settings made; what these made is kept.
         progress: Show a bar.
 
     Returns:
@@ -145,7 +145,7 @@ def segment_scenes(
     try:
         _work(plan, workers, arguments, progress=progress)
     finally:
-        manifest = make_manifest(rows, groups, plan.records)
+        manifest = make_manifest(rows, groups, plan.records).replace_schema_metadata({SETTINGS: settings})
         write_manifest(manifest, path)
     return TableResult(manifest, path, len(plan.records) - kept, kept)
 
@@ -168,10 +168,11 @@ def _plan(groups: Mapping[str, SceneGroup], out: Path, settings: str, *, retry_f
         place = out / group.key
         held = read_record(place)
         current = held is not None and is_current(held, place, settings, group.address, group.expressions)
-        if held is not None and current and not overwrite and not (held.error and retry_failed):
+        if held is not None and current and not (held.error and retry_failed):
             plan.records[scene] = held
             continue
-        replaces = overwrite or (held is not None and not current)
+        # Strips of a scene that failed are gone on with; a mask that is there by now is of something else.
+        replaces = overwrite or (held is not None and (not current or (place / MASK_FILE).exists()))
         plan.tasks[place] = scene, Task(group.address, group.expressions, place, settings, replaces)
     return plan
 

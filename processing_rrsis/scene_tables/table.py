@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
+from ..scenes.reading.source import public_name
 from ..scenes.reading.stac import ITEM_ENDINGS, asset_href
 
 COLUMNS = ("id", "scene", "expression")
@@ -39,7 +40,7 @@ class SceneGroup:
     @property
     def key(self) -> str:
         """Name of the scene's folder: its own name, and a digest that tells two of the same name apart."""
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.scene).stem).strip("-")[:40]
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(public_name(self.scene)).stem).strip("-")[:40]
         return f"{name or 'scene'}-{scene_digest(self.scene)[:12]}"
 
 

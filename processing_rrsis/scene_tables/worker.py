@@ -35,7 +35,9 @@ class Task:
 
     def failed(self, reason: str, seconds: float = 0.0) -> Record:
         """The record of a scene that could not be worked through, written where there is room to."""
-        return self.kept(Record(self.settings, source_state(self.address), {}, reason, seconds, "", {}))
+        return self.kept(
+            Record(self.settings, source_state(self.address), list(self.expressions), {}, reason, seconds, "", {})
+        )
 
     def kept(self, record: Record) -> Record:
         """Write a record; one that can't be written is a failure, and the scene is worked through again."""
@@ -91,7 +93,7 @@ class SceneWorker:
             return task.kept(self._segment(task, started))
         except Exception as error:
             reason = error_text(error) if is_plain(error) else f"{type(error).__name__}: {error}"
-            return task.failed(reason, round(time.monotonic() - started, 3))
+            return task.failed(reason or type(error).__name__, round(time.monotonic() - started, 3))
 
     def _segment(self, task: Task, started: float) -> Record:
         from ..scenes import segment_scene
@@ -112,6 +114,7 @@ class SceneWorker:
         return Record(
             settings=task.settings,
             source=source_state(task.address),
+            expressions=list(task.expressions),
             findings=findings,
             error="",
             seconds=round(time.monotonic() - started, 3),

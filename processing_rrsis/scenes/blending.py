@@ -69,6 +69,11 @@ def _tile_strip(work: Pass, number: int, block: Block, row: int) -> None:
     top, bottom = tiling.strip_rows(row)
     sums = np.zeros((len(work.phrases), tiling.tile_height_px, block.stop_px - block.start_px), dtype=np.float32)
     before = work.scratch.carry(number, row - 1)
+    if before is None and row > 0:
+        raise RRSISError(
+            f"{work.scratch.folder}: expected what strip {row - 1} left for the next, it is gone; is another run at "
+            "work there? --overwrite begins again"
+        )
     if before is not None:
         sums[:, : before.shape[1]] = before
     left = block.tile_starts_px[0]

@@ -21,7 +21,7 @@ from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
 from .reading.source import SceneSource, open_scene, source_identity
-from .receipts import Scratch, differences, read_receipt
+from .receipts import RECEIPT_FILE, Scratch, differences, read_receipt
 from .result import SceneResult
 from .settings import Outputs, Settings
 from .tiling import Tiling
@@ -186,6 +186,10 @@ def _finished(outputs: Outputs, request: dict[str, Any], *, overwrite: bool) -> 
         sizes = {name: path.stat().st_size for name, path in outputs.named.items() if path.exists()}
         return receipt if sizes == receipt["bytes"] else None
     there = [str(path) for path in outputs.named.values() if path.exists()]
+    if receipt is None and outputs.output is not None:  # ended between the last file's rename and the receipt
+        part = read_receipt(_scratch_folder(outputs.output) / RECEIPT_FILE)
+        if part is not None and not differences(part["request"], request):
+            return None
     if there and not overwrite:
         why = "; ".join(changed) or "no receipt beside them says what made them"
         raise RRSISError(
@@ -195,11 +199,15 @@ def _finished(outputs: Outputs, request: dict[str, Any], *, overwrite: bool) -> 
     return None
 
 
+def _scratch_folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.part")
+
+
 @contextmanager
 def _scratch(outputs: Outputs, request: dict[str, Any], *, overwrite: bool) -> Iterator[Scratch]:
     """The folder for strips: beside the mask, to go on in; without a mask a temporary one."""
     if outputs.output is not None:
-        yield Scratch(outputs.output.with_name(f"{outputs.output.name}.part"), request, overwrite=overwrite)
+        yield Scratch(_scratch_folder(outputs.output), request, overwrite=overwrite)
         return
     with tempfile.TemporaryDirectory(prefix="rrsis-scene-") as folder:
         yield Scratch(Path(folder) / "part", request)

@@ -72,7 +72,10 @@ def layer_names(results: Sequence[ExpressionResult]) -> list[str]:
     names: list[str] = []
     for result in results:
         name = "_".join(re.findall(r"\w+", result.expression.lower()))[:_LAYER_NAME_LENGTH] or "objects"
-        names.append(name if name not in names else f"{name}_{result.band}")
+        unique, number = name, result.band
+        while unique in names:
+            unique, number = f"{name}_{number}", number + 1
+        names.append(unique)
     return names
 
 

@@ -1,6 +1,7 @@
 """`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
 
 import pytest
+import rasterio
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -121,6 +122,37 @@ def test_a_raster_that_changed_and_a_new_row_are_computed_again(tmp_path, table,
     manifest = parquet.read_table(out / "manifest.parquet")
     assert manifest.num_rows == 7
     assert manifest["band"][6].as_py() == 3
+
+
+def test_bands_follow_the_table_when_its_rows_change_places(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    code, output = run(*command)
+    assert code == 0, output
+    for row in parquet.read_table(out / "manifest.parquet").to_pylist():
+        with rasterio.open(out / row["mask"]) as raster:
+            assert raster.descriptions[row["band"] - 1] == row["expression"]
+
+
+def test_a_killed_overwrite_goes_on_and_a_failed_replacement_is_tried_again(
+    tmp_path, table, model_folder, monkeypatch
+):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    code, output = run(*command, "--overwrite")
+    assert "0 computed, 3 finished before" in output
+    write_raster(tmp_path / "rasters" / "s0.tif", noise(60, 70, 9))
+    with monkeypatch.context() as patch:
+        patch.setattr(SceneWorker, "_segment", lambda self, task, started: 1 / 0)
+        code, output = run(*command)
+        assert code == 1
+    code, output = run(*command, "--retry-failed")
+    assert code == 0, output
+    assert "1 computed, 2 finished before" in output
 
 
 def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -163,8 +164,10 @@ def is_remote(address: str) -> bool:
 
 def public_name(address: str) -> str:
     """An address without query and user: what a signed one adds is never written down."""
+    if address.startswith("/vsicurl/"):
+        return f"/vsicurl/{public_name(address.removeprefix('/vsicurl/'))}"
     if "://" not in address:
-        return address.partition("?")[0] if address.startswith("/vsicurl") else address
+        return address.partition("?")[0] if address.startswith("/vsi") else address
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
@@ -196,7 +199,8 @@ def _open(address: str) -> Any:
 
 def without_query(error: BaseException) -> str:
     """An error's text, addresses in it without what a signature adds."""
-    return " ".join(word.partition("?")[0] if "://" in word else word for word in str(error).split())
+    words = (re.sub(r"(?<=://)[^/@\s]*@", "", word) for word in str(error).split())
+    return " ".join(re.sub(r"\?[^\s,;:)]*=[^\s,;:)]*", "", word) for word in words)
 
 
 def source_identity(source: SceneSource) -> dict[str, Any]:
