@@ -100,6 +100,13 @@ def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:
     return cast(SwinTransformer, swin)
 
 
+def _timm_layout(state: dict[str, Tensor], swin: SwinTransformer) -> dict[str, Tensor]:
+    """Timm's own filter; an older timm (1.0.26 and before, tried) takes a file without a classifier for one of the first layout."""
+    if "layers.0.downsample.reduction.weight" not in state:  # patches are merged at the end of a stage there
+        state = {"head.fc.weight": torch.empty(0), **state}
+    return cast(dict[str, Tensor], checkpoint_filter_fn(state, swin))
+
+
 def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
     """State dictionary for [`SwinVisionEncoder`] from timm's Hub weights or from a file in timm's layout.
 
@@ -109,7 +116,7 @@ def load_swin_state(config: LAVTConfig, vision: str) -> dict[str, Tensor]:
     """
     if os.path.exists(vision):
         swin = build_swin(config)
-        missing = timm.models.load_checkpoint(swin, vision, strict=False, filter_fn=checkpoint_filter_fn).missing_keys
+        missing = timm.models.load_checkpoint(swin, vision, strict=False, filter_fn=_timm_layout).missing_keys
         missing = [key for key in missing if key.startswith(("patch_embed.", "layers."))]
         if missing:
             raise ValueError(
