@@ -101,7 +101,7 @@ def build_swin(config: LAVTConfig, pretrained: bool = False) -> SwinTransformer:
 
 
 def _timm_layout(state: dict[str, Tensor], swin: SwinTransformer) -> dict[str, Tensor]:
-    """timm's own filter; up to 1.0.26 at least it takes a file without a classifier for one of the first layout."""
+    """Timm's own filter; up to 1.0.26 at least it takes a file without a classifier for one of the first layout."""
     if "layers.0.downsample.reduction.weight" not in state:  # patches are merged at the end of a stage there
         state = {"head.fc.weight": torch.empty(0), **state}
     return cast(dict[str, Tensor], checkpoint_filter_fn(state, swin))
