@@ -5,6 +5,7 @@ The chain is the published one: 8-bit RGB, antialiased bilinear resize to 480 ×
 published values bit for bit. `RRSISImageProcessorTorchvision` differs from it in the resizing of the images alone.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from .image_values_rrsis import to_bands8, to_rgb8, to_tensor8
 from .mask_output_rrsis import logits_to_masks
 
 
-class _ImagesAndMasks:
+class _ImagesAndMasks(ABC):
     """What the two image processors share: defaults, checks, the table of values, masks in and masks out."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers' own form
@@ -83,21 +84,21 @@ class _ImagesAndMasks:
             data = {name: list(values) for name, values in data.items()}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
+    @abstractmethod
     def _read(self, image: Any, channels_first: bool | None, kwargs: dict[str, Any]) -> Any:
         """An image as 8-bit values, in the backend's form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shape(self, picture: Any) -> Shape:
         """Bands, height and width of what `_read` gives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _normalised(self, pictures: list[Any], table: np.ndarray, kwargs: dict[str, Any]) -> Sequence[Any]:
         """Resize the pictures and look their values up in the table (bands, 256)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _beside(self, labels: Sequence[np.ndarray], pixel_values: Sequence[Any]) -> Sequence[Any]:
         """The labels in the form, and on the device, of the pixel values."""
-        raise NotImplementedError
 
     def post_process_referring_segmentation(
         self,

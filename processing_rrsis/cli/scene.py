@@ -10,26 +10,8 @@ import typer
 from ..installation import install_command
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, Runtime
+from . import scene_options as shared
 from .common import _plain_errors, check_result_files
-from .scene_options import (
-    OUTPUT,
-    Bands,
-    BatchSize,
-    DeviceOption,
-    Frame,
-    FrameOption,
-    MinArea,
-    ModelOption,
-    Overlap,
-    Resolution,
-    RuntimeOption,
-    Simplify,
-    StretchOption,
-    Threshold,
-    TileSize,
-    TrustRemoteCode,
-    scene_arguments,
-)
 from .segment import check_expression
 
 if TYPE_CHECKING:
@@ -44,42 +26,42 @@ def scene(
     expressions: Annotated[
         list[str], typer.Argument(metavar="EXPRESSION...", help="What to segment, in English, in quotes; one or more.")
     ],
-    model: ModelOption,
+    model: shared.ModelOption,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=OUTPUT
+            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=shared.OUTPUT
         ),
     ] = Path("mask.tif"),
     vector: Annotated[
         Path | None,
-        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=OUTPUT),
+        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=shared.OUTPUT),
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=shared.OUTPUT)
     ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
-            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=OUTPUT
+            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=shared.OUTPUT
         ),
     ] = None,
-    min_area_m2: MinArea = 0.0,
-    simplify_m: Simplify = 0.0,
+    min_area_m2: shared.MinArea = 0.0,
+    simplify_m: shared.Simplify = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=shared.OUTPUT)
     ] = False,
-    frame: FrameOption = Frame.AUTO,
-    tile_size: TileSize = None,
-    overlap: Overlap = None,
-    resolution_m: Resolution = None,
-    bands: Bands = None,
-    stretch: StretchOption = None,
-    threshold: Threshold = 0.5,
-    device: DeviceOption = AUTO_DEVICE,
-    runtime: RuntimeOption = Runtime.AUTO,
-    batch_size: BatchSize = None,
-    trust_remote_code: TrustRemoteCode = False,
+    frame: shared.FrameOption = shared.Frame.AUTO,
+    tile_size: shared.TileSize = None,
+    overlap: shared.Overlap = None,
+    resolution_m: shared.Resolution = None,
+    bands: shared.Bands = None,
+    stretch: shared.StretchOption = None,
+    threshold: shared.Threshold = 0.5,
+    device: shared.DeviceOption = AUTO_DEVICE,
+    runtime: shared.RuntimeOption = Runtime.AUTO,
+    batch_size: shared.BatchSize = None,
+    trust_remote_code: shared.TrustRemoteCode = False,
 ) -> None:
     """Segment what expressions refer to in a raster of any size, as a layer on its ground.
 
@@ -106,7 +88,7 @@ def scene(
         files = check_result_files(
             {"--output": output, "--vector": vector, "--probability": probability, "--preview": preview}
         )
-        arguments = scene_arguments(
+        arguments = shared.scene_arguments(
             frame=frame,
             tile_size=tile_size,
             overlap=overlap,

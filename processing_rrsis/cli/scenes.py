@@ -10,25 +10,8 @@ import typer
 
 from ..installation import install_command
 from ..runtimes.spec import Runtime
+from . import scene_options as shared
 from .common import _plain_errors
-from .scene_options import (
-    OUTPUT,
-    Bands,
-    BatchSize,
-    Frame,
-    FrameOption,
-    MinArea,
-    ModelOption,
-    Overlap,
-    Resolution,
-    RuntimeOption,
-    Simplify,
-    StretchOption,
-    Threshold,
-    TileSize,
-    TrustRemoteCode,
-    scene_arguments,
-)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +40,7 @@ TableArgument = Annotated[
     typer.Argument(help="CSV or Parquet with id, scene, expression; or a STAC item collection, .json or .geojson."),
 ]
 OutOption = Annotated[
-    Path, typer.Option("--out", "--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=OUTPUT)
+    Path, typer.Option("--out", "--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=shared.OUTPUT)
 ]
 Expressions = Annotated[
     list[str] | None,
@@ -73,20 +56,20 @@ Asset = Annotated[
 def scenes(
     table: TableArgument,
     out: OutOption,
-    model: ModelOption,
+    model: shared.ModelOption,
     vector: Annotated[
-        Layers | None, typer.Option(help="Also write the objects of each scene.", rich_help_panel=OUTPUT)
+        Layers | None, typer.Option(help="Also write the objects of each scene.", rich_help_panel=shared.OUTPUT)
     ] = None,
     probability: Annotated[
-        bool, typer.Option("--probability", help="Also write probabilities.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--probability", help="Also write probabilities.", rich_help_panel=shared.OUTPUT)
     ] = False,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Also draw a picture of each scene.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--preview", help="Also draw a picture of each scene.", rich_help_panel=shared.OUTPUT)
     ] = False,
-    min_area_m2: MinArea = 0.0,
-    simplify_m: Simplify = 0.0,
+    min_area_m2: shared.MinArea = 0.0,
+    simplify_m: shared.Simplify = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what other settings made.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace what other settings made.", rich_help_panel=shared.OUTPUT)
     ] = False,
     expression: Expressions = None,
     asset: Asset = None,
@@ -117,16 +100,16 @@ def scenes(
     gpus_per_worker: Annotated[
         float, typer.Option(min=0.0, help="ray: GPUs of a worker, 0.5 for two to share one.", rich_help_panel=WORKERS)
     ] = 0.0,
-    frame: FrameOption = Frame.AUTO,
-    tile_size: TileSize = None,
-    overlap: Overlap = None,
-    resolution_m: Resolution = None,
-    bands: Bands = None,
-    stretch: StretchOption = None,
-    threshold: Threshold = 0.5,
-    runtime: RuntimeOption = Runtime.AUTO,
-    batch_size: BatchSize = None,
-    trust_remote_code: TrustRemoteCode = False,
+    frame: shared.FrameOption = shared.Frame.AUTO,
+    tile_size: shared.TileSize = None,
+    overlap: shared.Overlap = None,
+    resolution_m: shared.Resolution = None,
+    bands: shared.Bands = None,
+    stretch: shared.StretchOption = None,
+    threshold: shared.Threshold = 0.5,
+    runtime: shared.RuntimeOption = Runtime.AUTO,
+    batch_size: shared.BatchSize = None,
+    trust_remote_code: shared.TrustRemoteCode = False,
 ) -> None:
     """Segment many scenes: every row of a table of scenes and expressions ends in a manifest.
 
@@ -148,7 +131,7 @@ def scenes(
         rrsis scenes scenes.csv -o layers -m runs/fianet/best --shard 3/64
     """
     with _plain_errors():
-        options = scene_arguments(
+        options = shared.scene_arguments(
             frame=frame,
             tile_size=tile_size,
             overlap=overlap,
