@@ -143,8 +143,11 @@ def test_direction_fits():
 def test_near_and_between_fits():
     assert near_fit(box(0, 0), box(10, 0)) == 1.0
     assert near_fit(box(0, 0), box(20, 0)) == 0.5  # a gap of 10, as wide as both
-    assert between_fit(box(0, 0), box(-50, 0), box(50, 0)) == pytest.approx(1.0)
-    assert between_fit(box(0, 0), box(50, 0, side=1e-6), box(0, 50, side=1e-6)) == pytest.approx(0.25, abs=1e-3)
+    assert between_fit(box(0, 0), [[box(-50, 0)], [box(50, 0)]]) == pytest.approx(1.0)
+    right_angle = [box(50, 0, side=1e-6), box(0, 50, side=1e-6)]
+    assert between_fit(box(0, 0), [right_angle]) == pytest.approx(0.25, abs=1e-3)
+    assert between_fit(box(0, 0), [[*right_angle, box(-50, 0)]]) == pytest.approx(1.0)  # the widest pair counts
+    assert between_fit(box(0, 0), [right_angle[:1]]) == between_fit(box(0, 0), [[], right_angle]) == 0.0
 
 
 def scene_100(**changes):

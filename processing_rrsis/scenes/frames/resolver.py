@@ -162,7 +162,7 @@ def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[P
         groups: The anchors; two groups for "between" of two phrases.
     """
     if relation.kind == "between":
-        return _between_groups_fit(target, groups)
+        return between_fit(target, groups)
     measures: dict[str, Callable[[Placed, Placed], float]] = {"near": near_fit, "inside": inside_fit}
     if relation.direction is not None:
         measures["direction"] = partial(direction_fit, relation.direction)
@@ -203,16 +203,33 @@ def inside_fit(target: Placed, anchor: Placed) -> float:
     return float(target.ground.intersection(hull).area / target.ground.area) if target.ground.area else 0.0
 
 
-def between_fit(target: Placed, first: Placed, second: Placed) -> float:
-    """1 on the line between two anchors, 0.5 where they are seen 120° apart, 0.25 at a right angle."""
+def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
+    """1 on the line between two anchors, 0.5 where they are seen 120° apart, 0.25 at a right angle; 0 without a pair.
+
+    The widest pair counts. It is found among directions, so that time grows with the anchors and not with their pairs'
+    geometry.
+
+    Args:
+        target: The object.
+        groups: Anchors of one phrase ("between the two buildings"), or of each of two.
+    """
     here = target.ground.centroid
-    ends = []
-    for anchor in (first, second):
-        nearest, _ = shapely.ops.nearest_points(anchor.ground, here)
-        ends.append(_unit(here, nearest if not anchor.ground.contains(here) else anchor.ground.centroid))
-    cosine = ends[0][0] * ends[1][0] + ends[0][1] * ends[1][1]
-    angle = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-    return _clipped(1.0 - (180.0 - angle) / 120.0)
+    sides = [_directions(here, [item for item in group if not is_same(target, item)]) for group in groups]
+    cosines = sides[0] @ sides[-1].T
+    if len(sides) == 1:
+        np.fill_diagonal(cosines, 1.0)  # an anchor and itself are no pair
+    widest = math.degrees(math.acos(np.clip(cosines.min(initial=1.0), -1.0, 1.0)))
+    return _clipped(1.0 - (180.0 - widest) / 120.0)
+
+
+def _directions(here: Any, anchors: Sequence[Placed]) -> NDArray[np.float64]:
+    """Unit vectors (N, 2) from a point to the nearest of each anchor, to its middle from inside; 0 at the middle."""
+    shapes = np.array([item.ground for item in anchors], dtype=object)
+    nearest = shapely.get_point(shapely.shortest_line(shapes, here), 0)
+    ends = np.where(shapely.contains(shapes, here), shapely.centroid(shapes), nearest)
+    vectors = shapely.get_coordinates(ends).reshape(-1, 2) - [here.x, here.y]
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDArray[np.float64]:
@@ -227,16 +244,6 @@ def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDA
         ]
     )
     return np.where(np.isfinite(gaps) & (gaps == gaps.min(initial=np.inf)), 1.0, 0.0)
-
-
-def _between_groups_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
-    firsts = groups[0]
-    if len(groups) == 1:  # "between the two buildings"
-        pairs = [(first, second) for number, first in enumerate(firsts) for second in firsts[number + 1 :]]
-    else:
-        pairs = [(first, second) for first in firsts for second in groups[1]]
-    free = [pair for pair in pairs if not any(is_same(target, anchor) for anchor in pair)]
-    return max((between_fit(target, *pair) for pair in free), default=0.0)
 
 
 def _unit(start: Any, end: Any) -> tuple[float, float]:
