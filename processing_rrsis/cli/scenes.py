@@ -226,7 +226,7 @@ def _workers(
 
 def _shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ValueError(f"--shard: expected I/N with I from 1 to N, such as 3/64, got {text!r}")
     return int(index), int(count)
 

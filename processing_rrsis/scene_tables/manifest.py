@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ..errors import RRSISError
+from ..scenes.reading.source import public_name
 from .records import Record
 from .table import COLUMNS, SceneGroup
 from .worker import MASK_FILE
@@ -63,6 +64,7 @@ def make_manifest(table: pa.Table, groups: Mapping[str, SceneGroup], records: Ma
         for scene, expression in zip(table["scene"].to_pylist(), table["expression"].to_pylist(), strict=True)
     ]
     results = pa.Table.from_pylist(rows, schema=RESULTS)
+    table = without_signatures(table)
     for name in RESULTS.names:
         table = table.append_column(RESULTS.field(name), results[name])
     return table
@@ -83,6 +85,28 @@ def _result(group: SceneGroup, record: Record | None, expression: str) -> dict[s
         "band": group.expressions.index(expression) + 1,
         "receipt": record.receipt,
     }
+
+
+def without_signatures(table: pa.Table) -> pa.Table:
+    """A table whose scenes' addresses have no user and no query: what signs them is never written down."""
+    place = table.column_names.index("scene")
+    return table.set_column(place, "scene", pa.array(map(public_name, table["scene"].to_pylist()), pa.string()))
+
+
+def refuse_other_table(path: Path, table: pa.Table) -> None:
+    """See that a manifest that is there is of this table, which may have grown since.
+
+    Raises:
+        RRSISError: If it has rows that the table has not.
+    """
+    held = parquet.read_table(path, columns=["id"])["id"].to_pylist() if path.is_file() else []
+    known = set(table["id"].to_pylist())
+    strange = [name for name in held if name not in known]
+    if strange:
+        raise RRSISError(
+            f"{path}: expected the manifest of this table, it has rows that the table has not: {_list(strange)}; "
+            "choose another folder, or --overwrite to replace it"
+        )
 
 
 def write_manifest(manifest: pa.Table, path: Path) -> None:
@@ -128,7 +152,9 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
     for rows, what in ((double, "more than once"), (gaps, "in no shard"), (strange, "in no row of the table")):
         if rows:
             raise RRSISError(f"{folder}: expected every row of the table once, {_list(rows)} is {what}")
-    asked = {row["id"]: (row["scene"], row["expression"]) for row in table.select(COLUMNS).to_pylist()}
+    asked = {
+        row["id"]: (row["scene"], row["expression"]) for row in without_signatures(table).select(COLUMNS).to_pylist()
+    }
     other = [
         row["id"]
         for row in joined.select(COLUMNS).to_pylist()

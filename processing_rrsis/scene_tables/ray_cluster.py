@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import RRSISError
@@ -50,6 +52,9 @@ def run_in_ray(
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     ray.init(address=address, **quiet, **({} if address else local))
+    model = Path(arguments["model"]).expanduser()
+    if model.is_dir():  # an actor's current folder is another one
+        arguments = {**arguments, "model": str(model.absolute())}
     try:
         actor = ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(SceneWorker)
         actors = [actor.remote(**arguments) for _ in range(min(workers, len(tasks)))]
@@ -63,7 +68,7 @@ def run_in_ray(
         def give(one: Any) -> None:
             task = next(waiting, None)
             if task is not None:
-                running[one.run.remote(task)] = one, task
+                running[one.run.remote(replace(task, folder=task.folder.absolute()))] = one, task
 
         for one in actors:
             give(one)

@@ -15,10 +15,12 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 from rich.console import Console
+from transformers.utils import CONFIG_NAME
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from ..errors import RRSISError
 from ..terminal import new_progress
-from .manifest import FAILED, MANIFEST_FILE, SETTINGS, make_manifest, shard_file, write_manifest
+from .manifest import FAILED, MANIFEST_FILE, SETTINGS, make_manifest, refuse_other_table, shard_file, write_manifest
 from .processes import run_in_processes
 from .ray_cluster import run_in_ray
 from .records import Record, is_current, read_record
@@ -128,17 +130,20 @@ def segment_scenes(
         Manifest, written as `OUT/manifest.parquet` or, of a shard, `OUT/manifest-I-of-N.parquet`.
 
     Raises:
-        RRSISError: If the folder holds results of other settings, or a worker can't start.
+        RRSISError: If the folder holds results of other settings or of another table, or a worker can't start.
         OSError: If something can't be written.
     """
     files, options = dict(files or {}), dict(options or {})
     rows = table if shard is None else shard_of(table, *shard)
     groups = {group.scene: group for group in groups_of(rows, folder)}
     make_manifest(rows.slice(0, 0), groups, {})  # an error about columns comes before the work
-    settings = _hold_settings(out, {"model": model_digest(model), "files": files, **options}, overwrite=overwrite)
+    path = out / (MANIFEST_FILE if shard is None else shard_file(*shard))
+    if not overwrite:
+        refuse_other_table(path, rows)
+    asked = {"model": model_digest(model), "runtime": runtime, "files": files, **options}
+    settings = _hold_settings(out, asked, overwrite=overwrite)
     plan = _plan(groups, out, settings, retry_failed=retry_failed, overwrite=overwrite)
     kept = len(plan.records)
-    path = out / (MANIFEST_FILE if shard is None else shard_file(*shard))
     arguments = {
         "model": model, "runtime": runtime, "trust_remote_code": trust_remote_code, "files": files, "options": options
     }  # fmt: skip
@@ -180,14 +185,19 @@ def _plan(groups: Mapping[str, SceneGroup], out: Path, settings: str, *, retry_f
 def _hold_settings(out: Path, settings: dict[str, Any], *, overwrite: bool) -> str:
     """Write down what a folder's results were made with, or find that it is the same as before.
 
+    Settings under which no scene came to a result bind nothing.
+
     Returns:
         Its digest.
     """
     settings = json.loads(json.dumps({"rrsis": version("rrsis"), **settings}))
     path = out / SETTINGS_FILE
     out.mkdir(parents=True, exist_ok=True)
-    held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if held is not None and held != settings and not overwrite:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise RRSISError(f"{path}: expected the settings of this folder's results, got no JSON ({error})") from error
+    if held is not None and held != settings and not overwrite and _has_results(out):
         changed = sorted(name for name in {*held, *settings} if held.get(name) != settings.get(name))
         raise RRSISError(
             f"{out}: expected the settings that its results were made with, {', '.join(changed)} changed; choose "
@@ -201,11 +211,15 @@ def _hold_settings(out: Path, settings: dict[str, Any], *, overwrite: bool) -> s
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _has_results(out: Path) -> bool:
+    return any(not record.error for record in map(read_record, out.iterdir()) if record is not None)
+
+
 def model_digest(model: str) -> str:
-    """What a model is: a digest of all files of a folder; of a repository its name."""
+    """What a model is: a digest of all files of a folder; of a repository on the Hub its name and revision."""
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        return model
+        return f"{model}@{extract_commit_hash(cached_file(model, CONFIG_NAME), None)}"
     digest = xxhash.xxh3_128()
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode())

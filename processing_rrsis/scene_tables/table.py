@@ -77,7 +77,7 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
             return _checked(parquet.read_table(path), path)
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False)
         return _checked(csv.read_csv(path, convert_options=as_text), path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: expected a table of scenes, got: {error}") from error
 
 
@@ -108,6 +108,10 @@ def _checked(table: pa.Table, path: Path) -> pa.Table:
             f"{path}: expected the columns {', '.join(COLUMNS)}, {', '.join(missing)} is missing; it has "
             f"{', '.join(table.column_names)}"
         )
+    names = Counter(table.column_names)
+    twice = [name for name in names if names[name] > 1]
+    if twice:
+        raise ValueError(f"{path}: expected every column once, {', '.join(twice)} is there more than once")
     for place, name in enumerate(table.column_names):
         if name in COLUMNS:
             table = table.set_column(place, name, pc.cast(table[name], pa.string()))

@@ -155,6 +155,46 @@ def test_a_killed_overwrite_goes_on_and_a_failed_replacement_is_tried_again(
     assert "1 computed, 2 finished before" in output
 
 
+def test_settings_that_made_nothing_bind_nothing(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    code, output = run(*command, "--bands", "1,2,9")
+    assert code == 1
+    assert "6 failed" in output
+    code, output = run(*command)
+    assert code == 0, output
+    assert "3 computed" in output
+
+
+def test_another_table_does_not_replace_a_manifest(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    manifest = (out / "manifest.parquet").read_bytes()
+    other = table.with_name("other.csv")
+    other.write_text(table.read_text().replace("0-0", "x"))
+    code, output = run("scenes", other, *command[2:])
+    assert code == 1
+    assert "it has rows that the table has not: 0-0; choose another folder" in output
+    assert (out / "manifest.parquet").read_bytes() == manifest
+    code, output = run("scenes", other, *command[2:], "--overwrite")
+    assert code == 0, output
+    (out / "settings.json").write_text("{")
+    code, output = run("scenes", other, *command[2:])
+    assert code == 1
+    assert "settings.json: expected the settings" in output
+
+
+def test_what_signs_an_address_is_not_written_down(tmp_path, model_folder):
+    table = tmp_path / "scenes.csv"
+    table.write_text("id,scene,expression\n1,http://me:word@127.0.0.1:9/s.tif?sig=secret,the ship\n")
+    code, output = run("scenes", table, "--out", tmp_path / "out", "-m", model_folder, "--cpu-threads", 1)
+    assert code == 1
+    row = parquet.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()[0]
+    assert row["scene"] == "http://127.0.0.1:9/s.tif"
+    assert not any(mark in f"{row}{output}" for mark in ("secret", "word@"))
+
+
 def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):
     command = ("scenes", table, "-m", model_folder, "--cpu-threads", 1)
     assert run(*command, "--out", tmp_path / "whole")[0] == 0
@@ -173,6 +213,7 @@ def test_shards_end_with_the_same_manifest(tmp_path, table, model_folder):
     ("arguments", "message"),
     [
         (("--shard", "3/2"), "--shard: expected I/N"),
+        (("--shard", "²/²"), "--shard: expected I/N"),
         (("-e", PHRASES[0]), "expected a STAC item collection"),
         (("--bands", "red"), "--bands: expected numbers"),
     ],

@@ -40,6 +40,16 @@ def test_csv_and_parquet_give_the_same_rows_numbers_in_names_stay_text(tmp_path)
     assert read_scene_table(tmp_path / "t.parquet").equals(rows)
 
 
+def test_columns_that_are_there_twice_or_hold_lists_are_told(tmp_path):
+    (tmp_path / "t.csv").write_text("id,id,scene,expression\n1,2,a.tif,the ship\n")
+    with pytest.raises(ValueError, match="every column once, id is there more than once"):
+        read_scene_table(tmp_path / "t.csv")
+    rows = pa.table({"id": [[1]], "scene": ["a.tif"], "expression": ["the ship"]})
+    parquet.write_table(rows, tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="expected a table of scenes"):
+        read_scene_table(tmp_path / "t.parquet")
+
+
 def test_items_of_a_collection_are_asked_every_expression(tmp_path):
     assets = {"visual": {"href": "a.tif", "type": "image/tiff"}, "nir": {"href": "/n.tif", "type": "image/tiff"}}
     path = tmp_path / "items.json"

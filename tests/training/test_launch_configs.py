@@ -204,3 +204,19 @@ def test_the_job_needs_to_know_the_output_folder(job):
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "expected --output_dir FOLDER" in output
+
+
+@pytest.mark.parametrize(("shards", "shard"), [(None, "3/2"), ("64", "3/64")])
+def test_jobs_of_an_array_take_their_shard(tmp_path, shards, shard):
+    command = tmp_path / "rrsis"
+    command.write_text('#!/bin/bash\nprintf "%s|" "$@"\nexit 7\n')
+    command.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
+    if shards:
+        environment["SHARDS"] = shards
+    script = CONFIGS / "slurm" / "scenes.sbatch"
+    done = subprocess.run(
+        ["bash", script, "t.csv", "out", "-e", "the ship"], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"scenes|t.csv|--out|out|--shard|{shard}|-e|the ship|"
+    assert done.returncode == 7
