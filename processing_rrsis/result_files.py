@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 
 def check_untouched(results: Iterable[Path | None], reads: Iterable[str | Path | None], *, overwrite: bool) -> None:
@@ -47,3 +49,28 @@ def write_result(path: Path, content: bytes) -> None:
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def take_lock(path: Path, busy: str) -> IO[str] | None:
+    """Keep other processes out for as long as this one lives or the file is open.
+
+    Args:
+        path: File that is locked; it is made where it is not there.
+        busy: What to say where another process has it.
+
+    Returns:
+        The open file, to be kept; `None` where the file system has no locks.
+
+    Raises:
+        ValueError: If another process has it.
+    """
+    file = path.open("a", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which data loader workers would inherit
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise ValueError(busy) from error
+    except OSError:
+        file.close()
+        return None
+    return file

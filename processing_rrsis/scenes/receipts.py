@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RRSISError
-from ..result_files import write_result
+from ..result_files import take_lock, write_result
 
 RECEIPT_FILE = "receipt.json"
 RECEIPT_VERSION = 1
+LOCK_FILE = ".lock"
 COMPRESSION_LEVEL = 1
 
 
@@ -52,27 +53,32 @@ class Scratch:
 
     Raises:
         RRSISError: If an earlier run left strips that belong to something else, or the folder is none of a run's.
+        ValueError: If another process is at work in it.
     """
 
     def __init__(self, folder: Path, request: Mapping[str, Any], overwrite: bool = False) -> None:
         self.folder = folder
-        if overwrite and (folder / RECEIPT_FILE).exists():
-            shutil.rmtree(folder)
+        begun = (folder / RECEIPT_FILE).exists()
+        if not begun and folder.exists() and not all(map(_is_left_over, folder.iterdir())):
+            raise RRSISError(f"{folder}: expected strips of an unfinished run, it holds other files; move it away")
+        folder.mkdir(exist_ok=True)
+        busy = (
+            f"{folder}: expected no other process at work on this scene's result; wait for it, or choose another name"
+        )
+        self._lock = take_lock(folder / LOCK_FILE, busy)
+        for path in folder.iterdir():
+            if path.suffix == ".writing" or (overwrite and path.name != LOCK_FILE):
+                path.unlink()
         held = read_receipt(folder / RECEIPT_FILE)
-        if held is not None:
-            changed = differences(held["request"], request)
-            if changed:
-                raise RRSISError(
-                    f"{folder}: expected the settings of the run that was begun, {'; '.join(changed)}; give the same "
-                    "ones to go on, or --overwrite to begin again"
-                )
-        else:
-            if folder.exists() and any(path.suffix != ".writing" for path in folder.iterdir()):
-                raise RRSISError(f"{folder}: expected strips of an unfinished run, it holds other files; move it away")
-            folder.mkdir(exist_ok=True)
+        if held is None:
             write_receipt(folder / RECEIPT_FILE, {"version": RECEIPT_VERSION, "request": dict(request)})
-        for left in folder.glob("*.writing"):
-            left.unlink()
+            return
+        changed = differences(held["request"], request)
+        if changed:
+            raise RRSISError(
+                f"{folder}: expected the settings of the run that was begun, {'; '.join(changed)}; give the same ones "
+                "to go on, or --overwrite to begin again"
+            )
 
     def has(self, block: int, row: int) -> bool:
         """Whether a strip is finished."""
@@ -101,6 +107,11 @@ class Scratch:
 
     def _path(self, kind: str, block: int, row: int) -> Path:
         return self.folder / f"{kind}-{block:04d}-{row:06d}.bin"
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a run that ended before its receipt was written may have left a file."""
+    return path.suffix == ".writing" or path.name == LOCK_FILE
 
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -147,9 +158,13 @@ def _write_arrays(path: Path, arrays: list[NDArray[Any]]) -> None:
 
 
 def _read_arrays(path: Path) -> list[NDArray[Any]]:
-    buffer = io.BytesIO(zlib.decompress(path.read_bytes()))
-    size = buffer.getbuffer().nbytes
     arrays = []
-    while buffer.tell() < size:
-        arrays.append(np.load(buffer, allow_pickle=False))
+    try:
+        buffer = io.BytesIO(zlib.decompress(path.read_bytes()))
+        while buffer.tell() < buffer.getbuffer().nbytes:
+            arrays.append(np.load(buffer, allow_pickle=False))
+    except (zlib.error, ValueError, EOFError) as error:
+        raise RRSISError(
+            f"{path}: expected a strip as a run writes it ({error}); begin again with --overwrite"
+        ) from error
     return arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 
 from ..data.files.content_hash import content_hash
-from ..result_files import write_result
+from ..result_files import take_lock, write_result
 from .arguments import TrainingArguments, recipe_of_model
 from .checkpoints import FOLDER, Checkpoint, CheckpointError, resolve_resume
 from .recipes.shipped import Recipe
@@ -125,18 +124,8 @@ def lock_folder(output_dir: Path) -> IO[str] | None:
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"--output_dir: expected a folder, {output_dir} is a file.")
     output_dir.mkdir(parents=True, exist_ok=True)
-    file = (output_dir / LOCK).open("a", encoding="utf-8")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which data loader workers would inherit
-    except (BlockingIOError, PermissionError) as error:
-        file.close()
-        raise ValueError(
-            f"Another process is training in {output_dir}. Wait for it, or choose another --output_dir."
-        ) from error
-    except OSError:
-        file.close()
-        return None
-    return file
+    busy = f"Another process is training in {output_dir}. Wait for it, or choose another --output_dir."
+    return take_lock(output_dir / LOCK, busy)
 
 
 def keep_aside(output_dir: Path, say: Callable[[str], None]) -> None:

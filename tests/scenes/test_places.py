@@ -12,9 +12,9 @@ from processing_rrsis.scenes.frames.plan import compass_warnings, plan_expressio
 from processing_rrsis.scenes.frames.resolver import (
     Placed,
     between_fit,
-    direction_fit,
+    direction_fits,
     frames_of,
-    near_fit,
+    near_fits,
     placed_object,
     position_fit,
     resolve,
@@ -133,16 +133,16 @@ def test_left_prefers_the_middle_of_the_left_side_where_one_is_meant():
 
 
 def test_direction_fits():
-    assert direction_fit(LEFT, box(0, 0), box(100, 0)) == pytest.approx(1.0)
-    assert direction_fit(LEFT, box(0, 0), box(100, 100, side=1e-6)) == pytest.approx(0.5, abs=1e-3)
-    assert direction_fit(LEFT, box(100, 0), box(0, 0)) == 0.0
+    assert direction_fits(LEFT, box(0, 0), [box(100, 0)])[0] == pytest.approx(1.0)
+    assert direction_fits(LEFT, box(0, 0), [box(100, 100, side=1e-6)])[0] == pytest.approx(0.5, abs=1e-3)
+    assert direction_fits(LEFT, box(100, 0), [box(0, 0)])[0] == 0.0
     road = Placed(shapely.box(0, -1000, 10, 1000), shapely.box(0, -1000, 10, 1000))
-    assert direction_fit(LEFT, box(-50, 100), road) > 0.5  # 62° off the road's middle, straight left of its edge
+    assert direction_fits(LEFT, box(-50, 100), [road])[0] > 0.5  # 62° off the road's middle, straight left of its edge
 
 
 def test_near_and_between_fits():
-    assert near_fit(box(0, 0), box(10, 0)) == 1.0
-    assert near_fit(box(0, 0), box(20, 0)) == 0.5  # a gap of 10, as wide as both
+    assert near_fits(box(0, 0), [box(10, 0)])[0] == 1.0
+    assert near_fits(box(0, 0), [box(20, 0)])[0] == 0.5  # a gap of 10, as wide as both
     assert between_fit(box(0, 0), [[box(-50, 0)], [box(50, 0)]]) == pytest.approx(1.0)
     right_angle = [box(50, 0, side=1e-6), box(0, 50, side=1e-6)]
     assert between_fit(box(0, 0), [right_angle]) == pytest.approx(0.25, abs=1e-3)

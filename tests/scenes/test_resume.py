@@ -1,6 +1,8 @@
 """A run that ends early goes on; one of other settings is refused; finished files appear by rename."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -118,6 +120,31 @@ def test_a_file_of_unknown_origin_is_not_replaced(scene, tmp_path):
     with pytest.raises(RRSISError, match="no receipt"):
         run(scene, tmp_path / "out", EndsAfter(10**6))
     assert (tmp_path / "out" / "objects.gpkg").read_text() == "somebody's"
+
+
+def test_two_processes_do_not_work_on_one_result(scene, tmp_path):
+    part = tmp_path / "mask.tif.part"
+    part.mkdir()
+    holding = "import pathlib, sys; from processing_rrsis.result_files import take_lock; "
+    holding += "held = take_lock(pathlib.Path(sys.argv[1]), ''); print('held', flush=True); input()"
+    command = [sys.executable, "-c", holding, str(part / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match="no other process at work"):
+            segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
+        other.communicate(b"\n")
+    segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
+    assert not part.exists()
+
+
+def test_a_damaged_strip_is_told(scene, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(8), **OPTIONS)
+    strip = min((tmp_path / "mask.tif.part").glob("strip-*"))
+    strip.write_bytes(strip.read_bytes()[:-9])
+    with pytest.raises(RRSISError, match=r"expected a strip as a run writes it .*--overwrite"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), **OPTIONS)
+    segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), overwrite=True, **OPTIONS)
 
 
 def test_a_damaged_receipt_is_told(scene, tmp_path):

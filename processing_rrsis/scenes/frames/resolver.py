@@ -11,9 +11,8 @@ building both have a north; within 45° is there. "Next to" is a gap no larger t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,44 +162,46 @@ def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[P
     """
     if relation.kind == "between":
         return between_fit(target, groups)
-    measures: dict[str, Callable[[Placed, Placed], float]] = {"near": near_fit, "inside": inside_fit}
-    if relation.direction is not None:
-        measures["direction"] = partial(direction_fit, relation.direction)
-    measure = measures[relation.kind]
     # something inside of its anchor is not the same thing
-    anchors = [item for item in groups[0] if relation.kind == "inside" or not is_same(target, item)]
-    return max((measure(target, anchor) for anchor in anchors), default=0.0)
+    anchors = groups[0] if relation.kind == "inside" else _others(target, groups[0])
+    if relation.direction is not None:
+        fits = direction_fits(relation.direction, target, anchors)
+    else:
+        fits = near_fits(target, anchors) if relation.kind == "near" else inside_fits(target, anchors)
+    return float(fits.max(initial=0.0))
 
 
-def is_same(target: Placed, anchor: Placed) -> bool:
-    """Whether two masks show one object, found by both phrases."""
-    return target.image.intersection(anchor.image).area > SAME_SHARE * target.image.area
+def _others(target: Placed, anchors: Sequence[Placed]) -> list[Placed]:
+    """Anchors without those whose mask shows the target itself, found by both phrases."""
+    shared = shapely.area(shapely.intersection(target.image, _array(item.image for item in anchors)))
+    limit = SAME_SHARE * target.image.area
+    return [item for item, area in zip(anchors, shared, strict=True) if area <= limit]
 
 
-def direction_fit(direction: Direction, target: Placed, anchor: Placed) -> float:
-    """1 straight in the direction, 0.5 at 45°, 0 at 90° and beyond."""
-    target_shape, anchor_shape = target.outline(direction.frame), anchor.outline(direction.frame)
-    middle = _unit(anchor_shape.centroid, target_shape.centroid)
-    nearest, _ = shapely.ops.nearest_points(anchor_shape, target_shape.centroid)
-    edge = _unit(nearest, target_shape.centroid)
-    along_x, along_y = middle[0] + edge[0], middle[1] + edge[1]
-    length = math.hypot(along_x, along_y) * math.hypot(direction.x, direction.y)
-    if length == 0.0:
-        return 0.0
-    cosine = (along_x * direction.x + along_y * direction.y) / length
-    return _clipped(1.0 - math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) / 90.0)
+def direction_fits(direction: Direction, target: Placed, anchors: Sequence[Placed]) -> NDArray[np.float64]:
+    """1 straight in the direction, 0.5 at 45°, 0 at 90° and beyond, (N,) for N anchors."""
+    here = target.outline(direction.frame).centroid
+    shapes = _array(item.outline(direction.frame) for item in anchors)
+    along = _unit_vectors(shapely.centroid(shapes), here) + _unit_vectors(_nearest_points(shapes, here), here)
+    lengths = np.linalg.norm(along, axis=1) * math.hypot(direction.x, direction.y)
+    cosines = np.divide(
+        along @ [direction.x, direction.y], lengths, out=np.full(len(lengths), -1.0), where=lengths > 0
+    )
+    return np.clip(1.0 - np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))) / 90.0, 0.0, 1.0)
 
 
-def near_fit(target: Placed, anchor: Placed) -> float:
-    """1 where they touch, 0.5 at a gap as wide as the two are on average, less beyond."""
-    reach = (_size(target) + _size(anchor)) / 2
-    return reach / (reach + target.ground.distance(anchor.ground))
+def near_fits(target: Placed, anchors: Sequence[Placed]) -> NDArray[np.float64]:
+    """1 where they touch, 0.5 at a gap as wide as the two are on average, less beyond, (N,) for N anchors."""
+    shapes = _array(item.ground for item in anchors)
+    reach = (math.sqrt(target.ground.area) + np.sqrt(shapely.area(shapes))) / 2
+    return reach / (reach + shapely.distance(target.ground, shapes))
 
 
-def inside_fit(target: Placed, anchor: Placed) -> float:
-    """Share of the target inside the anchor's hull."""
-    hull = anchor.ground.convex_hull
-    return float(target.ground.intersection(hull).area / target.ground.area) if target.ground.area else 0.0
+def inside_fits(target: Placed, anchors: Sequence[Placed]) -> NDArray[np.float64]:
+    """Share of the target inside the hull of each of N anchors, (N,)."""
+    hulls = shapely.convex_hull(_array(item.ground for item in anchors))
+    area = target.ground.area
+    return shapely.area(shapely.intersection(target.ground, hulls)) / area if area else np.zeros(len(hulls))
 
 
 def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
@@ -214,7 +215,7 @@ def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
         groups: Anchors of one phrase ("between the two buildings"), or of each of two.
     """
     here = target.ground.centroid
-    sides = [_directions(here, [item for item in group if not is_same(target, item)]) for group in groups]
+    sides = [_directions(here, _others(target, group)) for group in groups]
     cosines = sides[0] @ sides[-1].T
     if len(sides) == 1:
         np.fill_diagonal(cosines, 1.0)  # an anchor and itself are no pair
@@ -224,37 +225,36 @@ def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
 
 def _directions(here: Any, anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """Unit vectors (N, 2) from a point to the nearest of each anchor, to its middle from inside; 0 at the middle."""
-    shapes = np.array([item.ground for item in anchors], dtype=object)
-    nearest = shapely.get_point(shapely.shortest_line(shapes, here), 0)
-    ends = np.where(shapely.contains(shapes, here), shapely.centroid(shapes), nearest)
-    vectors = shapely.get_coordinates(ends).reshape(-1, 2) - [here.x, here.y]
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    shapes = _array(item.ground for item in anchors)
+    ends = np.where(shapely.contains(shapes, here), shapely.centroid(shapes), _nearest_points(shapes, here))
+    return -_unit_vectors(ends, here)
 
 
 def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """1 for the candidate with the smallest gap to an anchor, 0 for all others, (N,)."""
     gaps = np.array(
         [
-            min(
-                (item.ground.distance(anchor.ground) for anchor in anchors if not is_same(item, anchor)),
-                default=np.inf,
-            )
+            shapely.distance(item.ground, _array(other.ground for other in _others(item, anchors))).min(initial=np.inf)
             for item in candidates
         ]
     )
     return np.where(np.isfinite(gaps) & (gaps == gaps.min(initial=np.inf)), 1.0, 0.0)
 
 
-def _unit(start: Any, end: Any) -> tuple[float, float]:
-    """Direction from one point to another; (0, 0) where they are the same."""
-    x, y = end.x - start.x, end.y - start.y
-    length = math.hypot(x, y)
-    return (x / length, y / length) if length else (0.0, 0.0)
+def _array(shapes: Iterable[Any]) -> NDArray[np.object_]:
+    return np.array(list(shapes), dtype=object)
 
 
-def _size(item: Placed) -> float:
-    return math.sqrt(item.ground.area)
+def _nearest_points(shapes: NDArray[np.object_], here: Any) -> NDArray[np.object_]:
+    """The point of each shape that is nearest to a point."""
+    return shapely.get_point(shapely.shortest_line(shapes, here), 0)
+
+
+def _unit_vectors(starts: NDArray[np.object_], here: Any) -> NDArray[np.float64]:
+    """Directions from N points to one, (N, 2); (0, 0) where they are the same."""
+    vectors = np.array([here.x, here.y]) - shapely.get_coordinates(starts).reshape(-1, 2)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _clipped(value: float) -> float:

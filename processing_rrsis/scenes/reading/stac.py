@@ -40,12 +40,11 @@ def asset_href(item: dict[str, Any], name: str, where: str) -> str:
         ValueError: If it isn't plain which asset is meant.
     """
     assets = item.get("assets")
-    if not isinstance(assets, dict) or not assets:
-        raise ValueError(f"{where}: expected a raster or a STAC item with assets, got JSON without any")
-    rasters = [
-        key for key, asset in assets.items() if "tif" in asset.get("type", "") or "jp2" in asset.get("type", "")
-    ]
-    visual = [key for key in rasters if key == "visual" or "visual" in assets[key].get("roles", ())]
+    if not isinstance(assets, dict) or not assets or not all(map(_has_address, assets.values())):
+        raise ValueError(f"{where}: expected a raster or a STAC item whose assets have a href, got other JSON")
+    types = {key: str(asset.get("type")) for key, asset in assets.items()}
+    rasters = [key for key, kind in types.items() if "tif" in kind or "jp2" in kind]
+    visual = [key for key in rasters if key == "visual" or "visual" in (assets[key].get("roles") or ())]
     chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
     if len(chosen) != 1 or chosen[0] not in assets:
         raise ValueError(
@@ -53,6 +52,10 @@ def asset_href(item: dict[str, Any], name: str, where: str) -> str:
             f"got {name or 'none'}; there are {', '.join(assets)}"
         )
     return str(assets[chosen[0]]["href"])
+
+
+def _has_address(asset: Any) -> bool:
+    return isinstance(asset, dict) and isinstance(asset.get("href"), str)
 
 
 def _read_item(address: str) -> dict[str, Any]:
