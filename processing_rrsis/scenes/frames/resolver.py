@@ -173,7 +173,7 @@ def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[P
 
 def _others(target: Placed, anchors: Sequence[Placed]) -> list[Placed]:
     """Anchors without those whose mask shows the target itself, found by both phrases."""
-    shared = shapely.area(shapely.intersection(target.image, _array(item.image for item in anchors)))
+    shared = _shared_areas(target.image, _array(item.image for item in anchors))
     limit = SAME_SHARE * target.image.area
     return [item for item, area in zip(anchors, shared, strict=True) if area <= limit]
 
@@ -194,14 +194,17 @@ def near_fits(target: Placed, anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """1 where they touch, 0.5 at a gap as wide as the two are on average, less beyond, (N,) for N anchors."""
     shapes = _array(item.ground for item in anchors)
     reach = (math.sqrt(target.ground.area) + np.sqrt(shapely.area(shapes))) / 2
-    return reach / (reach + shapely.distance(target.ground, shapes))
+    gaps = shapely.distance(target.ground.envelope, shapely.envelope(shapes))
+    close = reach / (reach + gaps) >= BEST_AT_LEAST  # the others are never chosen, whatever their outlines
+    gaps[close] = shapely.distance(target.ground, shapes[close])
+    return reach / (reach + gaps)
 
 
 def inside_fits(target: Placed, anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """Share of the target inside the hull of each of N anchors, (N,)."""
-    hulls = shapely.convex_hull(_array(item.ground for item in anchors))
+    shapes = _array(item.ground for item in anchors)
     area = target.ground.area
-    return shapely.area(shapely.intersection(target.ground, hulls)) / area if area else np.zeros(len(hulls))
+    return _shared_areas(target.ground, shapes, hulls=True) / area if area else np.zeros(len(shapes))
 
 
 def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
@@ -226,23 +229,30 @@ def between_fit(target: Placed, groups: Sequence[Sequence[Placed]]) -> float:
 def _directions(here: Any, anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """Unit vectors (N, 2) from a point to the nearest of each anchor, to its middle from inside; 0 at the middle."""
     shapes = _array(item.ground for item in anchors)
-    ends = np.where(shapely.contains(shapes, here), shapely.centroid(shapes), _nearest_points(shapes, here))
-    return -_unit_vectors(ends, here)
+    outside = _unit_vectors(_nearest_points(shapes, here), here)  # 0 inside
+    return -np.where(outside.any(axis=1, keepdims=True), outside, _unit_vectors(shapely.centroid(shapes), here))
 
 
 def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDArray[np.float64]:
     """1 for the candidate with the smallest gap to an anchor, 0 for all others, (N,)."""
-    gaps = np.array(
-        [
-            shapely.distance(item.ground, _array(other.ground for other in _others(item, anchors))).min(initial=np.inf)
-            for item in candidates
-        ]
-    )
+    gaps = np.full(len(candidates), np.inf)
+    for index, item in enumerate(candidates):
+        tree = shapely.STRtree([other.ground for other in _others(item, anchors)])
+        gaps[index] = tree.query_nearest(item.ground, return_distance=True)[1].min(initial=np.inf)
     return np.where(np.isfinite(gaps) & (gaps == gaps.min(initial=np.inf)), 1.0, 0.0)
 
 
 def _array(shapes: Iterable[Any]) -> NDArray[np.object_]:
     return np.array(list(shapes), dtype=object)
+
+
+def _shared_areas(shape: Any, others: NDArray[np.object_], *, hulls: bool = False) -> NDArray[np.float64]:
+    """Area that a shape shares with each of N others, or with their hulls, (N,)."""
+    near = np.nonzero(shapely.intersects(shapely.envelope(others), shape.envelope))[0]  # most are far away, at no cost
+    shapes = shapely.convex_hull(others[near]) if hulls else others[near]
+    shared = np.zeros(len(others))
+    shared[near] = shapely.area(shapely.intersection(shape, shapes))
+    return shared
 
 
 def _nearest_points(shapes: NDArray[np.object_], here: Any) -> NDArray[np.object_]:
