@@ -70,6 +70,7 @@ def test_three_models_and_a_checkpoint_of_trainer(hub, image, tmp_path):
         np.testing.assert_array_equal(np.load(tmp_path / f"{folder.name}.npy"), expected)
 
 
+@pytest.mark.slow
 def test_a_folder_may_have_a_name_in_any_script(hub, image, tmp_path):
     model = build_tiny_model("danet")
     folders = [tmp_path / name for name in ("模型", "größe 1", "a.model-v2", "3 möbel")]

@@ -5,8 +5,8 @@ import torch
 
 from .tiny import tiny_inputs, tiny_model
 
-# The base holds everything that depends on the size; what the others add to it takes its time, too.
-NAMES = ["lavt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("danet", "fianet"))]
+pytestmark = pytest.mark.slow  # minutes: the sizes stay symbols
+NAMES = ["lavt", "danet", "fianet"]
 # From here on no map of the tiny models is padded: patches of 4, three halvings, windows of 4.
 UNIT = 4 * 2**3 * 4
 

@@ -9,9 +9,10 @@ from modeling_rrsis import MODELS
 from .tiny import tiny_inputs, tiny_labels, tiny_model
 
 each = pytest.mark.parametrize("name", list(MODELS))
-# Graphs take seconds to make; the other two hold all of LAVT.
+# Graphs take seconds to make; these two hold all of LAVT, and test_multi_scale.py has what RMSIN adds.
 each_graph = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "lavt" else []) for name in MODELS]
+    "name",
+    [pytest.param(name, marks=[] if name in ("danet", "fianet") else [pytest.mark.slow]) for name in MODELS],
 )
 
 
@@ -72,7 +73,8 @@ def test_exports_with_any_batch_and_length(name, model):
         torch.testing.assert_close(exported(**given).logits, model(**given).logits)
 
 
-@each_graph
+@pytest.mark.slow
+@each
 @torch.no_grad()
 def test_exports(name, model):
     inputs = {**tiny_inputs(), "labels": tiny_labels()}
@@ -122,7 +124,7 @@ def test_trainer_trains(name, model, tmp_path):
     assert trainer.predict(rows).predictions.shape == (4, 64, 64)
 
 
-@each
+@pytest.mark.parametrize("name", ["lavt", pytest.param("danet", marks=pytest.mark.slow)])
 def test_trainer_logs_the_same_loss_with_accumulation(name, model, tmp_path):
     """The loss is a mean over the batch: two steps of two samples log that of one step of four, not its double."""
     inputs = {**tiny_inputs(batch_size=4), "labels": tiny_labels(batch_size=4)}

@@ -242,7 +242,10 @@ def test_another_network_is_refused():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGHUP, signal.SIGINT))],
+)
 def test_a_stopped_export_leaves_what_was_there(danet, own_copy, number):
     command = [sys.executable, "-m", "processing_rrsis.cli.app", "export", str(danet), str(own_copy), "--overwrite"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -278,15 +281,15 @@ def test_a_full_disk_is_one_sentence(fianet, tmp_path, monkeypatch, made_already
         ("quantisation.quantise", "NNCF could not make the graph's layers 8-bit"),
     ],
 )
-def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch, place, sentence):
+def test_what_a_library_says_is_one_sentence(fianet, tmp_path, monkeypatch, made_already, place, sentence):
     def refuse(*given, **named):
         raise KeyError("first line\nsecond line")
 
+    rows = make_dataset(num_samples=3, native_size_px=12)
+    monkeypatch.setattr("processing_rrsis.data.load.load_benchmark", lambda name, **given: dict.fromkeys(SPLITS, rows))
     monkeypatch.setattr(f"processing_rrsis.runtimes.{place}", refuse)
     options = (
-        ("--int8", "--dataset", "synthetic", "--max-samples", 2, "--calibration-samples", 2)
-        if "NNCF" in sentence
-        else ()
+        ("--int8", "--dataset", "rrsisd", "--max-samples", 2, "--calibration-samples", 2) if "NNCF" in sentence else ()
     )
     result = run("export", fianet, tmp_path / "out", *options)
     assert sentence in words(result)

@@ -50,7 +50,7 @@ def masks_of(address, folder):
 
 
 @pytest.mark.parametrize("fault", [None, "drop", "delay", "truncate", "refuse"])
-@pytest.mark.parametrize("every", [3, 5])
+@pytest.mark.parametrize("every", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_requests_that_fail_now_and_then_change_nothing(scene, tmp_path, fault, every):
     expected = masks_of(scene, tmp_path / "local")
     with serve(scene.parent, fault=fault, every=every) as (address, requests):

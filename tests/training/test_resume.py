@@ -147,6 +147,7 @@ def test_killed_between_the_renames_of_best_it_goes_on(whole):
     assert not (folder / ".best.old").exists()
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_makes_a_finished_run_unfinished(whole):
     folder = whole.parent / "older"
     shutil.copytree(whole, folder)
@@ -299,6 +300,7 @@ def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_is_whole(whole, sm
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_a_checkpoint_is_written(small_disk, whole):
     ballast = small_disk / "ballast"
     size = checkpoint_folders(whole)[0].num_bytes()
