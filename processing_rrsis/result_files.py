@@ -47,6 +47,9 @@ def write_result(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a full disk it tells none
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
