@@ -120,7 +120,7 @@ class RRSISProcessor(ProcessorMixin):
         self.max_length = _check_limit(max_length)
         self.presence_cut, self.presence_temperature = presence_cut, presence_temperature
         self._parses: dict[str, ParsedExpression] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._warned: set[str | tuple[str, str]] = set()
 
     def __call__(
         self,
@@ -265,9 +265,14 @@ class RRSISProcessor(ProcessorMixin):
                     f"text[{index}]: expected English words, got {shortened(expression)}, of which the model knows "
                     "none; write another expression"
                 )
-            if unknown:
-                listed = ", ".join(map(shortened, unknown[:5]))
-                self._warn_once(expression, f"has words that the model never saw whole: {listed}. Use others.")
+            new = [word for word in unknown if word not in self._warned]  # once each: training reads many expressions
+            if new:
+                self._warned.update(new)
+                listed = ", ".join(map(shortened, new[:5]))
+                self._warn_once(
+                    expression,
+                    f"has words that the model never saw whole: {listed}. Use others, or train it on such.",
+                )
 
     def _is_unknown(self, word: str, tokens: list[str]) -> bool:
         """Whether a word is unknown, or known by its single letters alone, as every word of another script is."""

@@ -286,7 +286,7 @@ def test_typed_special_tokens_are_text():
 def test_words_split_into_letters_are_named_once(caplog):
     processor = build_tiny_processor()
     for _ in range(2):
-        processor(text=["the ship on the left", "the xqzvw ship"])
+        processor(text=["the ship on the left", "the xqzvw ship", "a red xqzvw"])
     processor(text="ship " * 390)
     named = [record.message for record in caplog.records]
     assert sum("xqzvw" in message for message in named) == 1
