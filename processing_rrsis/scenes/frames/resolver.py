@@ -162,13 +162,13 @@ def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[P
     """
     if relation.kind == "between":
         return between_fit(target, groups)
-    if relation.kind == "inside":
-        return float(inside_fits(target, groups[0]).max(initial=0.0))
-    anchors = _others(target, groups[0])
-    if relation.kind == "near":
-        return float(near_fits(target, anchors).max(initial=0.0))
-    assert relation.direction is not None
-    return float(direction_fits(relation.direction, target, anchors).max(initial=0.0))
+    # something inside of its anchor is not the same thing
+    anchors = groups[0] if relation.kind == "inside" else _others(target, groups[0])
+    if relation.direction is not None:
+        fits = direction_fits(relation.direction, target, anchors)
+    else:
+        fits = {"near": near_fits, "inside": inside_fits}[relation.kind](target, anchors)
+    return float(fits.max(initial=0.0))
 
 
 def _others(target: Placed, anchors: Sequence[Placed]) -> list[Placed]:
