@@ -126,7 +126,9 @@ def load_split(
     elif image_size_px is not None or seed:
         raise ValueError(f"--image-size, --data-seed: expected with --dataset synthetic alone, got {name!r}")
     folder = None if data_dir is None else str(data_dir)
-    data = with_validation(load_benchmark(name, data_dir=folder, num_proc=num_proc, **options), logger.warning)
+    data: Any = load_benchmark(name, data_dir=folder, num_proc=num_proc, **options)
+    if name != "synthetic":  # which has a validation split, only it isn't built here
+        data = with_validation(data, logger.warning)
     if split not in data:
         raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
     rows: Any = data[split]
