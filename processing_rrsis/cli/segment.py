@@ -180,7 +180,8 @@ def _segment_image(
         from ..reports.overlay import add_legend, paint_overlay
 
         painted = paint_overlay(picture, [item["mask"] for item in items])
-        save_picture(add_legend(painted, expressions) if len(expressions) > 1 else painted, results.overlay)
+        named = [item["label"] if item["found"] else f"{item['label']} (nothing found)" for item in items]
+        save_picture(add_legend(painted, named) if len(named) > 1 else painted, results.overlay)
     if results.polygons is not None:
         save_outlines(items, results.polygons, place)
     lines = [_summary(item) for item in items]
