@@ -58,7 +58,8 @@ def value_table(num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
     try:
         with np.errstate(all="ignore"):
             table = _value_table(num_bands, kwargs)
-        if np.isfinite(table).all() and np.diff(table).all() and np.abs(table).max() <= MAX_VALUE:
+        told_apart = np.isfinite(table).all() and np.diff(table).all() and np.abs(table).max() <= MAX_VALUE
+        if told_apart and (not kwargs["do_normalize"] or np.min(kwargs["image_std"]) > 0):
             return table
     except (TypeError, OverflowError) as error:
         raise ValueError(f"expected numbers as rescale_factor, image_mean and image_std, got {error}") from error
