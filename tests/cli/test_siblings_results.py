@@ -104,3 +104,35 @@ def test_results_replace_nothing(kind, form, folder, monkeypatch):
     assert "Traceback" not in result.output
     assert ("overwrite" if kind == "there" else "expected") in result.output
     assert contents(folder) == before
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ("in.png ship dam -o z.png --overlay z-1.png", "z-1.png"),
+        ("in.png ship dam -o z.png --overlay sub/../z-2.png", "z-2.png"),
+        ("in.png ship dam -o z-1.tif --probability z.tif --overlay z-2.tif", "z-2.tif"),
+        ("in.png ship dam -o z.png --overlay link.png", "z-2.png"),  # a link to it
+        ("a.png a-1.png ship dam -o z.png --overlay ./z-a-1.png", None),
+        ("a.png b.png ship -o z.png --overlay z-a.png", None),
+    ],
+)
+def test_no_result_of_a_call_replaces_another(words, same, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(folder / "best", "best")
+    os.mkdir("sub")
+    os.symlink("z-2.png", "link.png")
+    for name in ("in.png", "a.png", "a-1.png", "b.png"):
+        shutil.copy(folder / "in.png", name)
+    before = set(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["segment", *words.split(), "-m", "best"])
+    written = {path.name for path in set(tmp_path.iterdir()) - before}
+    if same:
+        assert result.exit_code == 1
+        assert f"{same};" in result.output.replace("\n", "")
+        assert not written
+    else:
+        named = [name for line in result.output.splitlines() for name in line.partition(" -> ")[2].split(", ") if name]
+        assert result.exit_code == 0, result.output
+        assert set(named) == written
