@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.console import Console
 
+    from ..place import Place
+
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep 0 and 255 as they are."""
 MOST_PIXELS = 8.0
@@ -160,14 +162,12 @@ def _segment_image(
     """Ask about one image and write its files; a line for each expression."""
     import numpy as np
 
-    from ..place import find_place
-
     try:
         picture = pipe.open_image(results.image)
         _check_scale(results.image, picture, pipe.processor.image_processor.size, force=force)
     except (ValueError, OSError) as error:
         raise UnusableImageError(str(error)) from error
-    place = find_place(Path(results.image).expanduser(), (picture.height, picture.width))
+    place, lines = _place_of(results, (picture.height, picture.width))
     items = pipe(picture, text=expressions, threshold=threshold, output="probability")
     for number, item in enumerate(items):
         save_raster(np.asarray(item["mask"]), results.masks[number], place)
@@ -181,12 +181,24 @@ def _segment_image(
         painted = paint_overlay(picture, [item["mask"] for item in items])
         save_picture(add_legend(painted, expressions) if len(expressions) > 1 else painted, results.overlay)
     if results.polygons is not None:
-        save_outlines(items, results.polygons, place)
-    lines = [_summary(item) for item in items]
+        lines += save_outlines(items, results.polygons, place)
+    return [*map(_summary, items), *lines]
+
+
+def _place_of(results: ImageResults, size: tuple[int, int]) -> tuple[Place | None, list[str]]:
+    """Where an image of (height, width) lies on Earth, and what its results lose of that, in words."""
+    from ..place import NoPlaceError, find_place
+
     suffix = results.masks[0].suffix
-    if place is not None and suffix.lower() not in FLOAT_ENDINGS:
-        lines.append(f"{suffix} files hold no place on Earth; write the mask as .tif to keep {place.crs}.")
-    return lines
+    holds_place = suffix.lower() in FLOAT_ENDINGS
+    path = results.image if "://" in results.image else Path(results.image).expanduser()
+    try:
+        place = find_place(path, size)
+    except NoPlaceError as error:
+        return None, [f"no place on Earth is kept: {error}"] if holds_place or results.polygons else []
+    if place is None or holds_place:
+        return place, []
+    return place, [f"{suffix} files hold no place on Earth; write the mask as .tif to keep {place.name}."]
 
 
 def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:

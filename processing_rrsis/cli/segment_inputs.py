@@ -120,5 +120,5 @@ def plan_results(
     counts = Counter(path.resolve() for results in plan for path in results)
     for path, count in counts.most_common(1):
         if count > 1:
-            raise ValueError(f"expected a file of its own for each result, {count} would be {path}; choose other names")
+            raise ValueError(f"expected a file of its own for each result, {count} would be {path}; choose another")
     return plan

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...installation import install_command
-from ...place import LONGITUDE_LATITUDE, Place
+from ...place import LONGITUDE_LATITUDE, Place, name_crs
 
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
@@ -193,11 +193,17 @@ def _readings(
         yield "pixels", polygons
     if place is None:
         return
+    height, width = size
+    turns = (0, 360, -360) if place.crs is not None and place.crs.is_geographic else (0,)
     for crs in (named,) if named else dict.fromkeys((place.crs, CRS.from_user_input(LONGITUDE_LATITUDE))):
         try:
-            moved = shapely.transform(polygons, lambda points, crs=crs: place.to_pixels(points, crs))
+            moved = [
+                shapely.transform(polygons, lambda points, crs=crs, turn=turn: place.to_pixels(points, crs, turn))
+                for turn in turns
+            ]
         except ValueError:  # a CRS that there is not, or where these coordinates are none
             continue
-        height, width = size
-        if moved.intersects(shapely.box(0, 0, width, height)):
-            yield f"coordinates in {named or crs}", moved
+        inside = [shapes for shapes in moved if shapes.intersects(shapely.box(0, 0, width, height))]
+        if inside:
+            parts = [polygon for shapes in inside for polygon in shapes.geoms]
+            yield f"coordinates in {named or name_crs(crs)}", shapely.geometrycollections(parts)
