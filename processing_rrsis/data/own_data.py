@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image_loading_rrsis import BESIDE, second_mask
-from ..place import find_place
+from ..place import NoPlaceError, Place, find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample, shorten_names
 from .files.archives import Archive
 from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
@@ -153,7 +153,9 @@ class OwnData(FileBenchmark):
         if name and Path(name).suffix.lower() not in ENDINGS:
             if self.archive.exists(f"{name}.msk"):
                 raise second_mask(location)
-            return read_mask(self.archive.read(name), name=location)
+            mask = read_mask(self.archive.read(name), name=location)
+            self._check_same_place(sample, mask.shape, picture)
+            return mask
         source = f"mask file {location!r}" if name else f"{self.archive.source}, {sample.place}, 'mask'"
         form = read_geometry(self.archive.read(name), source=source) if name else sample.mask
         form = form["wkt"] if isinstance(form, Mapping) and "wkt" in form else form
@@ -161,13 +163,35 @@ class OwnData(FileBenchmark):
         if not is_geometry(form):
             mask, has_points = _decode(form, picture, source=source)
         else:
-            if picture.orientation == 1:
-                place = find_place(Path(self.archive.location(sample.image_name)), picture.size)
+            place = self._place(sample.image_name, picture.size)
             mask, has_points = draw_geometry(form, picture.size, source, place, sample.expression), place is None
         if has_points:
             known = self._reaches.get(sample.image_id, (0, 0))[0]
             self._reaches[sample.image_id] = max(known, *tight_box(mask)[2:]), min(picture.size)
         return mask
+
+    def _place(self, name: str, size: tuple[int, int]) -> Place | None:
+        """Where a file's picture of (height, width) lies on Earth; None where it says nothing that can be used."""
+        try:
+            return find_place(self.archive.location(name), size)
+        except NoPlaceError:
+            return None
+
+    def _check_same_place(self, sample: Sample, shape: tuple[int, int], picture: Picture) -> None:
+        """Refuse a mask file of other proportions than its image's, or of another place on Earth."""
+        location = self.archive.location(sample.mask_name)
+        if not _has_proportions(shape, picture):
+            raise ValueError(
+                f"mask file {location!r}: expected the image's size [height, width] {list(picture.size)}, or its "
+                f"proportions, got {list(shape)}; is it turned, or the mask of another image?"
+            )
+        mask = self._place(sample.mask_name, shape)
+        image = mask and self._place(sample.image_name, picture.size)
+        if mask and image and not _cover_the_same(mask, image, shape, picture.size):
+            raise ValueError(
+                f"mask file {location!r}: expected the place on Earth of its image, got another; warp it to the "
+                "image's pixels (rio warp --like), or save it without a place if its pixels are the image's"
+            )
 
     def _generate_examples(self, split: str, shards: list[list[Sample]]) -> Iterator[tuple[str, dict[str, Any]]]:
         self._reaches.clear()
@@ -222,6 +246,18 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
             f"from {points.min():g} to {points.max():g}; do they lie between 0 and 1, outside it, or on one line?"
         )
     return mask, len(points) > 0
+
+
+def _cover_the_same(mask: Place, image: Place, shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether the corners of a mask of (height, width) lie at those of its image, to half a pixel of it."""
+    corners = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)])
+    crs = mask.crs or image.crs  # a world file names none
+    try:
+        on_map = mask.to_map(corners * shape[::-1], mask.crs)
+        found = image.to_pixels(on_map, crs if image.crs else None)
+    except ValueError:
+        return False
+    return bool(np.abs(found - corners * size[::-1]).max() <= 0.5)
 
 
 def _has_proportions(shape: tuple[int, ...], picture: Picture) -> bool:

@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from processing_rrsis import OwnData, RefSegRS
 from processing_rrsis.cli.segment_files import feature_collection
@@ -275,6 +276,66 @@ UNITS = {  # form: (image, mask)
     "thousandths as GeoJSON": ("large.png", geo(shapely.box(700, 100, 950, 400))),
     "y upwards from 0": ("plain.png", geo(scaled(1, -1))),
 }
+
+
+SHIFTED = UTM @ rasterio.Affine.translation(2, 0)
+SOUTH_UP = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, 10.0, 5_000_000.0 - HEIGHT * 10)
+LARGE = ON.repeat(2, axis=0).repeat(2, axis=1)
+LIES = {"crs": "EPSG:32633", "transform": UTM}
+MASK_PLACES = {  # form: (image, labels, profile of the mask, expected)
+    "the image's": ("map.tif", ON, LIES, SHAPE),
+    "the image's, a turned map": ("turned.tif", ON, {**LIES, "transform": TURNED}, SHAPE),
+    "the image's, by control points": ("points.tif", ON, LIES, SHAPE),
+    "the image's, half the pixels": ("map.tif", LARGE, {**LIES, "transform": UTM @ rasterio.Affine.scale(0.5)}, SHAPE),
+    "the image's, no CRS": ("map.tif", ON, {"transform": UTM}, SHAPE),
+    "a third of a pixel off": ("map.tif", ON, {**LIES, "transform": UTM @ rasterio.Affine.translation(0.3, 0)}, SHAPE),
+    "none": ("map.tif", ON, {}, SHAPE),
+    "one, the image none": ("plain.png", ON, LIES, SHAPE),
+    "20 m east": ("map.tif", ON, {**LIES, "transform": SHIFTED}, REFUSED),
+    "20 m east, no CRS": ("map.tif", ON, {"transform": SHIFTED}, REFUSED),
+    "another zone": ("map.tif", ON, {**LIES, "crs": "EPSG:32634"}, REFUSED),
+    "degrees": ("map.tif", ON, {"crs": "EPSG:4326", "transform": GLOBE}, REFUSED),
+    "a local CRS": ("map.tif", ON, {**LIES, "crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, REFUSED),
+    "south up": ("map.tif", ON[::-1], {**LIES, "transform": SOUTH_UP}, REFUSED),
+    "twice the ground": ("map.tif", LARGE, LIES, REFUSED),
+    "a turned map's": ("map.tif", ON, {**LIES, "transform": TURNED}, REFUSED),
+}
+OTHER_SHAPES = {
+    "transposed": ON.T,
+    "10 x 100": np.ones((10, 100), np.uint8),
+    "square": np.ones((40, 40), np.uint8),
+    "two rows short": ON[2:],
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("form", MASK_PLACES)
+def test_places_of_mask_files(form, images):
+    """A mask file's own place is its image's, or the mask is another's."""
+    image, labels, profile, expected = MASK_PLACES[form]
+    write_raster(images / "placed.tif", labels, driver="GTiff", **profile)
+    check("mask's place", form, expected, images, image=image, mask="placed.tif")
+
+
+@pytest.mark.parametrize("form", OTHER_SHAPES)
+def test_mask_files_of_other_proportions(form, images):
+    Image.fromarray(OTHER_SHAPES[form]).save(images / "shape.png")
+    check("mask's place", form, REFUSED, images, mask="shape.png")
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6, 8])
+def test_map_coordinates_on_an_image_turned_by_its_tag(orientation, images):
+    """The same shape on the ground, however the image is shown: as Pillow turns the pixels, so the mask."""
+    with Image.open(images / "map.tif") as image:
+        tags = ImageFileDirectory_v2()
+        for tag in (33550, 33922, 34735, 34736, 34737):
+            if tag in image.tag_v2:
+                tags.tagtype[tag], tags[tag] = image.tag_v2.tagtype[tag], image.tag_v2[tag]
+        tags[274] = orientation
+        Image.fromarray(np.asarray(image)).save(images / "tagged.tif", tiffinfo=tags)
+        Image.fromarray(ON).save(images / "tagged_mask.tif", tiffinfo={274: orientation})
+    expected = np.asarray(load_image(images / "tagged_mask.tif")) == 1
+    check("geometry", f"map, orientation {orientation}", expected, images, image="tagged.tif", mask=METRES)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
