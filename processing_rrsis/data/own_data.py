@@ -89,7 +89,8 @@ class OwnData(FileBenchmark):
       other by its indices;
     - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list; of the image's
       proportions;
-    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united;
+    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united; what
+      may be a box with score and class, or key points, is refused;
     - GeoJSON or WKT, in the cell or as a .geojson, .json or .wkt file, in pixels, or in map coordinates of an image
       that is a GeoTIFF (needs ``rrsis[geo]``); what `rrsis segment --polygons` writes is read by the row's expression.
 
@@ -232,6 +233,7 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
         ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel, leave the
             image, or lie in the unit square.
     """
+    _check_is_outline(form, source=source)
     mask = decode_segmentation(form, size=picture.size, source=source)
     if not _has_proportions(mask.shape, picture):
         raise ValueError(
@@ -246,6 +248,26 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
             f"from {points.min():g} to {points.max():g}; do they lie between 0 and 1, outside it, or on one line?"
         )
     return mask, len(points) > 0
+
+
+def _check_is_outline(form: Any, source: str) -> None:
+    """Refuse numbers x, y, x, y, … that may be a box with score and class or angle, or key points x, y, visible.
+
+    Pairs [x, y] are always points, and refused are those rows alone that can be read both ways: six numbers that no
+    list holds, as COCO's polygons are held; a last point that is a share; every third number 0, 1 or 2.
+    """
+    is_flat = isinstance(form, list) and all(isinstance(value, int | float) for value in form)
+    for part in [form] if is_flat else form if isinstance(form, list) else []:
+        if not isinstance(part, list) or not all(isinstance(value, int | float) for value in part):
+            continue
+        number, last = len(part), part[-2:]
+        is_box = number == 6 and (is_flat or any(0 <= value <= 1 for value in last))
+        is_box |= number == 10 and any(0 < value < 1 for value in last)  # of four corners
+        if is_box or (number > 3 and number % 6 == 0 and all(value in (0, 1, 2) for value in part[2::3])):
+            raise ValueError(
+                f"{source}: expected an outline, got {number} numbers, which may be a box with score and class, or "
+                "key points; write the points of an outline as [[x, y], [x, y], …]"
+            )
 
 
 def _cover_the_same(mask: Place, image: Place, shape: tuple[int, int], size: tuple[int, int]) -> bool:

@@ -386,6 +386,73 @@ def test_own_polygons_are_read_back(image, images):
     check("geometry", f"own output, {image}", SHAPE, images, image=image, mask="out.geojson")
 
 
+ONE = np.zeros(SHAPE.shape, dtype=np.uint8)
+ONE[0, 0] = 1
+COARSE = rasterio.Affine(0.05, 0.0, 5.0, 0.0, -0.05, 20.0)
+DEGREE = rasterio.Affine(1.0, 0.0, 5.0, 0.0, -1.0, 25.0)
+BEYOND_180 = rasterio.Affine(0.05, 0.0, 179.7, 0.0, -0.05, 20.0)
+OWN = {  # form: (labels, CRS and transform of the image, expected)
+    "the first pixel": (ONE, None, ONE),
+    "the first pixel, small pixels": (ONE, ("EPSG:4326", GLOBE), ONE),
+    "all": (ONE * 0 + 1, None, ONE * 0 + 1),
+    "coarse degrees": (ON, ("EPSG:4326", COARSE), SHAPE),
+    "coarse degrees, the first pixel": (ONE, ("EPSG:4326", COARSE), ONE),
+    "a pixel a degree": (ON, ("EPSG:4326", DEGREE), REFUSED),
+    "across the antimeridian in degrees": (ON, ("EPSG:4326", BEYOND_180), SHAPE),
+    "from 0 to 360": (ON, ("EPSG:4326", rasterio.Affine(0.05, 0, 200, 0, -0.05, 20)), SHAPE),
+    "across the antimeridian": (ON, ("EPSG:32660", rasterio.Affine(1e4, 0, 730_000, 0, -1e4, 300_000)), SHAPE),
+    "across the antimeridian, all": (
+        ONE * 0 + 1,
+        ("EPSG:32601", rasterio.Affine(1e3, 0, 150_000, 0, -1e3, 3e5)),
+        None,
+    ),
+    "a transform without a CRS": (ON, (None, UTM), SHAPE),
+}
+
+
+@pytest.mark.parametrize("form", OWN)
+def test_own_polygons_of_any_place_are_read_back(form, images):
+    """By the number of pixels that they tell, where they fit as pixels and as degrees."""
+    labels, lies, expected = OWN[form]
+    crs, transform = lies or (None, None)
+    place = {} if lies is None else {"crs": crs, "transform": transform}
+    write_raster(images / "own.tif", np.stack([labels * 9] * 3), driver="GTiff", photometric="rgb", **place)
+    result = {"label": "the red roof", "score": 0.5, "mask": Image.fromarray(labels * np.uint8(255))}
+    found = find_place(images / "own.tif", labels.shape)
+    outlines = feature_collection([result], None if crs is None else found)
+    (images / "own.geojson").write_text(json.dumps(outlines))
+    expected = labels if expected is None else expected
+    expected = expected if expected is REFUSED else expected == 1
+    check("geometry", f"own output, {form}", expected, images, image="own.tif", mask="own.geojson")
+
+
+NUMBERS_OF = {  # form: (mask, expected)
+    "box, score, class": ([10, 10, 30, 20, 0.9, 1], REFUSED),
+    "boxes, scores, classes": ([[10, 10, 30, 20, 0.9, 1], [1, 1, 3, 2, 0.4, 17]], REFUSED),
+    "image, class, box": ([3, 17, 10, 10, 30, 20], REFUSED),
+    "turned box, score": ([[20, 15, 20, 10, 0.35, 0.9]], REFUSED),
+    "four corners, class, score": ([10, 10, 30, 10, 30, 20, 10, 20, 17, 0.9], REFUSED),
+    "four key points": ([10, 10, 2, 30, 10, 2, 30, 20, 2, 10, 20, 1], REFUSED),
+    "two key points": ([[10, 10, 2, 30, 10, 0]], REFUSED),
+    "box": ([10, 10, 30, 20], REFUSED),
+    "box and score": ([10, 10, 30, 20, 0.9], REFUSED),
+    "COCO's triangle": ([[2, 2, 20, 2, 5, 20]], None),
+    "a triangle of points": ([[0, 0], [20, 0], [0, 20]], None),
+    "COCO's five corners, from the edge": ([[0, 5, 20, 5, 20, 20, 10, 25, 0, 20]], None),
+    "COCO's six corners": ([[4, 3, 10, 3, 14, 3, 14, 9, 7, 9, 4, 9]], FILLED),
+}
+
+
+@pytest.mark.parametrize("form", NUMBERS_OF)
+def test_numbers_that_are_no_outline(form, images):
+    mask, expected = NUMBERS_OF[form]
+    if expected is None:
+        (drawn,) = masks_of(images, {"mask": mask})
+        assert drawn.any()
+    else:
+        check("numbers", form, expected, images, mask=mask)
+
+
 NAME = unicodedata.normalize("NFC", "Fläche.png")
 PATHS = {
     "backslashes": f"sub\\{NAME}",
