@@ -203,16 +203,17 @@ def _place_of(results: ImageResults, size: tuple[int, int]) -> tuple[Place | Non
 
 def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:
     """Say how much of an image one pixel of the model covers, and refuse what it can't see."""
-    across, down = picture.width / size["width"], picture.height / size["height"]
-    if max(across, down) <= 2:
+    from ..image_batch_rrsis import SAID, many_pixels
+
+    covers = many_pixels(picture.height, picture.width, size)
+    if covers is None:
         return
-    covers = (
-        f"one pixel of the model ({size['width']} x {size['height']}) covers {across:.1f} x {down:.1f} of {image} "
-        f"({picture.width} x {picture.height})"
-    )
-    if max(across, down) > MOST_PIXELS and not force:
-        raise ValueError(f"{covers}, more than {MOST_PIXELS:g}; ask with `rrsis scene`, in tiles, or pass --force")
-    typer.echo(f"{covers}; `rrsis scene` asks in tiles.", err=True)
+    if max(picture.height / size["height"], picture.width / size["width"]) > MOST_PIXELS and not force:
+        raise ValueError(
+            f"{image}: {covers}, more than {MOST_PIXELS:g}; ask with `rrsis scene`, in tiles, or pass --force"
+        )
+    SAID.add((size["height"], size["width"]))  # here, of every image
+    typer.echo(f"{image}: {covers}; `rrsis scene` asks in tiles.", err=True)
 
 
 def category_questions(categories: str | None) -> list[str]:

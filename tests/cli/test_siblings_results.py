@@ -12,11 +12,13 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from typer.testing import CliRunner
 
+from processing_rrsis import RRSISImageProcessorTorchvision, image_batch_rrsis
 from processing_rrsis.cli.app import app
 from processing_rrsis.cli.segment_files import feature_collection
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.image_loading_rrsis import load_image
 from processing_rrsis.place import NoPlaceError, Place, find_place
+from processing_rrsis.runtimes.loading import open_pipeline
 from tests.tiny import build_tiny_model, build_tiny_processor
 
 COMMANDS = {  # form: (arguments, what it writes, what it reads and might be named as the result)
@@ -301,3 +303,39 @@ def test_outlines_around_a_pole_stay_in_pixels():
     result = {"label": "a", "score": 0.5, "mask": Image.fromarray(np.full((64, 96), 255, np.uint8))}
     with pytest.raises(ValueError, match="around a pole"):
         feature_collection([result], Place(CRS.from_epsg(3413), Affine(1000, 0, -48_000, 0, -1000, 32_000)))
+
+
+def pipeline_of(folder):
+    return open_pipeline(str(folder / "best"), trust_remote_code=False)
+
+
+SQUEEZED = {  # form: (what is asked of a folder with a picture of 576 x 64, for a model of 64 x 64)
+    "pipeline, path": lambda folder: pipeline_of(folder)("wide.png", text="ship"),
+    "pipeline, array": lambda folder: pipeline_of(folder)(np.zeros((64, 576, 3), np.uint8), text=["ship", "dam"]),
+    "pipeline, rows": lambda folder: list(pipeline_of(folder)(iter([{"image": "wide.png", "text": "ship"}] * 3))),
+    "processor": lambda folder: pipeline_of(folder).processor(images="wide.png", text="ship", return_tensors="pt"),
+    "torchvision": lambda folder: RRSISImageProcessorTorchvision(size={"height": 64, "width": 64})(["wide.png"] * 2),
+    "evaluate": lambda folder: CliRunner().invoke(
+        app, f"evaluate -m {folder / 'best'} -d wide.csv --num-workers 0".split()
+    ),
+}
+
+
+@pytest.mark.parametrize("form", SQUEEZED)
+def test_what_a_model_pixel_covers_is_said_once(form, folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(image_batch_rrsis, "SAID", set())
+    Image.new("RGB", (576, 64)).save("wide.png")
+    (tmp_path / "mask.json").write_text(json.dumps([[1, 1], [9, 1], [9, 9]]))
+    rows = "wide.png,mask.json,the ship,test\n" * 3
+    (tmp_path / "wide.csv").write_text(f"image,mask,expression,split\n{rows}")
+    SQUEEZED[form](folder)
+    said = [record.getMessage() for record in caplog.records if "one pixel of the model" in record.getMessage()]
+    assert len(said) == 1
+    assert "(64 x 64) covers 9.0 x 1.0 of an image of 576 x 64" in said[0]
+
+
+def test_no_more_than_two_pixels_a_side_are_said_nothing_of(folder, monkeypatch, caplog):
+    monkeypatch.setattr(image_batch_rrsis, "SAID", set())
+    pipeline_of(folder)(np.zeros((128, 100, 3), np.uint8), text="ship")
+    assert "one pixel of the model" not in caplog.text
