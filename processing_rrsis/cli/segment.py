@@ -189,16 +189,17 @@ def _place_of(results: ImageResults, size: tuple[int, int]) -> tuple[Place | Non
     """Where an image of (height, width) lies on Earth, and what its results lose of that, in words."""
     from ..place import NoPlaceError, find_place
 
-    suffix = results.masks[0].suffix
-    holds_place = suffix.lower() in FLOAT_ENDINGS
+    endings = {file.suffix.lower() for file in (*results.masks, *results.probabilities)}
+    bare = sorted(endings.difference(FLOAT_ENDINGS))
     path = results.image if "://" in results.image else Path(results.image).expanduser()
     try:
         place = find_place(path, size)
     except NoPlaceError as error:
-        return None, [f"no place on Earth is kept: {error}"] if holds_place or results.polygons else []
-    if place is None or holds_place:
+        could_hold_it = results.polygons is not None or not endings.isdisjoint(FLOAT_ENDINGS)
+        return None, [f"no place on Earth is kept: {error}"] if could_hold_it else []
+    if place is None or not bare:
         return place, []
-    return place, [f"{suffix} files hold no place on Earth; write the mask as .tif to keep {place.name}."]
+    return place, [f"{' and '.join(bare)} files hold no place on Earth; write .tif to keep {place.name}."]
 
 
 def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:

@@ -63,9 +63,8 @@ class TableFiles(Archive):
         return next((path for path in paths if path.is_file()), paths[0])
 
     def _walk(self) -> Iterator[tuple[str, str]]:
-        masks = (row.mask for row in self.rows if isinstance(row.mask, str))
-        images = [f"{row.image}{ending}" for row in self.rows for ending in ("", *BESIDE)]
-        for name in dict.fromkeys([*images, *masks]):
+        pictures = dict.fromkeys(name for row in self.rows for name in (row.image, row.mask) if isinstance(name, str))
+        for name in dict.fromkeys(name for picture in pictures for name in _with_neighbours(picture)):
             if self._has(name):
                 status = self._path(name).stat()
                 yield name, f"{status.st_size} {status.st_mtime_ns}"
@@ -198,6 +197,13 @@ class OwnData(FileBenchmark):
         self._reaches.clear()
         yield from super()._generate_examples(split, shards)
         check_unit(self._reaches.values(), source=str(self.archive.source))
+
+
+def _with_neighbours(name: str) -> list[str]:
+    """A file's name, and those of files that tell its mask, values without data, or place: world files by ending."""
+    root, ending = os.path.splitext(name)
+    worlds = [f"{root}.{ending[1:2]}{ending[-1:]}w", f"{name}w", f"{root}.wld"]
+    return [name, *(f"{name}{beside}" for beside in BESIDE), *worlds]
 
 
 def table_files(*names: str | PathLike[str] | None) -> list[str]:

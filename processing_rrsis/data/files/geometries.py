@@ -162,8 +162,8 @@ def _parts(form: Any, expression: str | None) -> list[tuple[Any, Mapping[str, An
 
 def _area_px(parts: list[tuple[Any, Mapping[str, Any]]]) -> int | None:
     """How many pixels the features hold, where all say it, as those of `rrsis segment` do."""
-    areas = [properties.get("area_px") for _, properties in parts]
-    return sum(areas) if areas and all(isinstance(area, int) for area in areas) else None
+    areas = [properties["area_px"] for _, properties in parts if isinstance(properties.get("area_px"), int)]
+    return sum(areas) if areas and len(areas) == len(parts) else None
 
 
 def _shape(part: Any) -> Any:
