@@ -284,6 +284,8 @@ def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) 
             _check_size(dataset, len(bands), name=name)
             pixels = np.moveaxis(dataset.read(bands, masked=True), 0, -1)  # (H, W, 1 or 3)
             palette = dataset.colormap(1) if names[0] == "palette" else None
+            if is_mask and palette:
+                raise ValueError(f"mask file {name!r}: expected plain 0 and 255, got colours; save without a colour table")
     except rasterio.errors.RasterioError as error:
         raise ValueError(
             f"image file {name!r}: expected a complete {kind}, got a truncated or damaged one; fetch it again"

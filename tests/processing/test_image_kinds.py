@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from processing_rrsis.image_labels_rrsis import to_label_map
-from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
+from processing_rrsis.image_loading_rrsis import load_image, load_values, to_rgb8
 from processing_rrsis.image_values_rrsis import to_bands8
 
 RAMP = np.linspace(0.0, 1.0, 400).reshape(20, 20)
@@ -195,3 +195,51 @@ def test_masks_with_alpha_that_could_mean_two_things_are_refused(colours, alpha)
     for mode in ("RGBA", "LA"):
         with pytest.raises(ValueError, match="without transparency"):
             to_label_map(with_alpha(colours, alpha).convert(mode))
+
+
+def made(how, shape, ground):
+    """A palette image of SHAPE, as Pillow makes its palette."""
+    colours = np.where(SHAPE[..., None] > 0, np.uint8(shape), np.uint8(ground))
+    image = Image.fromarray(colours.astype(np.uint8))
+    if how == "GIF":
+        buffer = io.BytesIO()
+        image.save(buffer, "GIF")
+        return Image.open(buffer)
+    return image.quantize(2) if how == "quantize" else image.convert("P", palette=Image.Palette.ADAPTIVE, colors=2)
+
+
+@pytest.mark.parametrize("how", ["quantize", "adaptive", "GIF"])
+@pytest.mark.parametrize(
+    ("shape", "ground"),
+    [
+        ((255, 0, 0), (0, 0, 0)),
+        ((255, 255, 0), (0, 0, 0)),
+        ((200, 200, 200), (10, 10, 10)),
+        ((0, 128, 0), (255, 255, 255)),
+        ((255, 255, 255), (255, 0, 0)),
+        ((255, 255, 255), (1, 1, 1)),
+    ],
+)
+def test_palettes_made_from_coloured_pixels_are_refused(how, shape, ground):
+    image = made(how, shape, ground)
+    assert image.mode == "P"
+    with pytest.raises(ValueError, match="which colour is the target"):
+        to_label_map(image)
+
+
+@pytest.mark.parametrize(("colours", "wanted"), [([0, 0, 0, 255, 0, 0], SHAPE), ([255] * 3 + [0] * 3, 255 - SHAPE)])
+def test_palettes_that_say_what_they_mean(colours, wanted):
+    image = Image.fromarray(SHAPE // 255, mode="P")
+    image.putpalette(colours)
+    assert np.array_equal(to_label_map(image) * 255, wanted)
+
+
+def test_a_deep_mask_with_a_colour_table_is_refused(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    options = {"driver": "GTiff", "height": 6, "width": 8, "count": 1, "dtype": "uint16"}
+    for number, colours in enumerate(({0: (255,) * 4, 1: (0, 0, 0, 255)}, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255)})):
+        with rasterio.open(tmp_path / f"{number}.tif", "w", **options) as file:
+            file.write(SHAPE.astype(np.uint16) // 255, 1)
+            file.write_colormap(1, colours)
+        with pytest.raises(ValueError, match="without a colour table"):
+            load_values(tmp_path / f"{number}.tif", is_mask=True)
