@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .image_values_rrsis import upright, without_nodata
+from .image_values_rrsis import checked, without_nodata
 
 _TIFF_SUBFILE, _TIFF_EXTRA_BANDS = 254, 338
 _TIFF_REDUCED = 1
@@ -22,8 +22,9 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
         segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
             {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
             palette counts by its colours where those in use are black and white, by its indices where its first is
-            black, the ground. Where a PIL image has transparent pixels, white that is visible is the target, see `without_alpha`. Pixels without
-            data (`numpy.ma`, a TIFF's nodata) are background if they are 0, ignored if they alone are 255.
+            black, the ground. Where a PIL image has transparent pixels, white that is visible is the target, see
+            `without_alpha`. Pixels without data (`numpy.ma`, a TIFF's nodata) are background if they are 0, ignored
+            if they alone are 255.
 
     Returns:
         uint8 (H, W): 0 background, 1 target, 255 ignored.
@@ -80,7 +81,7 @@ def mask_values(mask: Image.Image) -> np.ndarray:
             "segmentation map: expected one page, and bands of known meaning, got more, which may tell another shape; "
             "save what is meant as plain 0 and 255"
         )
-    plain = upright(without_alpha(mask))
+    plain = without_alpha(checked(mask))
     return without_nodata(_palette_values(plain) if plain.mode == "P" else np.asarray(plain), mask)
 
 
