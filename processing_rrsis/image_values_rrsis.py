@@ -22,8 +22,8 @@ _TIFF_BLACK_IS_ZERO = 1
 BESIDE = (".msk", ".aux.xml")
 """Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _STRETCH_PERCENTILES = (2.0, 98.0)
-_UNIT_BELOW = 16.0
-"""Floats whose 98th percentile is lower are taken to be of [0, 1]: as values of [0, 255] they would all be black."""
+_UNIT_BELOW = 4.0
+"""Floats whose 98th percentile is lower are of [0, 1]: as values of [0, 255] they would all be black."""
 _ROWS_AT_ONCE = 256
 
 
@@ -34,12 +34,14 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
     uint8 and bool (0 and 255) stay as they are, the colour under transparent pixels too. All other values are mapped
     linearly, in all bands alike, from a window to 0 to 255, and clipped:
 
-    - the window is [0, 1] for floats (whose 98th percentile is below 16), else [0, 255], if the values lie in it;
+    - the window is [0, 255] if the values lie in it; for floats of a 98th percentile p, [0, 1] up to p = 4, from there
+      on [0, (p / 4)²] until that is 255;
     - it is [2nd percentile, 98th percentile] for uint16, and if values lie beyond the window by its length or more;
-    - between, as far as values lie beyond, it passes from the one to the other.
+    - between, as far as values lie beyond, it passes from the one to the other;
+    - where these percentiles are equal the lowest and the highest value are taken; where all are equal they are black.
 
-    What is marked invalid takes no part in that, and becomes black: masked values (`numpy.ma`; nodata, masks and
-    transparent pixels of files), NaN and infinite values, and pixels whose fourth band, alpha, is 0.
+    What is marked invalid takes no part in that, and becomes black: pixels of which one band is masked (`numpy.ma`;
+    nodata, masks and transparent pixels of files), NaN or infinite, or whose fourth band, alpha, is 0.
 
     Args:
         image: PIL image of any mode, or numpy array / torch tensor (H, W), (H, W, C) or (C, H, W) with C of 1, 3, 4.
@@ -50,7 +52,7 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
 
     Raises:
         TypeError: no image at all.
-        ValueError: zero size, wrong number of channels, no valid pixel, or a PIL image that kept 8 bits of more.
+        ValueError: zero size, wrong number of channels, no valid pixel, or a PIL image that shows less than its file.
     """
     if isinstance(image, Image.Image) and image.mode in _EIGHT_BIT_MODES:
         return _resolve_mode(checked(image))
@@ -305,38 +307,38 @@ def to_uint8(array: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iuf":
         raise TypeError(f"image: expected integer, float or bool pixels, got dtype {values.dtype}")
     result = np.zeros(values.shape, dtype=np.uint8)
-    colours = slice(0, 3)
-    finite = np.isfinite(values[:, :, colours])
-    usable = finite & ~np.ma.getmaskarray(array)[:, :, colours]
+    colours = values[:, :, :3]
+    finite = np.isfinite(colours)
+    valid = (finite & ~np.ma.getmaskarray(array)[:, :, :3]).all(axis=-1)
     if values.shape[-1] == 4:
-        usable &= values[:, :, 3:] > 0
+        valid &= values[:, :, 3] > 0
         full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
         _map_window(values[:, :, 3:], 0.0, full, out=result[:, :, 3:])
-    known = values[:, :, colours][usable]
-    if not known.size:
+    if not valid.any():
+        num_lost = finite.size - np.count_nonzero(finite)
         raise ValueError(
-            f"image: expected finite pixel values, got {finite.size - np.count_nonzero(finite)} NaN or infinite ones "
-            f"of {finite.size}, the others without data or transparent; leave the image out"
+            f"image: expected finite pixel values in all bands of a pixel, got {num_lost} NaN or infinite ones of "
+            f"{finite.size}, others without data or transparent; choose other bands, or leave the image out"
         )
-    _map_window(values[:, :, colours], *_window(known), out=result[:, :, colours])
-    result[:, :, colours][~(usable & finite.all(axis=-1, keepdims=True))] = 0
+    _map_window(colours, *_window(colours[valid]), out=result[:, :, :3])
+    result[:, :, :3][~valid] = 0
     return result
 
 
 def _window(known: np.ndarray) -> tuple[float, float]:
-    """Return the values that become 0 and 255, as `to_rgb8` says; equal ones where there is no contrast."""
+    """Return the values that become 0 and 255, as `to_rgb8` says."""
     lower, upper = (float(value) for value in np.percentile(known, _STRETCH_PERCENTILES))
     low, high = float(known.min()), float(known.max())
-    full = 1.0 if known.dtype.kind == "f" and upper < _UNIT_BELOW else 255.0
+    full = min(min(max(upper / _UNIT_BELOW, 1.0), 16.0) ** 2, 255.0) if known.dtype.kind == "f" else 255.0
+    if lower == upper:
+        lower, upper = (low, high) if low < high else (low, low + full)
     beyond = min(max(-low, high - full, 0.0) / full, 1.0) if known.dtype.newbyteorder("=") != np.uint16 else 1.0
-    if beyond < 1.0:
-        return beyond * lower, full + beyond * (upper - full)
-    return (lower, upper) if lower < upper else (low, high)
+    return beyond * lower, (1.0 - beyond) * full + beyond * upper
 
 
 def _map_window(values: np.ndarray, lower: float, upper: float, out: np.ndarray) -> None:
     """Map `lower` to 0 and `upper` to 255, some rows at a time: float64 takes eight times the memory of the result."""
-    if lower >= upper:
+    if lower >= upper:  # too large to tell apart
         return
     for start in range(0, len(values), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)

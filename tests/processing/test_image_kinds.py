@@ -51,6 +51,63 @@ def test_a_hot_pixel_leaves_reflectance_visible(hot):
     assert picture(values).mean() > 100
 
 
+FACTORS = np.geomspace(0.5, 1000.0, 760)  # steps of 1 %
+
+
+@pytest.mark.parametrize("values", [RAMP, RAMP**3, RAMP - 0.1, RAMP * 0.6 + 0.4])
+def test_floats_have_no_cliff_between_shares_and_8_bits(values):
+    pictures = [picture((values * factor).astype(np.float32)) for factor in FACTORS]
+    assert max(np.abs(first - second).mean() for first, second in itertools.pairwise(pictures)) < 4
+
+
+def test_the_window_of_floats_grows_from_1_to_255():
+    """With a 98th percentile p of 4 or less it is [0, 1], at 16 [0, 16], at 64 and beyond [0, 255]."""
+    values = np.full((10, 10), 16.0)
+    values[0, :2] = 4.0, 8.0
+    assert picture(values)[0, :3, 0].tolist() == [64, 128, 255]  # 4 / 16 · 255 = 63.75
+    values = np.full((10, 10), 64.0)
+    values[0, :2] = 4.0, 255.0
+    assert picture(values)[0, :3, 0].tolist() == [4, 255, 64]
+    bright = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    assert np.array_equal(picture(bright.astype(np.float32)), bright)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "int32"])
+def test_constant_images_become_black_where_they_leave_8_bits(dtype):
+    """White at the window's end c, and with v = c · (1 + b) the window is [b · v, b · v + c · (1 - b) + b · c]."""
+    found = [picture(np.full((3, 3), value, dtype=dtype)).max() for value in (255, 300, 382, 450, 510, 3000)]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-2:]) == (255, [0, 0])
+    assert found[2] in (190, 191, 192)  # 1 - b² with b ≈ 0.5
+
+
+@pytest.mark.parametrize("value", [1e20, 1e300, -1e300])
+def test_numbers_without_an_end_have_a_picture(value):
+    assert not picture(np.full((3, 3), value)).any()
+    assert picture(np.linspace(0, value, 9).reshape(3, 3)).max() == 255
+
+
+@pytest.mark.parametrize("how", ["nan", "masked", "infinite"])
+def test_a_pixel_that_is_invalid_in_one_band_is_black_and_stays_out(how):
+    values = np.dstack([RAMP * 1000 + 2000] * 3)
+    lost = np.zeros(values.shape, dtype=bool)
+    lost[:10, :, 1] = True
+    filled = np.where(lost, {"nan": np.nan, "infinite": np.inf, "masked": -9999.0}[how], values)
+    found = picture(np.ma.MaskedArray(filled, mask=lost) if how == "masked" else filled)
+    assert not found[:10].any()
+    assert np.array_equal(found[10:], picture(values[10:]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("marked", [np.nan, -9999.0])
+def test_a_band_without_a_valid_value_is_refused(marked, write):
+    bands = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, marked)]).astype(np.float32)
+    with pytest.raises(ValueError, match="choose other bands"):
+        load_image(write(bands, nodata=marked))
+    with pytest.raises(ValueError, match="choose other bands"):
+        to_rgb8(np.ma.masked_equal(bands, marked) if marked < 0 else bands)
+
+
 @pytest.fixture
 def write(tmp_path):
     rasterio = pytest.importorskip("rasterio")
