@@ -1,6 +1,7 @@
 """Deep files by path, stream and Pillow, with and without rasterio: the picture of the file's numbers, or refused."""
 
 import io
+import logging
 import subprocess
 import sys
 import tempfile
@@ -132,6 +133,8 @@ def test_every_way_in_gives_the_picture_of_the_numbers_or_refuses(form, with_ras
             reason = str(error).replace("or a damaged one; install rasterio", "")
             outcomes[way] = "refused" if "expected" in reason and "damaged" not in reason else reason
     equal = [way for way, outcome in outcomes.items() if outcome is True]
+    for way, outcome in outcomes.items():
+        logging.getLogger(__name__).info("%-8s %-20s %s", "equal" if way in equal else outcome, form, way)
     assert all(outcome == "refused" for way, outcome in outcomes.items() if way not in equal)
     if where == ANYWHERE:
         assert equal == list(WAYS)
