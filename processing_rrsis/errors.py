@@ -24,5 +24,11 @@ def is_plain(error: BaseException) -> bool:
 
 
 def error_text(error: BaseException) -> str:
-    """The message; that of a configuration, which huggingface_hub spreads over two lines, in one."""
-    return " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else str(error)
+    """The message for a terminal; that of a configuration, which huggingface_hub spreads over two lines, in one."""
+    text = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else str(error)
+    return "\n".join(map(printable, text.splitlines()))
+
+
+def printable(text: str) -> str:
+    """One line of text without control characters, which names of files may hold and which could steer a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -23,12 +23,13 @@ _DETERMINERS = _words(
 _PREPOSITIONS = _words(
     "on in at above below near with by along from inside beside besides around across over under between among "
     "amongst behind within through toward towards into onto upon beneath underneath against outside alongside amid "
-    "amidst atop off past beyond throughout than opposite"
+    "amidst atop off past beyond throughout than opposite astride athwart mid midst neath nigh"
 )
 _OTHER_PREPOSITIONS = _words(
     "without about aboard after ahead although apart as aside at barring because before but concerning considering "
     "despite down during except excluding for following given including like minus notwithstanding out per plus "
-    "regarding round save since till unless unlike until up upon versus via whereas while worth"
+    "regarding round save since till unless unlike until up upon versus via whereas while worth having sans thru unto "
+    "vs w"
 )
 """These lead to other things than the object, but tell no place; the closed rest of English prepositions."""
 _FUNCTION_WORDS = _words(
@@ -136,6 +137,7 @@ def target_mentions(tokens: Sequence[Token], mentions: list[Span]) -> tuple[list
     """
     led = led_ranges(tokens)
     inside = {index for start, end in led for index in range(start, end)}
+    inside |= {start for start, end in mentions if _is_owner(tokens, end)}
     first = next((number for number, (start, _) in enumerate(mentions) if start not in inside), None)
     if first is not None:
         targets, anchors = split_targets(tokens, mentions[first:])
@@ -159,6 +161,11 @@ def led_ranges(tokens: Sequence[Token]) -> list[Span]:
         else:
             index += 1
     return ranges
+
+
+def _is_owner(tokens: Sequence[Token], end: int) -> bool:
+    """Whether the noun before `end` owns the next one: "the bridge's ship"."""
+    return end < len(tokens) and tokens[end].word == "s" and tokens[end].start == tokens[end - 1].end + 1
 
 
 def _head_outside(tokens: Sequence[Token], ranges: Sequence[Span]) -> int | None:
@@ -201,13 +208,9 @@ def head_noun(tokens: Sequence[Token]) -> int | None:
 
 def _is_modifier(word: str, has_head: bool) -> bool:
     """Whether the word cannot be the head noun; participles and adverbs only after a noun."""
-    if word in _PLAIN_ADJECTIVES or word in _SIDES or word in _SIDE_COMPANIONS or word in _PRONOUNS:
+    if word in _NEVER_HEADS or word == "nearby":
         return True
-    return (
-        word in _CONJUNCTIONS | _FUNCTION_WORDS
-        or _is_ordinal(word)
-        or (has_head and word.endswith(("ing", "ed", "ly", "est")))
-    )
+    return _is_ordinal(word) or (has_head and word.endswith(("ing", "ed", "ly", "est")))
 
 
 def _followed_by(tokens: Sequence[Token], index: int, words: tuple[str, ...]) -> bool:
@@ -249,6 +252,8 @@ def _opens_phrase(tokens: Sequence[Token], index: int) -> bool:
     word = tokens[index].word
     if word in _PREPOSITIONS:
         return not _followed_by(tokens, index, tuple(_MEASURES))
+    if word == "nearby":
+        return index > 0 and index + 1 < len(tokens) and tokens[index + 1].word in _DETERMINERS
     if word == "to":
         return index + 1 < len(tokens) and tokens[index + 1].word in _DETERMINERS | _SIDES | _SIDE_COMPANIONS
     if word in _LOCATING_VERBS:

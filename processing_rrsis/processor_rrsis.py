@@ -186,7 +186,7 @@ class RRSISProcessor(ProcessorMixin):
             raise ValueError(
                 f"max_length: expected it once, got {given[0]} as a keyword and {given[1]} in text_kwargs; drop one"
             )
-        return _check_limit(given[0]) if given else self.tokenizer.init_kwargs.get("max_length") or self.max_length
+        return _check_limit(given[0] if given else self.tokenizer.init_kwargs.get("max_length") or self.max_length)
 
     def _encode(self, expressions: list[str], options: dict[str, Any], allow_empty_text: bool) -> dict[str, Any]:
         """Tokenise, then mark object and position tokens."""
@@ -257,7 +257,7 @@ class RRSISProcessor(ProcessorMixin):
             pieces: dict[str, list[str]] = {}
             for token, word in zip(encoded.tokens, encoded.word_ids, strict=True):
                 written = "" if word is None else expression[slice(*encoded.word_to_chars(word))]
-                if any(map(str.isalnum, written)):
+                if any(map(str.isalnum, written)) or not written.isascii():  # letters, figures; signs such as emoji
                     pieces.setdefault(written, []).append(token)
             unknown = [written for written, tokens in pieces.items() if self._is_unknown(written, tokens)]
             if all(set(tokens) == {self.tokenizer.unk_token} for tokens in pieces.values()) and not allow_empty_text:
@@ -363,8 +363,8 @@ def _images_of_expressions(images: Any, expressions: list[str] | None) -> list[A
 
 
 def _check_limit(max_length: Any) -> int:
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3:
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or not 3 <= max_length < 2**31:
         raise ValueError(
-            f"max_length: expected an integer of at least 3 ([CLS], one token, [SEP]), got {max_length!r}"
+            f"max_length: expected an integer of at least 3 ([CLS], one token, [SEP]), below 2³¹, got {max_length!r}"
         )
     return max_length

@@ -54,6 +54,10 @@ def write_result(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
+class BusyError(ValueError):
+    """Another process is at work on the same result."""
+
+
 def take_lock(path: Path, busy: str) -> IO[str] | None:
     """Keep other processes out for as long as this one lives or the file is open.
 
@@ -65,14 +69,14 @@ def take_lock(path: Path, busy: str) -> IO[str] | None:
         The open file, to be kept; `None` where the file system has no locks.
 
     Raises:
-        ValueError: If another process has it.
+        BusyError: If another process has it.
     """
     file = path.open("a", encoding="utf-8")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which data loader workers would inherit
     except (BlockingIOError, PermissionError) as error:
         file.close()
-        raise ValueError(busy) from error
+        raise BusyError(busy) from error
     except OSError:
         file.close()
         return None

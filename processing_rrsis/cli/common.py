@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,23 @@ def _plain_errors() -> Iterator[None]:
             raise
         typer.secho(f"rrsis: {error_text(error)}", fg="red", err=True)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def stopped_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process as an error does: what is half done is taken away, what is done is told.
+
+    The exit status is 128 + the signal's number, as shells have it.
+    """
+    stops = [
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no hang-up
+    handlers = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
+    try:
+        yield
+    finally:
+        for stop, handler in zip(stops, handlers, strict=True):
+            signal.signal(stop, handler)
 
 
 def check_result_files(

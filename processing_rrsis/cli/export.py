@@ -12,7 +12,16 @@ import typer
 from ..result_files import check_untouched
 from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
-from .common import MODEL_HELP, JsonFile, TrustRemoteCode, _plain_errors, check_place, check_result_files, write_json
+from .common import (
+    MODEL_HELP,
+    JsonFile,
+    TrustRemoteCode,
+    _plain_errors,
+    check_place,
+    check_result_files,
+    stopped_in_order,
+    write_json,
+)
 
 _GRAPH, _CHECK = "Graph", "Check"
 CALIBRATION_SPLIT = "train"
@@ -167,7 +176,6 @@ def _run(
     run: Callable[[Callable[[str], None]], Any], output: Path, *, threads: int | None, json_file: Path | None
 ) -> None:
     """Export, show and write what was measured."""
-    import signal
     import sys
 
     import torch
@@ -178,16 +186,11 @@ def _run(
     console = Console(highlight=False, file=sys.stdout, markup=False)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    # A half-written folder is taken away then, too; Windows has no hang-up.
-    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handlers = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
     try:
-        with console.status("") as status:
+        with stopped_in_order(), console.status("") as status:
             result = run(lambda text: status.update(f"{output}: {text}"))
     finally:
         torch.set_num_threads(before)
-        for stop, handler in zip(stops, handlers, strict=True):
-            signal.signal(stop, handler)
     try:  # one is there if the other fails
         if json_file is not None:
             write_json(result.to_dict(), json_file)

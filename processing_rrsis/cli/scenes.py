@@ -11,7 +11,7 @@ import typer
 from ..installation import install_command
 from ..runtimes.spec import Runtime
 from . import scene_options as shared
-from .common import _plain_errors
+from .common import _plain_errors, stopped_in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,7 +130,7 @@ def scenes(
 
         rrsis scenes scenes.csv -o layers -m runs/fianet/best --shard 3/64
     """
-    with _plain_errors():
+    with _plain_errors(), stopped_in_order():
         options = shared.scene_arguments(
             frame=frame,
             tile_size=tile_size,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import error_text, printable
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
 from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files
@@ -136,16 +137,16 @@ def _segment_images(plan: list[ImageResults], ask: Callable[[ImageResults], list
     with new_progress(console, disable=not console.is_terminal) as bar:
         task = bar.add_task("segmenting", total=len(plan))
         for results in plan:
-            bar.update(task, description=results.image)
+            bar.update(task, description=printable(str(results.image)))
             try:
                 lines = ask(results)
             except UnusableImageError as error:
-                typer.secho(f"rrsis: {error}", fg="red", err=True)
+                typer.secho(f"rrsis: {error_text(error)}", fg="red", err=True)
                 failed = True
             else:
                 prefix = f"{results.image}: " if len(plan) > 1 else ""
                 for line in lines:
-                    console.print(f"{prefix}{line}", markup=False)
+                    console.print(printable(f"{prefix}{line}"), markup=False)
             bar.advance(task)
     return failed
 

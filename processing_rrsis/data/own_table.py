@@ -143,6 +143,7 @@ def _row_of(entry: Mapping[str, Any], source: str, line_number: int) -> TableRow
     category = entry.get("category")
     if category is not None and not isinstance(category, str):
         raise ValueError(f"{source}: expected text in 'category', got {reprlib.repr(category)}")
+    check_text(category or "", source=f"{source}, 'category'")
     split = entry.get("split", "train")
     if not isinstance(split, str) or split.strip().lower() not in SPLIT_ALIASES:
         raise ValueError(f"{source}: expected 'split' of train, validation or test, got {reprlib.repr(split)}")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from ..data.facts import FACTS
+from ..errors import printable
 from ..terminal import new_table
 
 FIRST_NAMES = 3
@@ -94,8 +95,3 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def item_text(item: FindingItem) -> str:
     """Return name and detail of an item on one line."""
     return printable(f"{item.name} ({item.detail})" if item.detail else item.name)
-
-
-def printable(text: str) -> str:
-    """Return text from a download without control characters, which could steer a terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class ResultTable:
             tuple("---" if number == 0 else "---:" for number in range(len(self.columns))),
             *self.rows,
         ]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        shown = ([html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in lines)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in shown)
 
 
 def score_text(value: float | None, digits: int = 1) -> str:

@@ -73,8 +73,9 @@ def make_manifest(table: pa.Table, groups: Mapping[str, SceneGroup], records: Ma
 def _result(group: SceneGroup, record: Record | None, expression: str) -> dict[str, object]:
     if record is None:
         return {"status": SKIPPED}
-    if record.error:
-        return {"status": FAILED, "error": record.error, "seconds": record.seconds}
+    if record.error or expression in record.refused:
+        return {"status": FAILED, "error": record.error or record.refused[expression], "seconds": record.seconds}
+    asked = [text for text in group.expressions if text not in record.refused]
     finding = record.findings[expression]
     return {
         "status": FOUND if finding.objects else ABSENT,
@@ -82,7 +83,7 @@ def _result(group: SceneGroup, record: Record | None, expression: str) -> dict[s
         "area_m2": finding.area_m2,
         "seconds": record.seconds,
         "mask": f"{group.key}/{MASK_FILE}",
-        "band": group.expressions.index(expression) + 1,
+        "band": asked.index(expression) + 1,
         "receipt": record.receipt,
     }
 
@@ -93,20 +94,30 @@ def without_signatures(table: pa.Table) -> pa.Table:
     return table.set_column(place, "scene", pa.array(map(public_name, table["scene"].to_pylist()), pa.string()))
 
 
-def refuse_other_table(path: Path, table: pa.Table) -> None:
-    """See that a manifest that is there is of this table, which may have grown since.
+def refuse_other_table(folder: Path, table: pa.Table) -> None:
+    """See that the manifests that are there are of this table, which may have grown since.
 
     Raises:
-        RRSISError: If it has rows that the table has not.
+        RRSISError: If one has rows that the table has not, or another scene or expression under their id.
     """
-    held = parquet.read_table(path, columns=["id"])["id"].to_pylist() if path.is_file() else []
-    known = set(table["id"].to_pylist())
-    strange = [name for name in held if name not in known]
-    if strange:
-        raise RRSISError(
-            f"{path}: expected the manifest of this table, it has rows that the table has not: {_list(strange)}; "
-            "choose another folder, or --overwrite to replace it"
-        )
+    known = _asked(table)
+    for path in sorted(folder.glob("manifest*.parquet")):
+        try:
+            held = _asked(parquet.read_table(path, columns=list(COLUMNS)))
+        except (pa.ArrowException, OSError):
+            continue  # damaged: it is made again
+        strange = [name for name, asked in held.items() if known.get(name) != asked]
+        if strange:
+            raise RRSISError(
+                f"{path}: expected the manifest of this table, it has rows that the table has not: {_list(strange)}; "
+                "choose another folder, or --overwrite to replace it (what is finished stays)"
+            )
+
+
+def _asked(table: pa.Table) -> dict[str, tuple[str, str]]:
+    """Scene and expression by id."""
+    rows = without_signatures(table).select(COLUMNS).to_pylist()
+    return {row["id"]: (row["scene"], row["expression"]) for row in rows}
 
 
 def write_manifest(manifest: pa.Table, path: Path) -> None:
@@ -140,10 +151,10 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
             f"{folder}: expected {counts[0]} manifests, those of {_list(missing)} are missing; run --shard "
             f"{missing[0]}/{counts[0]}"
         )
-    shards = [parquet.read_table(path) for path in sorted(numbers)]
+    shards = [_read_shard(path) for path in sorted(numbers)]
     if len({(shard.schema.metadata or {}).get(SETTINGS.encode()) for shard in shards}) > 1:
         raise RRSISError(f"{folder}: expected shards of the same settings, got others; run them all with the same")
-    joined = pa.concat_tables(shards, promote_options="default")
+    joined = pa.concat_tables([shard.select([*COLUMNS, *RESULTS.names]) for shard in shards])
     counted = Counter(joined["id"].to_pylist())
     ids = table["id"].to_pylist()
     double = [name for name, count in counted.items() if count > 1]
@@ -152,22 +163,26 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
     for rows, what in ((double, "more than once"), (gaps, "in no shard"), (strange, "in no row of the table")):
         if rows:
             raise RRSISError(f"{folder}: expected every row of the table once, {_list(rows)} is {what}")
-    asked = {
-        row["id"]: (row["scene"], row["expression"]) for row in without_signatures(table).select(COLUMNS).to_pylist()
-    }
-    other = [
-        row["id"]
-        for row in joined.select(COLUMNS).to_pylist()
-        if asked[row["id"]] != (row["scene"], row["expression"])
-    ]
+    asked = _asked(table)
+    other = [name for name, found in _asked(joined).items() if asked[name] != found]
     if other:
         raise RRSISError(
             f"{folder}: expected the table's scenes and expressions, {_list(other)} has others; run again"
         )
     places = {name: place for place, name in enumerate(joined["id"].to_pylist())}
-    manifest = joined.take(pa.array([places[name] for name in ids], pa.int64()))
-    write_manifest(manifest, folder / MANIFEST_FILE)
+    results = joined.select(RESULTS.names).take(pa.array([places[name] for name in ids], pa.int64()))
+    manifest = without_signatures(table)
+    for name in RESULTS.names:
+        manifest = manifest.append_column(RESULTS.field(name), results[name])
+    write_manifest(manifest.replace_schema_metadata(shards[0].schema.metadata), folder / MANIFEST_FILE)
     return manifest
+
+
+def _read_shard(path: Path) -> pa.Table:
+    try:
+        return parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RRSISError(f"{path}: expected a shard's manifest, got {error}; run the shard again") from error
 
 
 def _list(found: list) -> str:

@@ -51,7 +51,7 @@ def run_in_ray(
         raise ImportError(f"--engine ray needs {error.name}; run `{install_command('ray')}`") from error
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(address=address, **quiet, **({} if address else local))
+    ray.init(address=address or "local", **quiet, **({} if address else local))
     model = Path(arguments["model"]).expanduser()
     if model.is_dir():  # an actor's current folder is another one
         arguments = {**arguments, "model": str(model.absolute())}

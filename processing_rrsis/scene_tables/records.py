@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+
+from ..result_files import write_result
+from ..scenes.reading.source import file_states
 
 RECORD_FILE = "result.json"
 RECORD_VERSION = 1
@@ -29,9 +30,10 @@ class Record:
 
     Attributes:
         settings: Digest of everything that the whole table shares.
-        source: The scene file's bytes and time of change; None where it is no local file.
+        source: Bytes and time of change of the scene's local files by name, before they were read.
         expressions: What was asked, in the order of the mask's bands.
         findings: By expression; empty where the scene failed.
+        refused: Why an expression was not asked, by expression.
         error: Why it failed, else empty.
         seconds: That it took.
         receipt: SHA-256 of the scene's receipt without its times.
@@ -39,9 +41,10 @@ class Record:
     """
 
     settings: str
-    source: tuple[int, int] | None
+    source: Mapping[str, list[int]]
     expressions: list[str]
     findings: Mapping[str, Finding]
+    refused: Mapping[str, str]
     error: str
     seconds: float
     receipt: str
@@ -50,9 +53,8 @@ class Record:
     def write(self, folder: Path) -> None:
         """Write it into the scene's folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{RECORD_FILE}.{uuid4().hex}.writing"
-        aside.write_text(json.dumps({"version": RECORD_VERSION, **asdict(self)}, indent=1), encoding="utf-8")
-        os.replace(aside, folder / RECORD_FILE)
+        content = json.dumps({"version": RECORD_VERSION, **asdict(self)}, indent=1)
+        write_result(folder / RECORD_FILE, content.encode())
 
 
 def read_record(folder: Path) -> Record | None:
@@ -62,7 +64,6 @@ def read_record(folder: Path) -> Record | None:
         if values.pop("version") != RECORD_VERSION:
             return None
         values["findings"] = {text: Finding(**found) for text, found in values["findings"].items()}
-        values["source"] = values["source"] and tuple(values["source"])
         return Record(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -70,31 +71,23 @@ def read_record(folder: Path) -> Record | None:
 
 def is_current(record: Record, folder: Path, settings: str, address: str, expressions: tuple[str, ...]) -> bool:
     """Whether a record still says what a run would find: same settings, same scene, files as they were."""
-    if record.settings != settings or record.source != source_state(address):
+    if record.settings != settings or record.source != file_states({address.partition("#")[0], *record.source}):
         return False
     if record.expressions != list(expressions):
         return False
     if record.error:
         return True
+    if not set(expressions) <= {*record.findings, *record.refused}:
+        return False
     sizes = {name: _size(folder / name) for name in record.files}
     return sizes == dict(record.files)
-
-
-def source_state(address: str) -> tuple[int, int] | None:
-    """Bytes and time of change of a local file, None for anything else."""
-    try:
-        status = os.stat(address)
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def receipt_digest(path: Path) -> str:
+def receipt_digest(receipt: Mapping[str, Any]) -> str:
     """SHA-256 of a scene's receipt without how long it took: two runs that found the same have the same."""
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    values.pop("seconds", None)
+    values = {name: value for name, value in receipt.items() if name != "seconds"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,13 +18,14 @@ from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from ..errors import RRSISError
+from ..result_files import take_lock, write_result
 from ..terminal import new_progress
 from .manifest import FAILED, MANIFEST_FILE, SETTINGS, make_manifest, refuse_other_table, shard_file, write_manifest
 from .processes import run_in_processes
 from .ray_cluster import run_in_ray
 from .records import Record, is_current, read_record
 from .table import SceneGroup, groups_of, shard_of
-from .worker import MASK_FILE, Task
+from .worker import Task
 
 SETTINGS_FILE = "settings.json"
 ENGINES = ("processes", "ray")
@@ -131,6 +131,7 @@ def segment_scenes(
 
     Raises:
         RRSISError: If the folder holds results of other settings or of another table, or a worker can't start.
+        BusyError: If another process works on this table in this folder.
         OSError: If something can't be written.
     """
     files, options = dict(files or {}), dict(options or {})
@@ -139,10 +140,13 @@ def segment_scenes(
     make_manifest(rows.slice(0, 0), groups, {})  # an error about columns comes before the work
     path = out / (MANIFEST_FILE if shard is None else shard_file(*shard))
     if not overwrite:
-        refuse_other_table(path, rows)
+        refuse_other_table(out, table)
     asked = {"model": model_digest(model), "runtime": runtime, "files": files, **options}
+    out.mkdir(parents=True, exist_ok=True)
+    busy = f"{path}: another process is at work on it; wait for it, or choose another folder"
+    lock = take_lock(path.with_suffix(".lock"), busy)
     settings = _hold_settings(out, asked, overwrite=overwrite)
-    plan = _plan(groups, out, settings, retry_failed=retry_failed, overwrite=overwrite)
+    plan = _plan(groups, out, settings, retry_failed=retry_failed)
     kept = len(plan.records)
     arguments = {
         "model": model, "runtime": runtime, "trust_remote_code": trust_remote_code, "files": files, "options": options
@@ -152,6 +156,8 @@ def segment_scenes(
     finally:
         manifest = make_manifest(rows, groups, plan.records).replace_schema_metadata({SETTINGS: settings})
         write_manifest(manifest, path)
+        if lock is not None:
+            lock.close()
     return TableResult(manifest, path, len(plan.records) - kept, kept)
 
 
@@ -167,18 +173,16 @@ def _work(plan: _Plan, workers: Workers, arguments: Mapping[str, Any], *, progre
                 bar.advance(shown)
 
 
-def _plan(groups: Mapping[str, SceneGroup], out: Path, settings: str, *, retry_failed: bool, overwrite: bool) -> _Plan:
+def _plan(groups: Mapping[str, SceneGroup], out: Path, settings: str, *, retry_failed: bool) -> _Plan:
     plan = _Plan()
     for scene, group in groups.items():
         place = out / group.key
         held = read_record(place)
-        current = held is not None and is_current(held, place, settings, group.address, group.expressions)
-        if held is not None and current and not (held.error and retry_failed):
+        wanted = held is not None and not (retry_failed and (held.error or held.refused))
+        if held is not None and wanted and is_current(held, place, settings, group.address, group.expressions):
             plan.records[scene] = held
             continue
-        # Strips of a scene that failed are gone on with; a mask that is there by now is of something else.
-        replaces = overwrite or (held is not None and (not current or (place / MASK_FILE).exists()))
-        plan.tasks[place] = scene, Task(group.address, group.expressions, place, settings, replaces)
+        plan.tasks[place] = scene, Task(group.address, group.expressions, place, settings)
     return plan
 
 
@@ -192,27 +196,33 @@ def _hold_settings(out: Path, settings: dict[str, Any], *, overwrite: bool) -> s
     """
     settings = json.loads(json.dumps({"rrsis": version("rrsis"), **settings}))
     path = out / SETTINGS_FILE
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
-        raise RRSISError(f"{path}: expected the settings of this folder's results, got no JSON ({error})") from error
-    if held is not None and held != settings and not overwrite and _has_results(out):
+    text = json.dumps(settings, indent=1, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    held = _held_settings(path)
+    if held != settings and not overwrite and _has_others(out, digest):
         changed = sorted(name for name in {*held, *settings} if held.get(name) != settings.get(name))
         raise RRSISError(
             f"{out}: expected the settings that its results were made with, {', '.join(changed)} changed; choose "
             "another folder, or --overwrite to replace them"
         )
-    text = json.dumps(settings, indent=1, sort_keys=True)
     if held != settings:
-        aside = path.with_name(f"{SETTINGS_FILE}.{os.getpid()}.writing")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    return hashlib.sha256(text.encode()).hexdigest()
+        write_result(path, text.encode())
+    return digest
 
 
-def _has_results(out: Path) -> bool:
-    return any(not record.error for record in map(read_record, out.iterdir()) if record is not None)
+def _held_settings(path: Path) -> dict[str, Any]:
+    """What a settings file holds; nothing if it is damaged or not there."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _has_others(out: Path, settings: str) -> bool:
+    """Whether a scene came to a result with other settings."""
+    records = map(read_record, out.iterdir())
+    return any(not record.error and record.settings != settings for record in records if record is not None)
 
 
 def model_digest(model: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
+from ..bounds_rrsis import parse_json, read_text
 from ..scenes.reading.source import public_name
 from ..scenes.reading.stac import ITEM_ENDINGS, asset_href
 
@@ -75,7 +76,8 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
     try:
         if ending == ".parquet":
             return _checked(parquet.read_table(path), path)
-        as_text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False)
+        names = csv.open_csv(path).schema.names
+        as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
         return _checked(csv.read_csv(path, convert_options=as_text), path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: expected a table of scenes, got: {error}") from error
@@ -83,13 +85,10 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
 
 def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Table:
     """One row for each item and expression."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected a STAC item collection, got text that is no JSON ({error})") from error
+    values = parse_json(read_text(path), source=str(path), expected="a STAC item collection")
     items = values.get("features") if isinstance(values, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) and "assets" in item for item in items):
-        raise ValueError(f"{path}: expected a STAC item collection: a FeatureCollection whose features have assets")
+    if not isinstance(items, list) or not all(map(_is_item, items)):
+        raise ValueError(f"{path}: expected a STAC item collection: a FeatureCollection of items with id and assets")
     if not expressions:
         raise ValueError(f'{path}: expected --expression "..." with what is asked of the items of a collection')
     hrefs = [asset_href(item, asset or "", f"{path}, {item.get('id')}") for item in items]
@@ -99,6 +98,10 @@ def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Tabl
         for number, text in enumerate(expressions, start=1)
     ]
     return pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in COLUMNS]))
+
+
+def _is_item(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("id"), str) and "assets" in item
 
 
 def _checked(table: pa.Table, path: Path) -> pa.Table:
@@ -120,6 +123,11 @@ def _checked(table: pa.Table, path: Path) -> pa.Table:
         empty = [number for number, cell in enumerate(cells, start=1) if cell is None or not cell.strip()]
         if empty:
             raise ValueError(f"{path}: expected text in every cell of {name}, row {_some(empty)} has none")
+    for number, scene in enumerate(table["scene"].to_pylist(), start=1):
+        try:
+            public_name(scene)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected a path or an address in scene, row {number}: {error}") from error
     twice = [name for name, count in Counter(table["id"].to_pylist()).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: expected every id once, {_some(twice)} is there more than once")
@@ -152,4 +160,6 @@ def groups_of(table: pa.Table, folder: Path) -> list[SceneGroup]:
 
 
 def _address(scene: str, folder: Path) -> str:
-    return scene if "://" in scene or scene.startswith("/vsi") else str(folder / Path(scene).expanduser())
+    if "://" in scene or scene.startswith("/vsi") or re.match(r"[A-Za-z]\w+:", scene):  # the last is a GDAL subdataset
+        return scene
+    return str(folder / os.path.expanduser(scene))  # as it is where there is no such user

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import error_text, is_plain
-from .records import Finding, Record, receipt_digest, source_state
+from ..result_files import BusyError
+from ..scenes.reading.source import file_states
+from ..scenes.receipts import LeftoverError
+from .records import Finding, Record, receipt_digest
 
 MASK_FILE = "mask.tif"
 
@@ -22,22 +27,23 @@ class Task:
     Attributes:
         address: Of the raster.
         expressions: What is asked of it.
-        folder: Where its results go.
+        folder: Where its results go; what other settings or a damaged run left there is replaced.
         settings: Digest of what the whole table shares.
-        overwrite: Whether results of other settings in the folder may be replaced.
     """
 
     address: str
     expressions: tuple[str, ...]
     folder: Path
     settings: str
-    overwrite: bool
 
     def failed(self, reason: str, seconds: float = 0.0) -> Record:
         """The record of a scene that could not be worked through, written where there is room to."""
-        return self.kept(
-            Record(self.settings, source_state(self.address), list(self.expressions), {}, reason, seconds, "", {})
-        )
+        return self.kept(self.failure(reason, seconds))
+
+    def failure(self, reason: str, seconds: float = 0.0) -> Record:
+        """The record of a scene that failed."""
+        source = file_states([self.address.partition("#")[0]])
+        return Record(self.settings, source, list(self.expressions), {}, {}, reason, seconds, "", {})
 
     def kept(self, record: Record) -> Record:
         """Write a record; one that can't be written is a failure, and the scene is worked through again."""
@@ -82,6 +88,7 @@ class SceneWorker:
         from ..scenes.reader import open_reader
 
         pipeline = open_pipeline(model, runtime=Runtime(runtime), trust_remote_code=trust_remote_code)
+        self.processor = pipeline.processor
         self.reader = open_reader(pipeline, batch_size=options.get("batch_size"))
         self.files = files
         self.options = options
@@ -91,6 +98,8 @@ class SceneWorker:
         started = time.monotonic()
         try:
             return task.kept(self._segment(task, started))
+        except BusyError as error:
+            return task.failure(str(error))  # another process will write the scene's record
         except Exception as error:
             reason = error_text(error) if is_plain(error) else f"{type(error).__name__}: {error}"
             return task.failed(reason or type(error).__name__, round(time.monotonic() - started, 3))
@@ -100,24 +109,42 @@ class SceneWorker:
 
         task.folder.mkdir(parents=True, exist_ok=True)
         further: dict[str, Any] = {name: task.folder / file for name, file in self.files.items()}
-        result = segment_scene(
-            task.address,
-            task.expressions,
-            task.folder / MASK_FILE,
-            model=self.reader,
-            overwrite=task.overwrite,
-            **further,
-            **self.options,
+        reasons = {text: self._reason_against(text) for text in task.expressions}
+        asked = [text for text in task.expressions if not reasons[text]]
+        if not asked:
+            raise ValueError(next(iter(reasons.values())))
+        segment = partial(
+            segment_scene, task.address, asked, task.folder / MASK_FILE, model=self.reader, **further, **self.options
         )
-        findings = {entry.expression: Finding(len(entry.objects), entry.area_m2) for entry in result}
+        try:
+            result = segment()
+        except LeftoverError:
+            result = segment(overwrite=True)
+        receipt = json.loads(result.paths["receipt"].read_text(encoding="utf-8"))
+        source = receipt["request"]["source"]
+        findings = {
+            entry.expression: Finding(len(entry.objects), None if source["crs"] is None else entry.area_m2)
+            for entry in result
+        }
         files = {path.name: path.stat().st_size for path in result.paths.values()}
         return Record(
             settings=task.settings,
-            source=source_state(task.address),
+            source=source["files"],
             expressions=list(task.expressions),
             findings=findings,
+            refused={text: reason for text, reason in reasons.items() if reason},
             error="",
             seconds=round(time.monotonic() - started, 3),
-            receipt=receipt_digest(result.paths["receipt"]),
+            receipt=receipt_digest(receipt),
             files=files,
         )
+
+    def _reason_against(self, expression: str) -> str:
+        """Why the model can't be asked this; empty where it can."""
+        from ..scenes.frames.plan import plan_expression
+
+        try:
+            self.processor(text=list(plan_expression(expression, self.options.get("frame", "auto")).phrases))
+        except ValueError as error:
+            return error_text(error)
+        return ""

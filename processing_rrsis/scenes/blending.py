@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from ..errors import RRSISError
 from .reader import Reader
 from .reading.source import SceneSource, without_query
-from .receipts import Scratch, Strip
+from .receipts import LeftoverError, Scratch, Strip
 from .tiling import Block, Tiling
 
 NOT_VALID = 255
@@ -70,9 +70,9 @@ def _tile_strip(work: Pass, number: int, block: Block, row: int) -> None:
     sums = np.zeros((len(work.phrases), tiling.tile_height_px, block.stop_px - block.start_px), dtype=np.float32)
     before = work.scratch.carry(number, row - 1)
     if before is None and row > 0:
-        raise RRSISError(
-            f"{work.scratch.folder}: expected what strip {row - 1} left for the next, it is gone; is another run at "
-            "work there? --overwrite begins again"
+        raise LeftoverError(
+            f"{work.scratch.folder}: expected what strip {row - 1} left for the next, it is gone; --overwrite begins "
+            "again"
         )
     if before is not None:
         sums[:, : before.shape[1]] = before

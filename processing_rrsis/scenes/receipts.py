@@ -28,6 +28,10 @@ LOCK_FILE = ".lock"
 COMPRESSION_LEVEL = 1
 
 
+class LeftoverError(RRSISError):
+    """What an earlier run left is damaged or of other settings; `overwrite` begins again."""
+
+
 @dataclass(frozen=True)
 class Strip:
     """Finished rows of a block of columns, for every phrase.
@@ -75,7 +79,7 @@ class Scratch:
             return
         changed = differences(held["request"], request)
         if changed:
-            raise RRSISError(
+            raise LeftoverError(
                 f"{folder}: expected the settings of the run that was begun, {'; '.join(changed)}; give the same ones "
                 "to go on, or --overwrite to begin again"
             )
@@ -139,7 +143,7 @@ def read_receipt(path: Path) -> dict[str, Any] | None:
             return values
     except (ValueError, KeyError, TypeError):
         pass
-    raise RRSISError(
+    raise LeftoverError(
         f"{path}: expected a receipt of version {RECEIPT_VERSION}, as this version of rrsis writes it, got something "
         "else; begin again with --overwrite"
     )
@@ -164,7 +168,7 @@ def _read_arrays(path: Path) -> list[NDArray[Any]]:
         while buffer.tell() < buffer.getbuffer().nbytes:
             arrays.append(np.load(buffer, allow_pickle=False))
     except (zlib.error, ValueError, EOFError) as error:
-        raise RRSISError(
+        raise LeftoverError(
             f"{path}: expected a strip as a run writes it ({error}); begin again with --overwrite"
         ) from error
     return arrays

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import RRSISError
 from ..installation import package_version
 from ..result_files import check_untouched
 from .blending import Pass, run_tiles, run_whole
@@ -21,7 +20,7 @@ from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
 from .reading.source import SceneSource, open_scene, source_identity
-from .receipts import RECEIPT_FILE, Scratch, differences, read_receipt
+from .receipts import RECEIPT_FILE, LeftoverError, Scratch, differences, read_receipt
 from .result import SceneResult
 from .settings import Outputs, Settings
 from .tiling import Tiling
@@ -186,13 +185,15 @@ def _finished(outputs: Outputs, request: dict[str, Any], *, overwrite: bool) -> 
         sizes = {name: path.stat().st_size for name, path in outputs.named.items() if path.exists()}
         return receipt if sizes == receipt["bytes"] else None
     there = [str(path) for path in outputs.named.values() if path.exists()]
-    if receipt is None and outputs.output is not None:  # ended between the last file's rename and the receipt
+    if (
+        receipt is None and outputs.output is not None and not overwrite
+    ):  # ended between the last file's rename and the receipt
         part = read_receipt(_scratch_folder(outputs.output) / RECEIPT_FILE)
         if part is not None and not differences(part["request"], request):
             return None
     if there and not overwrite:
         why = "; ".join(changed) or "no receipt beside them says what made them"
-        raise RRSISError(
+        raise LeftoverError(
             f"{', '.join(there)}: expected no such file, or one of the same settings ({why}); choose another name, or "
             "--overwrite to replace it"
         )

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from processing_rrsis.cli.app import app
 from processing_rrsis.data.checks.findings import CHECKS, CheckReport, Finding, FindingItem
 from processing_rrsis.data.writing.demo import DemoSpec
-from processing_rrsis.reports.download import FIRST_NAMES, counted, printable, verdict_lines
+from processing_rrsis.errors import printable
+from processing_rrsis.reports.download import FIRST_NAMES, counted, verdict_lines
 from tests.data.damage import write_damaged_demo
 
 SMALL = ["--num-train", "6", "--num-validation", "2", "--num-test", "3", "--image-size", "40"]

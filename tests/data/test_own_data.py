@@ -274,6 +274,10 @@ def test_bad_csv_lines(lines, text, folder):
         ('{"image": "a", "expression": "b"}', "line 2: expected 'mask'.*got None"),
         ('{"image": "a", "expression": 3, "mask": "c"}', "line 2: expected text in 'expression', got 3"),
         ('{"image": "a", "expression": "b", "mask": "c", "category": 1}', "line 2: expected text in 'category'"),
+        (
+            '{"image": "a", "expression": "b", "mask": "c", "category": "x\\u001b[31m"}',
+            "'category': .* control character",
+        ),
         ('{"image": "http://x.org/a.png", "expression": "b", "mask": "c"}', "line 2: .*got the URL 'http://x"),
         ('{"image": "a\\u0000", "expression": "b", "mask": "c"}', "line 2: .*holds a null"),
         (f'{{"image": {"9" * 5000}}}', r"mine\.jsonl, line 2: expected a JSON object.*64 bits"),

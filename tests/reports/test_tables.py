@@ -62,6 +62,11 @@ def test_markdown_shows_every_cell(results):
     assert markdown[2] == "| expression | 75.0 | 75.0 | 100.0 | 50.0 | 50.0 | 50.0 | 50.0 |"
 
 
+def test_markdown_shows_names_and_does_nothing_else():
+    table = group_table({"expression": make_result([1], [2], kinds=["a|b <img src=x>"])}, "by_kind", title="kinds")
+    assert "| a\\|b &lt;img src=x&gt; |" in table.to_markdown()
+
+
 def test_numbers_are_never_cut_in_80_columns(results, capsys):
     kinds = group_table(results, "by_kind", title="kinds")
     without = group_table({"expression": make_result([1], [2])}, "by_kind", title="not shown")

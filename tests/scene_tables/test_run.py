@@ -1,8 +1,13 @@
 """`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
 
+import subprocess
+import sys
+
 import pytest
 import rasterio
+import rasterio.shutil
 from pyarrow import parquet
+from rasterio.vrt import WarpedVRT
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app
@@ -180,9 +185,75 @@ def test_another_table_does_not_replace_a_manifest(tmp_path, table, model_folder
     code, output = run("scenes", other, *command[2:], "--overwrite")
     assert code == 0, output
     (out / "settings.json").write_text("{")
+    code, output = run("scenes", other, *command[2:], "--threshold", 0.4)
+    assert code == 1
+    assert "expected the settings that its results were made with" in output
+    code, output = run("scenes", other, *command[2:])
+    assert code == 0, output
+    assert "0 computed, 3 finished before" in output
+    other.write_text(other.read_text().replace("the ship", "the dam"))
     code, output = run("scenes", other, *command[2:])
     assert code == 1
-    assert "settings.json: expected the settings" in output
+    assert "it has rows that the table has not: x, 1-0, 2-0" in output
+
+
+def test_what_a_killed_run_left_of_another_raster_is_replaced(tmp_path, table, model_folder, monkeypatch):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("processing_rrsis.scenes.segment.finish", lambda *given, **named: 1 / 0)
+        assert run(*command)[0] == 1
+    assert len(list(out.glob("*/mask.tif.part/strip-*"))) >= 3
+    write_raster(tmp_path / "rasters" / "s0.tif", noise(60, 70, 9))
+    damaged = next(out.glob("s1-*/mask.tif.part/strip-*"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    next(out.glob("s2-*/mask.tif.part/receipt.json")).write_text("{")
+    code, output = run(*command, "--retry-failed")
+    assert code == 0, output
+    assert run("scenes", table, "--out", tmp_path / "fresh", *command[4:])[0] == 0
+    assert layers(out) == layers(tmp_path / "fresh")
+
+
+def test_a_raster_behind_another_file_is_noticed_when_it_changes(tmp_path, table, model_folder):
+    virtual = tmp_path / "rasters" / "s0.vrt"
+    with rasterio.open(tmp_path / "rasters" / "s0.tif") as source, WarpedVRT(source) as warped:
+        rasterio.shutil.copy(warped, virtual, driver="VRT")
+    table.write_text(table.read_text().replace("s0.tif", "s0.vrt"))
+    command = ("scenes", table, "--out", tmp_path / "out", "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    write_raster(tmp_path / "rasters" / "s0.tif", noise(90, 100, 9))
+    code, output = run(*command)
+    assert code == 0, output
+    assert "1 computed, 2 finished before" in output
+
+
+def test_an_expression_that_the_model_does_not_know_fails_alone(tmp_path, table, model_folder):
+    table.write_text(table.read_text() + "new,rasters/s2.tif,船,us\n")
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    for computed in ("3 computed", "0 computed"):
+        code, output = run(*command)
+        assert code == 1
+        assert computed in output
+        rows = parquet.read_table(out / "manifest.parquet").to_pylist()
+        assert [row["status"] == "failed" for row in rows] == [False] * 6 + [True]
+        assert "expected English words" in rows[6]["error"]
+        assert rows[5]["band"] == 2
+
+
+def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    out.mkdir()
+    holding = "import pathlib, sys; from processing_rrsis.result_files import take_lock; "
+    holding += "held = take_lock(pathlib.Path(sys.argv[1]), ''); print('held', flush=True); input()"
+    command = [sys.executable, "-c", holding, str(out / "manifest.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        code, output = run("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+        other.communicate(b"\n")
+    assert code == 1
+    assert "another process is at work on it" in output
+    assert [path.name for path in out.iterdir()] == ["manifest.lock"]
 
 
 def test_what_signs_an_address_is_not_written_down(tmp_path, model_folder):

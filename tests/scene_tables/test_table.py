@@ -22,8 +22,8 @@ HEAD = "id,scene,expression\n"
         ("t.csv", HEAD + "1,a.tif\n", "expected a table of scenes, got"),
         ("t.parquet", "no parquet", "expected a table of scenes, got"),
         ("t.xlsx", "", r"expected a \.csv, a \.parquet or a STAC"),
-        ("t.json", "{", "that is no JSON"),
-        ("t.json", '{"features": [1]}', "a FeatureCollection whose features have assets"),
+        ("t.json", "{", "expected a STAC item collection"),
+        ("t.json", '{"features": [1]}', "a FeatureCollection of items with id and assets"),
     ],
 )
 def test_a_wrong_table_is_told_in_a_sentence(tmp_path, name, text, message):
@@ -32,12 +32,27 @@ def test_a_wrong_table_is_told_in_a_sentence(tmp_path, name, text, message):
         read_scene_table(tmp_path / name)
 
 
-def test_csv_and_parquet_give_the_same_rows_numbers_in_names_stay_text(tmp_path):
+def test_csv_and_parquet_give_the_same_rows_what_is_text_stays_text(tmp_path):
     (tmp_path / "t.csv").write_text("id,scene,expression,note\n007,a.tif,the ship,5\n")
     rows = read_scene_table(tmp_path / "t.csv")
-    assert rows.to_pylist() == [{"id": "007", "scene": "a.tif", "expression": "the ship", "note": 5}]
+    assert rows.to_pylist() == [{"id": "007", "scene": "a.tif", "expression": "the ship", "note": "5"}]
     parquet.write_table(rows, tmp_path / "t.parquet")
     assert read_scene_table(tmp_path / "t.parquet").equals(rows)
+
+
+def test_columns_of_a_csv_stay_as_they_are(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "id,scene,expression,owner\n1,~nobody-of-this-name/a.tif,the ship,007\n2,b.tif,a,NA\n"
+    )
+    rows = read_scene_table(tmp_path / "t.csv")
+    assert rows["owner"].to_pylist() == ["007", "NA"]
+    assert groups_of(rows, tmp_path)[0].address == str(tmp_path / "~nobody-of-this-name" / "a.tif")
+    (tmp_path / "t.csv").write_text("id,scene,expression\n1,https://[x/s.tif,the ship\n")
+    with pytest.raises(ValueError, match="address in scene, row 1"):
+        read_scene_table(tmp_path / "t.csv")
+    (tmp_path / "t.json").write_text('{"features": [{"assets": {}}]}')
+    with pytest.raises(ValueError, match="items with id and assets"):
+        read_scene_table(tmp_path / "t.json", ["the ship"])
 
 
 def test_columns_that_are_there_twice_or_hold_lists_are_told(tmp_path):

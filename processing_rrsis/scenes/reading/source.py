@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -206,20 +206,28 @@ def without_query(error: BaseException) -> str:
 def source_identity(source: SceneSource) -> dict[str, Any]:
     """What a receipt holds of a raster, so that another one under the same name is noticed.
 
-    Of a file its size and time of change; of any raster its frame, place and kind of values. A remote file is
+    Of its files size and time of change; of any raster its frame, place and kind of values. A remote file is
     recognised by these alone.
     """
     dataset = source.dataset
-    found: dict[str, Any] = {
+    return {
         "name": source.name,
         "size_px": [dataset.width, dataset.height],
         "count": dataset.count,
         "dtypes": sorted(set(dataset.dtypes)),
         "crs": None if dataset.crs is None else dataset.crs.to_wkt(),
         "transform": list(dataset.transform)[:6],
+        "files": file_states([source.address, *dataset.files]),
     }
-    path = Path(source.name)
-    if path.is_file():
-        status = path.stat()
-        found["bytes"], found["changed_ns"] = status.st_size, status.st_mtime_ns
-    return found
+
+
+def file_states(names: Iterable[str]) -> dict[str, list[int]]:
+    """Bytes and time of change (ns) of the local files among some names; of an archive for what it holds."""
+    states = {}
+    for name in names:
+        path = Path(re.sub(r"^(/vsi\w+/)+|^file://", "", name))
+        file = next((place for place in (path, *path.parents) if place.is_file()), None)
+        if file is not None:
+            status = file.stat()
+            states[str(file)] = [status.st_size, status.st_mtime_ns]
+    return states
