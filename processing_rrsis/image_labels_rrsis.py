@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .image_values_rrsis import upright, without_nodata
+from .image_values_rrsis import checked, without_nodata
 
 _TIFF_SUBFILE, _TIFF_EXTRA_BANDS = 254, 338
 _TIFF_REDUCED = 1
@@ -21,9 +21,10 @@ def to_label_map(segmentation_map: Any) -> np.ndarray:
     Args:
         segmentation_map: PIL image (single band or palette) or array (H, W), (H, W, 1) or (1, H, W), with the values
             {0, 255} or {0, 1} or bool; where 0, 1 and 255 all occur (or 1 and 255), 255 marks ignored pixels. A
-            palette counts by its indices, but by its colours where those in use are black and white. Where a PIL
-            image has transparent pixels, white that is visible is the target, see `without_alpha`. Pixels without
-            data (`numpy.ma`, a TIFF's nodata) are background if they are 0, ignored if they alone are 255.
+            palette counts by its colours where those in use are black and white, by its indices where its first is
+            black, the ground. Where a PIL image has transparent pixels, white that is visible is the target, see
+            `without_alpha`. Pixels without data (`numpy.ma`, a TIFF's nodata) are background if they are 0, ignored
+            if they alone are 255.
 
     Returns:
         uint8 (H, W): 0 background, 1 target, 255 ignored.
@@ -69,17 +70,18 @@ def mask_values(mask: Image.Image) -> np.ndarray:
 
     Returns:
         (H, W), or (H, W, bands) of colours; upright, alpha resolved as [`without_alpha`] does, masked where a TIFF has
-        no data. Of a palette the indices, or the gray values where it uses black and white alone.
+        no data. Of a palette the gray values where it uses black and white alone, else the indices.
 
     Raises:
-        ValueError: as [`without_alpha`]; several pages, of which a TIFF's mask may be one; a band without a meaning.
+        ValueError: as [`without_alpha`]; several pages, of which a TIFF's mask may be one; a band without a meaning; a
+            palette of other colours whose first isn't black.
     """
     if _has_pages(mask) or 0 in np.atleast_1d(getattr(mask, "tag_v2", {}).get(_TIFF_EXTRA_BANDS, 1)):
         raise ValueError(
             "segmentation map: expected one page, and bands of known meaning, got more, which may tell another shape; "
             "save what is meant as plain 0 and 255"
         )
-    plain = upright(without_alpha(mask))
+    plain = without_alpha(checked(mask))
     return without_nodata(_palette_values(plain) if plain.mode == "P" else np.asarray(plain), mask)
 
 
@@ -136,21 +138,24 @@ def without_alpha(mask: Image.Image) -> Image.Image:
 
 
 def _palette_values(image: Image.Image) -> np.ndarray:
-    """Return a palette image's gray values where it uses only black and white, else its indices.
+    """Return a palette image's gray values where it uses only black and white, else its indices, if 0 is black.
 
-    Indices have no order in a palette that was made from the pixels: Pillow's quantisation may put white first.
+    Indices have no order in a palette that was made from the pixels: Pillow's quantisation may put the shape first.
     """
     indices = np.asarray(image)
-    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    used = np.unique(indices)
-    if not used.size or used[-1] >= len(palette):
-        return indices
-    colours = palette[used]
-    gray = colours[:, 0]
-    two_tone = (colours == gray[:, None]).all() and np.isin(gray, (0, 255)).all()
-    if not two_tone or (used.size > 1 and (gray == gray[0]).all()):  # one colour for several indices says nothing
-        return indices
-    return palette[:, 0][indices]
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    palette[: len(colours)] = colours
+    used = palette[np.unique(indices)]
+    is_gray = (used == used[:, :1]).all() and np.isin(used, (0, 255)).all()
+    if is_gray and (len(used) == 1 or (used != used[0]).any()):  # one colour for several indices says nothing
+        return palette[:, 0][indices]
+    if palette[0].any():
+        raise ValueError(
+            "segmentation map: expected a palette of black and white, or of which the first colour is black, got one "
+            "that leaves open which colour is the target; save the mask as plain 0 and 255"
+        )
+    return indices
 
 
 def _read_labels(array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ Used by the image processor, the pipeline and the dataset builders. Travels to t
 import base64
 import binascii
 import io
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,19 +19,21 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .bounds_rrsis import MAX_FILE_BYTES, MAX_SHOWN_CHARACTERS, read_url, shown
-from .image_values_rrsis import exif_orientation, is_deep, to_bands8, to_rgb8
+from .image_values_rrsis import BESIDE, exif_orientation, is_deep, is_plain_band, to_bands8, to_rgb8
 
 try:  # only for files of more than three bands or 8 bits, of which PIL reads few and some wrongly
     import rasterio
 except ImportError:
     rasterio = None
 
-__all__ = ["decode_image", "exif_orientation", "load_image", "to_bands8", "to_rgb8"]
+__all__ = ["BESIDE", "decode_image", "exif_orientation", "load_image", "to_bands8", "to_rgb8"]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 """PIL's names of the formats that are opened; others stay shut, PostScript above all."""
 _DRIVERS = {"TIFF": "GTiff", "JPEG2000": "JP2OpenJPEG", "PNG": "PNG", "PPM": "PNM"}
 """GDAL's names of the formats that may be deep."""
+_BINARY_PPM = (b"P5", b"P6")
+"""Of the kinds of PPM, those that GDAL reads."""
 _BEGINNINGS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
@@ -44,8 +47,6 @@ MAX_PIXELS = 100_000_000
 """Most that are decoded at once: with what readers and conversions hold beside them, they take 1.6 GB of memory."""
 MAX_BLOCK_BYTES = 1 << 29
 """Most of a block of a deep file, of all its bands; and a third of what its values take until they are 8-bit."""
-BESIDE = (".msk", ".aux.xml")
-"""Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
 
@@ -61,7 +62,7 @@ def load_image(source: Any) -> Any:
     with the values of `to_rgb8`.
 
     Args:
-        source: path (str or `Path`), http(s) or `data:` URL, bytes, a binary stream, PIL image, or array.
+        source: path (str or `os.PathLike`), http(s) or `data:` URL, bytes, a stream, PIL image, or array.
 
     Returns:
         The decoded PIL image in its own mode, or `source` itself where there is nothing to read from.
@@ -85,14 +86,13 @@ def load_values(source: Any, is_mask: bool = False) -> Any:
     Returns:
         What [`decode_values`] returns, or `source` itself where there is nothing to read from.
     """
-    if isinstance(source, bytes | bytearray):
+    if isinstance(source, bytes | bytearray | memoryview):
         return decode_values(bytes(source), name="(bytes)", is_mask=is_mask)
-    if isinstance(source, io.IOBase):
-        source.seek(0)
-        return load_values(source.read(MAX_FILE_BYTES), is_mask)
-    if not isinstance(source, str | Path):
+    if hasattr(source, "seekable"):
+        return load_values(_content(source), is_mask)
+    if not isinstance(source, str | os.PathLike):
         return source
-    name = str(source)
+    name = os.fsdecode(source)
     if name.startswith(_URL_PREFIXES):
         return decode_values(read_url(name), name=shown(name), is_mask=is_mask)
     if name.startswith("data:"):
@@ -102,6 +102,21 @@ def load_values(source: Any, is_mask: bool = False) -> Any:
         raise second_mask(name)
     with path.open("rb") as stream:
         return _decode(stream, name=shown(name), path=path.absolute(), is_mask=is_mask)
+
+
+def _content(stream: Any) -> bytes | Path:
+    """Return what a stream holds, from its start if it has one, or its path, beside which more may lie."""
+    if stream.seekable():
+        stream.seek(0)
+    try:
+        if os.path.samefile(stream.name, stream.fileno()):
+            return Path(stream.name).absolute()
+    except (AttributeError, TypeError, OSError, ValueError):  # in memory, a pipe, deleted since
+        pass
+    content = None if isinstance(stream, io.TextIOBase) else stream.read(MAX_FILE_BYTES)
+    if not isinstance(content, bytes):
+        raise ValueError(f"image: expected a stream of bytes, got a {type(stream).__name__}; open it with 'rb'")
+    return content
 
 
 def second_mask(name: str) -> ValueError:
@@ -211,12 +226,12 @@ def _decode(
             image = Image.open(stream, formats=FORMATS)
         if image.width * image.height > _most_pixels():
             raise _too_large(name)
-        if not is_deep(image) or (rasterio is None and _is_plain_band(image)):
+        if not is_deep(image) or (rasterio is None and not beside and is_plain_band(image)):
             if reduced and image.format == "JPEG":
                 image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             return image
-        kind = image.format
+        kind, is_turned = image.format, exif_orientation(image) != 1
     except ImageSizeError:
         raise
     except Image.DecompressionBombError as error:
@@ -224,12 +239,13 @@ def _decode(
     except Exception as error:  # on damaged files the formats' readers raise nearly every kind there is
         if kind is None:
             raise _unreadable(name, error) from error
+        is_turned = kind == "TIFF" and _tiff_orientation(stream) != 1
     stream.seek(0)
-    if kind == "TIFF" and _tiff_orientation(stream) != 1:
-        raise ValueError(f"image file {name!r}: expected an upright deep TIFF, got one to be turned; turn it")
-    if kind not in _DRIVERS:
+    if is_turned:
+        raise ValueError(f"image file {name!r}: expected an upright image, got a deep one to be turned; turn it")
+    if kind not in _DRIVERS or (kind == "PPM" and beginning[:2] not in _BINARY_PPM):
         raise ValueError(
-            f"image file {name!r}: expected 8 bits a value in this {kind} file, got more; save it as TIFF"
+            f"image file {name!r}: expected 8 bits a value in this kind of {kind} file, got more; save it as TIFF"
         )
     with ExitStack() as stack:
         if path is None and rasterio is not None:
@@ -260,11 +276,6 @@ def _too_large(name: str) -> ImageSizeError:
     )
 
 
-def _is_plain_band(image: Image.Image) -> bool:
-    """Whether PIL reads a deep file as rasterio does: one band, and no second image that may be its mask."""
-    return image.mode[0] in "IF" and image.format != "PPM" and getattr(image, "n_frames", 1) == 1
-
-
 def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) -> np.ma.MaskedArray:
     """Read a file with rasterio; which bands and values `decode_image` says."""
     if rasterio is None:
@@ -284,6 +295,10 @@ def _decode_bands(path: Path | str | None, name: str, kind: str, is_mask: bool) 
             _check_size(dataset, len(bands), name=name)
             pixels = np.moveaxis(dataset.read(bands, masked=True), 0, -1)  # (H, W, 1 or 3)
             palette = dataset.colormap(1) if names[0] == "palette" else None
+            if is_mask and palette:
+                raise ValueError(
+                    f"mask file {name!r}: expected plain 0 and 255, got colours; save without a colour table"
+                )
     except rasterio.errors.RasterioError as error:
         raise ValueError(
             f"image file {name!r}: expected a complete {kind}, got a truncated or damaged one; fetch it again"
@@ -321,6 +336,7 @@ def _check_meaning(dataset: Any, name: str) -> None:
 def _tiff_orientation(stream: BinaryIO) -> int:
     """Return how a TIFF is to be turned, which rasterio doesn't tell; 1 is upright, and where the tag is damaged."""
     try:
+        stream.seek(0)
         header = stream.read(16)
         tags = ImageFileDirectory_v2(header if header[2] == 43 or header[3] == 43 else header[:8])
         stream.seek(tags.next)
@@ -328,8 +344,6 @@ def _tiff_orientation(stream: BinaryIO) -> int:
         return tags.get(_ORIENTATION, 1)
     except Exception:  # damaged tags raise nearly every kind there is, and rasterio tells what is damaged
         return 1
-    finally:
-        stream.seek(0)
 
 
 def _check_size(dataset: Any, num_bands: int, name: str) -> None:

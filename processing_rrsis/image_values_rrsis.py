@@ -5,6 +5,7 @@ A scene's values, read in windows, take one stretch for all of them: `scenes/rea
 Travels to the Hub.
 """
 
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -15,10 +16,14 @@ _EIGHT_BIT_MODES = frozenset(
     ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 )
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA = 258, 339, 42113
+_TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_NODATA, _TIFF_GDAL = 258, 339, 42113, 42112
+_TIFF_PHOTOMETRIC, _TIFF_STRIPS, _TIFF_TILES = 262, 273, 324
+_TIFF_BLACK_IS_ZERO = 1
+BESIDE = (".msk", ".aux.xml")
+"""Endings of files in which GDAL keeps a mask, nodata and more, added to the image's name."""
 _STRETCH_PERCENTILES = (2.0, 98.0)
-_UNIT_BELOW = 16.0
-"""Floats whose 98th percentile is lower are taken to be of [0, 1]: as values of [0, 255] they would all be black."""
+_UNIT_BELOW = 4.0
+"""Floats whose 98th percentile is lower are of [0, 1]: as values of [0, 255] they would all be black."""
 _ROWS_AT_ONCE = 256
 
 
@@ -29,12 +34,14 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
     uint8 and bool (0 and 255) stay as they are, the colour under transparent pixels too. All other values are mapped
     linearly, in all bands alike, from a window to 0 to 255, and clipped:
 
-    - the window is [0, 1] for floats (whose 98th percentile is below 16), else [0, 255], if the values lie in it;
+    - the window is [0, 255] if the values lie in it; for floats of a 98th percentile p, [0, 1] up to p = 4, from there
+      on [0, (p / 4)²] until that is 255;
     - it is [2nd percentile, 98th percentile] for uint16, and if values lie beyond the window by its length or more;
-    - between, as far as values lie beyond, it passes from the one to the other.
+    - between, as far as values lie beyond, it passes from the one to the other;
+    - where these percentiles are equal the lowest and the highest value are taken; where all are equal they are black.
 
-    What is marked invalid takes no part in that, and becomes black: masked values (`numpy.ma`; nodata, masks and
-    transparent pixels of files), NaN and infinite values, and pixels whose fourth band, alpha, is 0.
+    What is marked invalid takes no part in that, and becomes black: pixels of which one band is masked (`numpy.ma`;
+    nodata, masks and transparent pixels of files), NaN or infinite, or whose fourth band, alpha, is 0.
 
     Args:
         image: PIL image of any mode, or numpy array / torch tensor (H, W), (H, W, C) or (C, H, W) with C of 1, 3, 4.
@@ -45,10 +52,10 @@ def to_rgb8(image: Any, channels_first: bool | None = None) -> Image.Image:
 
     Raises:
         TypeError: no image at all.
-        ValueError: zero size, wrong number of channels, no valid pixel, or a PIL image that kept 8 bits of more.
+        ValueError: zero size, wrong number of channels, no valid pixel, or a PIL image that shows less than its file.
     """
     if isinstance(image, Image.Image) and image.mode in _EIGHT_BIT_MODES:
-        return _resolve_mode(_checked(image))
+        return _resolve_mode(checked(image))
     return _array_to_rgb8(_to_channels_last(*_to_array(image, channels_first), keep_alpha=True))
 
 
@@ -70,7 +77,7 @@ def _to_array(image: Any, channels_first: bool | None) -> tuple[np.ndarray, bool
 
 def _deep_values(image: Image.Image) -> np.ndarray:
     """Return a PIL image of more than 8 bits as an array (H, W), masked where its file says that there are no data."""
-    return without_nodata(np.asarray(_checked(image)), image, image.info.get("transparency"))
+    return without_nodata(np.asarray(checked(image)), image, image.info.get("transparency"))
 
 
 def without_nodata(values: np.ndarray, image: Image.Image, otherwise: Any = None) -> np.ndarray:
@@ -82,20 +89,68 @@ def without_nodata(values: np.ndarray, image: Image.Image, otherwise: Any = None
         return values
 
 
-def _checked(image: Image.Image) -> Image.Image:
-    """Turn a PIL image upright, unless it has no pixels, or its file had more bits than PIL kept."""
+def checked(image: Image.Image) -> Image.Image:
+    """Turn a PIL image upright.
+
+    Raises:
+        ValueError: it has no pixels, or PIL shows less than its file says, as far as it still knows its file.
+    """
     if 0 in image.size:
         raise _zero_size(image.size[::-1])
-    if image.mode in _EIGHT_BIT_MODES and _has_lost_bits(image):
+    if isinstance(image, ImageFile.ImageFile) and not _is_whole(image):
         raise ValueError(
-            f"image: expected all bits of the pixels, but PIL keeps 8 of more in this {image.format} file; hand over "
-            "the path, or read it with rasterio and pass the array"
+            f"image: expected all that the file says, but of this {image.format} file PIL loses bits, a mask or what "
+            "the values mean; hand over the path, or read it with rasterio and pass the array"
         )
     return upright(image)
 
 
+def _is_whole(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened or loaded PIL image shows its file, as far as it still knows that."""
+    if hasattr(image, "tag_v2") and image.filename and exif_orientation(image) > 4:
+        return False  # Pillow 12.3 maps such a file into memory with height and width exchanged
+    if image.mode not in _EIGHT_BIT_MODES:
+        return is_plain_band(image)
+    if image.tile or hasattr(image, "tag_v2"):
+        return not is_deep(image)
+    try:
+        with Image.open(image.filename, formats=[str(image.format)]) as again:
+            return not is_deep(again)
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def is_plain_band(image: ImageFile.ImageFile) -> bool:
+    """Whether PIL reads a deep image as rasterio does: one band whose numbers it keeps, and nothing that masks them.
+
+    Args:
+        image: opened or loaded, of any format.
+    """
+    name = str(image.filename or getattr(getattr(image, "fp", None), "name", ""))
+    if image.mode in _EIGHT_BIT_MODES or getattr(image, "is_animated", False):  # another page may be a mask
+        return False
+    if image.format not in ("PNG", "TIFF") or any(Path(name + ending).exists() for ending in BESIDE):
+        return False
+    tags = getattr(image, "tag_v2", {_TIFF_PHOTOMETRIC: _TIFF_BLACK_IS_ZERO})
+    is_unsigned_32 = 32 in tags.get(_TIFF_BITS, ()) and 1 in tags.get(_TIFF_SAMPLE_FORMAT, (1,))  # PIL gives signs
+    return not (
+        is_unsigned_32
+        or _is_sparse(image)
+        or tags.get(_TIFF_PHOTOMETRIC) != _TIFF_BLACK_IS_ZERO
+        or "NODATA_VALUES" in str(tags.get(_TIFF_GDAL))
+    )
+
+
+def _is_sparse(image: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF leaves parts out: PIL reads the file's beginning there."""
+    tags = getattr(image, "tag_v2", {})
+    return 0 in tags.get(_TIFF_STRIPS, ()) or 0 in tags.get(_TIFF_TILES, ())
+
+
 def is_deep(image: ImageFile.ImageFile) -> bool:
-    """Whether an image that PIL has opened, and not yet loaded, has more than 8 bits a value, a sign or a fraction.
+    """Whether an image that PIL has opened, and not yet loaded, holds other values than the 8 bits that PIL shows.
+
+    That is: more bits, a sign, a fraction, or parts that a TIFF leaves out.
 
     Args:
         image: from `PIL.Image.open`: JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or AVIF.
@@ -104,9 +159,9 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
         return True
     if hasattr(image, "tag_v2"):
         bits, signs = image.tag_v2.get(_TIFF_BITS, (1,)), image.tag_v2.get(_TIFF_SAMPLE_FORMAT, (1,))
-        return max(bits) > 8 or any(sign != 1 for sign in signs)
-    if image.format == "PNG":
-        return "16" in str(image.tile[0].args)
+        return max(bits) > 8 or any(sign != 1 for sign in signs) or _is_sparse(image)
+    if image.format in ("PNG", "SGI"):
+        return "16" in f"{image.tile[0].codec_name}{image.tile[0].args}"
     if image.format == "PPM":
         tile = image.tile[0]
         return tile.codec_name.startswith("ppm") and cast(tuple[Any, ...], tile.args)[-1] > 255
@@ -126,19 +181,6 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
     return any(depth > 7 for depth in depths)
 
 
-def _has_lost_bits(image: Image.Image) -> bool:
-    """Whether a PIL image of 8 bits comes from a deeper file, as far as it still knows its file."""
-    if not isinstance(image, ImageFile.ImageFile):
-        return False
-    if image.tile or hasattr(image, "tag_v2"):
-        return is_deep(image)
-    try:
-        with Image.open(image.filename, formats=[str(image.format)]) as again:
-            return is_deep(again)
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 def to_bands8(image: Any, channels_first: bool | None = None) -> list[Image.Image]:
     """Convert one image to 8 bit like [`to_rgb8`], but keep its bands: no repetition of gray, alpha as a band.
 
@@ -155,7 +197,7 @@ def to_bands8(image: Any, channels_first: bool | None = None) -> list[Image.Imag
     """
     if isinstance(image, Image.Image):
         kept = image.mode in ("L", "LA", "RGB", "RGBA")
-        return list((_checked(image) if kept else to_rgb8(image)).split())
+        return list((checked(image) if kept else to_rgb8(image)).split())
     array = to_uint8(_to_channels_last(*_to_array(image, channels_first), keep_alpha=True))
     return [Image.fromarray(band) for band in np.ascontiguousarray(np.moveaxis(array, -1, 0))]
 
@@ -265,38 +307,38 @@ def to_uint8(array: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iuf":
         raise TypeError(f"image: expected integer, float or bool pixels, got dtype {values.dtype}")
     result = np.zeros(values.shape, dtype=np.uint8)
-    colours = slice(0, 3)
-    finite = np.isfinite(values[:, :, colours])
-    usable = finite & ~np.ma.getmaskarray(array)[:, :, colours]
+    colours = values[:, :, :3]
+    finite = np.isfinite(colours)
+    valid = (finite & ~np.ma.getmaskarray(array)[:, :, :3]).all(axis=-1)
     if values.shape[-1] == 4:
-        usable &= values[:, :, 3:] > 0
+        valid &= values[:, :, 3] > 0
         full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
         _map_window(values[:, :, 3:], 0.0, full, out=result[:, :, 3:])
-    known = values[:, :, colours][usable]
-    if not known.size:
+    if not valid.any():
+        num_lost = finite.size - np.count_nonzero(finite)
         raise ValueError(
-            f"image: expected finite pixel values, got {finite.size - np.count_nonzero(finite)} NaN or infinite ones "
-            f"of {finite.size}, the others without data or transparent; leave the image out"
+            f"image: expected finite pixel values in all bands of a pixel, got {num_lost} NaN or infinite ones of "
+            f"{finite.size}, others without data or transparent; choose other bands, or leave the image out"
         )
-    _map_window(values[:, :, colours], *_window(known), out=result[:, :, colours])
-    result[:, :, colours][~(usable & finite.all(axis=-1, keepdims=True))] = 0
+    _map_window(colours, *_window(colours[valid]), out=result[:, :, :3])
+    result[:, :, :3][~valid] = 0
     return result
 
 
 def _window(known: np.ndarray) -> tuple[float, float]:
-    """Return the values that become 0 and 255, as `to_rgb8` says; equal ones where there is no contrast."""
+    """Return the values that become 0 and 255, as `to_rgb8` says."""
     lower, upper = (float(value) for value in np.percentile(known, _STRETCH_PERCENTILES))
     low, high = float(known.min()), float(known.max())
-    full = 1.0 if known.dtype.kind == "f" and upper < _UNIT_BELOW else 255.0
+    full = min(min(max(upper / _UNIT_BELOW, 1.0), 16.0) ** 2, 255.0) if known.dtype.kind == "f" else 255.0
+    if lower == upper:
+        lower, upper = (low, high) if low < high else (low, low + full)
     beyond = min(max(-low, high - full, 0.0) / full, 1.0) if known.dtype.newbyteorder("=") != np.uint16 else 1.0
-    if beyond < 1.0:
-        return beyond * lower, full + beyond * (upper - full)
-    return (lower, upper) if lower < upper else (low, high)
+    return beyond * lower, (1.0 - beyond) * full + beyond * upper
 
 
 def _map_window(values: np.ndarray, lower: float, upper: float, out: np.ndarray) -> None:
     """Map `lower` to 0 and `upper` to 255, some rows at a time: float64 takes eight times the memory of the result."""
-    if lower >= upper:
+    if lower >= upper:  # too large to tell apart
         return
     for start in range(0, len(values), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)

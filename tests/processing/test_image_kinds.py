@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from processing_rrsis.image_labels_rrsis import to_label_map
-from processing_rrsis.image_loading_rrsis import load_image, to_rgb8
+from processing_rrsis.image_loading_rrsis import load_image, load_values, to_rgb8
 from processing_rrsis.image_values_rrsis import to_bands8
 
 RAMP = np.linspace(0.0, 1.0, 400).reshape(20, 20)
@@ -49,6 +49,63 @@ def test_a_hot_pixel_leaves_reflectance_visible(hot):
     values = RAMP.astype(np.float32).copy()
     values[0, 0] = hot
     assert picture(values).mean() > 100
+
+
+FACTORS = np.geomspace(0.5, 1000.0, 760)  # steps of 1 %
+
+
+@pytest.mark.parametrize("values", [RAMP, RAMP**3, RAMP - 0.1, RAMP * 0.6 + 0.4])
+def test_floats_have_no_cliff_between_shares_and_8_bits(values):
+    pictures = [picture((values * factor).astype(np.float32)) for factor in FACTORS]
+    assert max(np.abs(first - second).mean() for first, second in itertools.pairwise(pictures)) < 4
+
+
+def test_the_window_of_floats_grows_from_1_to_255():
+    """With a 98th percentile p of 4 or less it is [0, 1], at 16 [0, 16], at 64 and beyond [0, 255]."""
+    values = np.full((10, 10), 16.0)
+    values[0, :2] = 4.0, 8.0
+    assert picture(values)[0, :3, 0].tolist() == [64, 128, 255]  # 4 / 16 · 255 = 63.75
+    values = np.full((10, 10), 64.0)
+    values[0, :2] = 4.0, 255.0
+    assert picture(values)[0, :3, 0].tolist() == [4, 255, 64]
+    bright = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    assert np.array_equal(picture(bright.astype(np.float32)), bright)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "int32"])
+def test_constant_images_become_black_where_they_leave_8_bits(dtype):
+    """White at the window's end c, and with v = c · (1 + b) the window is [b · v, b · v + c · (1 - b) + b · c]."""
+    found = [picture(np.full((3, 3), value, dtype=dtype)).max() for value in (255, 300, 382, 450, 510, 3000)]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-2:]) == (255, [0, 0])
+    assert found[2] in (190, 191, 192)  # 1 - b² with b ≈ 0.5
+
+
+@pytest.mark.parametrize("value", [1e20, 1e300, -1e300])
+def test_numbers_without_an_end_have_a_picture(value):
+    assert not picture(np.full((3, 3), value)).any()
+    assert picture(np.linspace(0, value, 9).reshape(3, 3)).max() == 255
+
+
+@pytest.mark.parametrize("how", ["nan", "masked", "infinite"])
+def test_a_pixel_that_is_invalid_in_one_band_is_black_and_stays_out(how):
+    values = np.dstack([RAMP * 1000 + 2000] * 3)
+    lost = np.zeros(values.shape, dtype=bool)
+    lost[:10, :, 1] = True
+    filled = np.where(lost, {"nan": np.nan, "infinite": np.inf, "masked": -9999.0}[how], values)
+    found = picture(np.ma.MaskedArray(filled, mask=lost) if how == "masked" else filled)
+    assert not found[:10].any()
+    assert np.array_equal(found[10:], picture(values[10:]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("marked", [np.nan, -9999.0])
+def test_a_band_without_a_valid_value_is_refused(marked, write):
+    bands = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, marked)]).astype(np.float32)
+    with pytest.raises(ValueError, match="choose other bands"):
+        load_image(write(bands, nodata=marked))
+    with pytest.raises(ValueError, match="choose other bands"):
+        to_rgb8(np.ma.masked_equal(bands, marked) if marked < 0 else bands)
 
 
 @pytest.fixture
@@ -111,13 +168,13 @@ def test_what_pil_cut_to_8_bits_is_refused(tmp_path):
         with rasterio.open(tmp_path / name, "w", driver=driver, **shape, **options) as file:
             file.write(bands)
         assert picture(load_image(tmp_path / name)).max() == 255
-        with pytest.raises(ValueError, match="PIL keeps 8 of more"):
+        with pytest.raises(ValueError, match="PIL loses bits"):
             to_rgb8(Image.open(tmp_path / name))
         if driver == "JP2OpenJPEG":
             continue  # PIL itself doesn't load it
         loaded = Image.open(tmp_path / name)
         loaded.load()
-        with pytest.raises(ValueError, match="PIL keeps 8 of more"):
+        with pytest.raises(ValueError, match="PIL loses bits"):
             to_rgb8(loaded)
 
 
@@ -195,3 +252,51 @@ def test_masks_with_alpha_that_could_mean_two_things_are_refused(colours, alpha)
     for mode in ("RGBA", "LA"):
         with pytest.raises(ValueError, match="without transparency"):
             to_label_map(with_alpha(colours, alpha).convert(mode))
+
+
+def made(how, shape, ground):
+    """A palette image of SHAPE, as Pillow makes its palette."""
+    colours = np.where(SHAPE[..., None] > 0, np.uint8(shape), np.uint8(ground))
+    image = Image.fromarray(colours.astype(np.uint8))
+    if how == "GIF":
+        buffer = io.BytesIO()
+        image.save(buffer, "GIF")
+        return Image.open(buffer)
+    return image.quantize(2) if how == "quantize" else image.convert("P", palette=Image.Palette.ADAPTIVE, colors=2)
+
+
+@pytest.mark.parametrize("how", ["quantize", "adaptive", "GIF"])
+@pytest.mark.parametrize(
+    ("shape", "ground"),
+    [
+        ((255, 0, 0), (0, 0, 0)),
+        ((255, 255, 0), (0, 0, 0)),
+        ((200, 200, 200), (10, 10, 10)),
+        ((0, 128, 0), (255, 255, 255)),
+        ((255, 255, 255), (255, 0, 0)),
+        ((255, 255, 255), (1, 1, 1)),
+    ],
+)
+def test_palettes_made_from_coloured_pixels_are_refused(how, shape, ground):
+    image = made(how, shape, ground)
+    assert image.mode == "P"
+    with pytest.raises(ValueError, match="which colour is the target"):
+        to_label_map(image)
+
+
+@pytest.mark.parametrize(("colours", "wanted"), [([0, 0, 0, 255, 0, 0], SHAPE), ([255] * 3 + [0] * 3, 255 - SHAPE)])
+def test_palettes_that_say_what_they_mean(colours, wanted):
+    image = Image.fromarray(SHAPE // 255, mode="P")
+    image.putpalette(colours)
+    assert np.array_equal(to_label_map(image) * 255, wanted)
+
+
+def test_a_deep_mask_with_a_colour_table_is_refused(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    options = {"driver": "GTiff", "height": 6, "width": 8, "count": 1, "dtype": "uint16"}
+    for number, colours in enumerate(({0: (255,) * 4, 1: (0, 0, 0, 255)}, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255)})):
+        with rasterio.open(tmp_path / f"{number}.tif", "w", **options) as file:
+            file.write(SHAPE.astype(np.uint16) // 255, 1)
+            file.write_colormap(1, colours)
+        with pytest.raises(ValueError, match="without a colour table"):
+            load_values(tmp_path / f"{number}.tif", is_mask=True)
