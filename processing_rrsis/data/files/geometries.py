@@ -7,6 +7,7 @@ import math
 import re
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from ...place import LONGITUDE_LATITUDE, Place, name_crs
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
     r"\s*(?:SRID=(?P<number>\d+);\s*)?(?P<text>(?:MULTI)?(?:POINT|LINESTRING|POLYGON)"
-    r"\s*Z?M?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
+    r"(?:\s*ZM?|\s*M)?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
 """A file's name begins otherwise: "polygon (1).png" has no blank or bracket in its brackets."""
+MAX_DEPTH = 32
+"""Of collections in each other; a multi polygon has 3 brackets."""
 _SLACK = 0.05
 """Share of an image's longer side by which outlines may leave it: more are in another unit than pixels."""
 _CHANCE = 1e-4
@@ -172,7 +175,12 @@ def _shape(part: Any) -> Any:
     from shapely.geometry import shape
 
     match = _WKT.fullmatch(part) if isinstance(part, str) else None
-    return shapely.from_wkt(match["text"]) if match else shape(part)
+    if match is None:
+        return shape(part)
+    depths = accumulate((text == "(") - (text == ")") for text in re.findall(r"[()]", match["text"]))
+    if max(depths, default=0) > MAX_DEPTH:  # GEOS reads them on the stack, and ends the process where that is full
+        raise ValueError(f"brackets in more than {MAX_DEPTH} others")
+    return shapely.from_wkt(match["text"])
 
 
 def _polygons(shape: Any) -> Iterator[Any]:
@@ -216,7 +224,7 @@ def _readings(
                 shapely.transform(polygons, lambda points, crs=crs, turn=turn: place.to_pixels(points, crs, turn))
                 for turn in turns
             ]
-        except ValueError:  # a CRS that there is not, or where these coordinates are none
+        except (ValueError, RecursionError):  # a CRS that there is not, or where these coordinates are none
             continue
         inside = [shapes for shapes in moved if shapes.intersects(shapely.box(0, 0, width, height))]
         if inside:
