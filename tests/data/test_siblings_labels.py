@@ -202,6 +202,7 @@ ON_MAP, PLAIN = moved(UTM), geo(PIXELS)
 DEGREES, METRES = geo(ON_MAP, "EPSG:4326"), geo(ON_MAP)
 RING = [list(point) for point in PIXELS.exterior.coords]
 FILLED = shapely.contains_xy(shapely.Polygon(RING), *np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5))
+MANY = [[10, 10], [20, 10], [20, 20]] * 100_000 + [[10, 10]]
 BEYOND = affinity.translate(PIXELS, -8, 0)
 OUTSIDE = affinity.translate(PIXELS, 500, 500)
 
@@ -248,6 +249,9 @@ GEOMETRIES = {  # form: (image, mask, expected)
     "CRS84": ("map.tif", collection(feature(DEGREES), crs="urn:ogc:def:crs:OGC:1.3:CRS84"), SHAPE),
     "named web Mercator": ("map.tif", collection(feature(geo(ON_MAP, "EPSG:3857")), crs="EPSG:3857"), SHAPE),
     "map, leaving the image": ("map.tif", geo(moved(UTM, BEYOND)), np.pad(SHAPE[:, 8:], ((0, 0), (0, 8)))),
+    "GeoJSON of 300,000 points": ("plain.png", {"type": "Polygon", "coordinates": [MANY]}, REFUSED),
+    "polygon of 300,000 points": ("plain.png", MANY, REFUSED),
+    "WKT of 600,000 points": ("plain.png", f"POLYGON ((1 1{', 9 1, 9 9' * 300_000}, 1 1))", REFUSED),
     "polygon": ("plain.png", RING, FILLED),
     "COCO's polygon": ("plain.png", [np.ravel(RING).tolist()], FILLED),
     "point": ("plain.png", {"type": "Point", "coordinates": [4, 3]}, REFUSED),
@@ -289,6 +293,16 @@ UNITS = {  # form: (image, mask)
     "thousandths as GeoJSON": ("large.png", geo(shapely.box(700, 100, 950, 400))),
     "y upwards from 0": ("plain.png", geo(scaled(1, -1))),
 }
+
+
+@pytest.mark.parametrize("name", ["big.png", "big.geojson", "big.wkt"])
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_files_of_gigabytes_are_not_read(name, column, images):
+    """Of 3 GB without content: refused by their size, as every file that is read whole."""
+    with (images / name).open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(ValueError, match=rf"{name}: expected at most \d+ MiB, got 3072 MiB"):
+        masks_of(images, {"mask": PLAIN, column: name})
 
 
 SHIFTED = UTM @ rasterio.Affine.translation(2, 0)

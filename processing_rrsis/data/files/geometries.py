@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import reprlib
@@ -13,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...bounds_rrsis import TextEncodingError, decode_text, parse_json
 from ...installation import install_command
 from ...place import LONGITUDE_LATITUDE, Place, name_crs
+from .masks import MAX_NUMBERS, check_outlines
 
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
@@ -43,13 +44,15 @@ def read_geometry(content: bytes, source: str) -> Any:
     """Return what a .geojson, .json or .wkt file holds.
 
     Raises:
-        ValueError: If it is neither JSON nor WKT.
+        ValueError: If it is neither JSON nor WKT, or more than `parse_json` reads.
     """
     try:
-        text = content.decode("utf-8-sig")
-        return text if is_geometry(text) else json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: expected GeoJSON or WKT, got {error}") from error
+        text = decode_text(content, source)
+    except TextEncodingError as error:
+        raise ValueError(f"{source}: expected GeoJSON or WKT, got {error.__cause__}") from error
+    if text.count(",") > 4 * MAX_NUMBERS:  # a file may hold the outlines of many masks
+        raise ValueError(f"{source}: expected at most {4 * MAX_NUMBERS:,} numbers, got more; cut it into parts")
+    return text if is_geometry(text) else parse_json(text, source, expected="GeoJSON or WKT")
 
 
 def draw_geometry(
@@ -82,6 +85,7 @@ def draw_geometry(
         ) from error
     try:
         parts = _parts(form, expression)
+        check_outlines([part for part, _ in parts], source)
         shapes = [_shape(part) for part, _ in parts]
         polygons = shapely.geometrycollections([polygon for shape in shapes for polygon in _polygons(shape)])
         if not np.isfinite(shapely.get_coordinates(polygons)).all():
