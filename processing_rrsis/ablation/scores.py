@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ from ..reports.published import published_tables
 from ..reports.tables import SCORES
 from ..training.recipes.presets import ABLATIONS
 from ..training.recipes.recipe import MODEL_NAMES
+from ..training.run_record import METRICS_FILE, read_record
 from .spread import PairedDifference, Spread
 
-METRICS_FILE = "metrics.json"
+__all__ = ["METRICS_FILE", "PaperRow", "PresetRuns", "expand_presets", "paper_rows", "read_metrics", "read_runs"]
+
 BENCHMARK_NAMES = {name: FACTS[name].name for name in ("synthetic", "refsegrs", "rrsisd")}
 """Names of those that ablations run on."""
 PAPER_NAMES = {"danet": "DANet", "fianet": "FIANet", "rmsin": "RMSIN"}
@@ -211,11 +212,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
         ValueError: If it is no such file.
     """
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(metrics["results"], dict) and isinstance(metrics["settings"], dict):
-            return metrics
-        raise TypeError
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        metrics = read_record(path, groups=("by_kind",))
+        if any(isinstance(metrics["settings"].get(name), list | dict) for name in (*BUDGET, "train_sha256")):
+            raise ValueError("expected plain values in settings")
+        return metrics
+    except (ValueError, OSError) as error:
         raise ValueError(
             f"{path}: expected the record of a finished run, which this is not. Delete it and call again without "
             "--report-only: the run then only repeats its end."

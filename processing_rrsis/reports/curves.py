@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..bounds_rrsis import parse_json, read_text
 from .sheet import SheetSample, contact_sheet, predict_samples, select_for_sheet
 
 __all__ = ["SheetSample", "contact_sheet", "predict_samples", "read_metrics", "select_for_sheet", "training_curves"]
@@ -31,14 +32,17 @@ def read_metrics(metrics_jsonl: str | Path) -> list[dict[str, Any]]:
     path = Path(metrics_jsonl)
     if not path.is_file():
         raise FileNotFoundError(f"Expected the metrics file of a run at {path}; it is not there.")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = parse_json(line, source=f"{path}, line {number}")
+            if not isinstance(record, dict):
+                raise ValueError("no object")
+            records.append(record)
+        except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"Expected one JSON object per line in {path}, line {number} is damaged.") from error
     return records
@@ -102,7 +106,8 @@ def _draw_loss(axes: Axes, points: list[tuple[float, float]]) -> None:
 
 
 def _series(records: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(record["step"], record[name]) for record in records if isinstance(record.get(name), int | float)]
+    values = [(record["step"], record[name]) for record in records if isinstance(record.get(name), int | float)]
+    return [(step, value) for step, value in values if isinstance(step, int | float) and math.isfinite(step)]
 
 
 def _score_order(name: str) -> tuple[bool, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from .arguments import TrainingArguments
 from .outputs import SAMPLES_FILE
 from .recipes.shipped import Recipe, get_recipe
 from .run_folder import OPTIONS_FILE, RECIPE_FILE
+from .run_record import read_object, read_record
 from .setup import load_data
 from .watching import METRICS
 
@@ -31,7 +31,11 @@ def run_report(folder: Path) -> str:
     """
     if not (folder / "metrics.json").is_file():
         raise ValueError(f"RUN: expected the folder of a finished run with metrics.json, {folder} has none")
-    record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    record = read_record(folder / "metrics.json")
+    missing = [name for name in ("seed", "selection", "validation") if record.get(name) in (None, {}, [])]
+    missing += [split for split, texts in record["results"].items() if not texts]
+    if missing:
+        raise ValueError(f"{folder / 'metrics.json'}: expected {', '.join(missing)} in it, as a finished run has them")
     recipe = get_recipe(str(folder / RECIPE_FILE))
     results = {"validation": record["validation"], **record["results"]}
     sections = [
@@ -45,7 +49,7 @@ def run_report(folder: Path) -> str:
 def _scores(split: str, parts: dict[str, Any], record: dict[str, Any]) -> Section:
     """Scores of a split with its controls, by kind and by category."""
     tables = [
-        overall_table(parts, title=split, ceilings=record["ceilings"] if split == "test" else None),
+        overall_table(parts, title=split, ceilings=record.get("ceilings") if split == "test" else None),
         *(group_table(parts, group, title=f"{split}, mIoU") for group in ("by_kind", "by_category")),
     ]
     return Section(f"Scores on {split}", "In percent. A model that does not read scores alike in all rows.", tables)
@@ -53,13 +57,20 @@ def _scores(split: str, parts: dict[str, Any], record: dict[str, Any]) -> Sectio
 
 def _samples(folder: Path, recipe: Recipe) -> Section:
     """Pictures by the selected weights."""
-    scored = json.loads((folder / SAMPLES_FILE).read_text(encoding="utf-8"))
-    options = json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
-    rows = load_data(TrainingArguments(**options), recipe, say=lambda text: None)[scored["split"]]
-    if list(rows["sample_id"]) != scored["sample_id"]:
+    scored, options = read_object(folder / SAMPLES_FILE), read_object(folder / OPTIONS_FILE)
+    try:
+        arguments = TrainingArguments(**options)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{folder / OPTIONS_FILE}: expected the options of a run, got {error}") from error
+    data = load_data(arguments, recipe, say=lambda text: None)
+    split, ious = scored.get("split"), scored.get("iou")
+    if not isinstance(split, str) or split not in data or list(data[split]["sample_id"]) != scored.get("sample_id"):
         raise ValueError(f"{folder}: expected the samples that the run was scored on, its data have changed")
+    rows = data[split]
+    if not isinstance(ious, list) or len(ious) != len(rows) or not all(isinstance(iou, int | float) for iou in ious):
+        raise ValueError(f"{folder / SAMPLES_FILE}: expected an IoU for each of {len(rows)} samples")
     pipe = load_pipeline(str(folder / "best"))
-    return sample_section(pipe.model, rows, ReferringCollator(pipe.processor), scored["iou"], device=pipe.device)
+    return sample_section(pipe.model, rows, ReferringCollator(pipe.processor), ious, device=pipe.device)
 
 
 def _numbers(recipe: Recipe) -> Section:

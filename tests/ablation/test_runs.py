@@ -250,6 +250,36 @@ def test_report_only_without_a_folder_or_with_a_damaged_record(tmp_path):
     assert "seed-0/metrics.json: expected the record of a finished run" in done.output
 
 
+RESULT = {"overall": {"mIoU": 50.0, "n": 8}, "by_kind": {}}
+DAMAGES = {
+    "deep": '{"results": ' + "[" * 100_000,
+    "a long number": '{"settings": {}, "results": {}, "x": ' + "9" * 5000 + "}",
+    "no settings": {"results": {"test": {"expression": RESULT}}},
+    "test": {"settings": {}, "results": {"test": []}},
+    "no test": {"settings": {}, "results": {"test": None}},
+    "no groups": {"settings": {}, "results": {"test": {"expression": {"overall": {}}}}},
+    "a score": {"settings": {}, "results": {"test": {"expression": {**RESULT, "overall": {"mIoU": []}}}}},
+    "an endless score": {
+        "settings": {},
+        "results": {"test": {"expression": {**RESULT, "overall": {"oIoU": math.inf}}}},
+    },
+    "a score of 4,000 %": {"settings": {}, "results": {"test": {"expression": {**RESULT, "overall": {"mIoU": 4000}}}}},
+    "a count": {"settings": {}, "results": {"test": {"expression": {**RESULT, "by_kind": {"x": {"n": "q"}}}}}},
+    "a setting": {"settings": {"dataset": [1]}, "results": {"test": {"expression": RESULT}}},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_is_told_in_a_sentence(damage, tmp_path):
+    write_run(tmp_path, "lavt", 0, miou=50.0)
+    text = DAMAGES[damage]
+    path = tmp_path / "lavt" / "seed-0" / "metrics.json"
+    path.write_text(text if isinstance(text, str) else json.dumps(text))
+    done = invoke(app, ["ablate", "lavt", "-o", str(tmp_path), "--report-only"])
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert "seed-0/metrics.json: expected the record of a finished run" in done.output.replace("\n", "")
+
+
 def test_prefixes_become_the_rows_of_their_table():
     assert expand_presets(["danet-table5"]) == [
         "danet-table5-cross-attention",

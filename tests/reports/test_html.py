@@ -71,3 +71,56 @@ def test_a_report_without_what_it_needs_is_an_error(run_copy, tmp_path):
         assert done.exit_code == 1
         assert message in done.output
     assert not (run_copy / "report.html").exists()
+
+
+def edited(name, change):
+    """Damage: a file of a run whose values are changed."""
+
+    def damage(folder):
+        values = json.loads((folder / name).read_text())
+        change(values)
+        (folder / name).write_text(json.dumps(values))
+
+    return damage
+
+
+def written(name, text):
+    """Damage: another text in place of a file of a run."""
+    return lambda folder: (folder / name).write_text(text)
+
+
+DAMAGES = {
+    "metrics.json is empty": written("metrics.json", "{}"),
+    "metrics.json is a list": written("metrics.json", "[]"),
+    "metrics.json is deep": written("metrics.json", "[" * 100_000),
+    "metrics.json without validation": edited("metrics.json", lambda it: it.pop("validation")),
+    "metrics.json, no texts": edited("metrics.json", lambda it: it["results"].update(test={})),
+    "metrics.json, results": edited("metrics.json", lambda it: it.update(results="x")),
+    "metrics.json, overall": edited(
+        "metrics.json", lambda it: it["results"]["test"]["expression"].update(overall=[1])
+    ),
+    "metrics.json, no groups": edited("metrics.json", lambda it: it["results"]["test"]["expression"].pop("by_kind")),
+    "metrics.json, a group": edited(
+        "metrics.json", lambda it: it["validation"]["expression"].update(by_kind={"x": 1})
+    ),
+    "metrics.json, ceilings": edited("metrics.json", lambda it: it.update(ceilings=[1])),
+    "metrics.jsonl is a number": written("metrics.jsonl", "5\n"),
+    "metrics.jsonl, steps": written("metrics.jsonl", '{"step": null, "loss": 1}\n{"step": [1], "loss": 2}\n'),
+    "metrics.jsonl, a long number": written("metrics.jsonl", '{"step": 1, "loss": ' + "9" * 4000 + "}\n{}\n"),
+    "metrics.jsonl is deep": written("metrics.jsonl", "[" * 100_000 + "\n{}\n"),
+    "options.json is a list": written("options.json", "[]"),
+    "options.json, unknown": written("options.json", '{"x": 1}'),
+    "samples.json is a list": written("samples.json", "[]"),
+    "samples.json, split": edited("samples.json", lambda it: it.update(split=[1])),
+    "samples.json, IoU": edited("samples.json", lambda it: it.update(iou=["x"] * len(it["iou"]))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_told_in_a_sentence(damage, run_copy):
+    DAMAGES[damage](run_copy)
+    done = report(run_copy)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert "xpected" in done.output
+    assert str(run_copy) in done.output.replace("\n", "")
