@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from ..bounds_rrsis import parse_json, read_text
+from ..bounds_rrsis import MAX_JSON_VALUES, MAX_LINES, MAX_TEXT_BYTES, decode_text, parse_json, read_file, read_text
 from ..scenes.reading.source import public_name
 from ..scenes.reading.stac import ITEM_ENDINGS, asset_href
 
 COLUMNS = ("id", "scene", "expression")
+MAX_TABLE_BYTES = 1 << 28
+"""Of all cells together, unpacked."""
+_TEXTS = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
 NAMED_AT_MOST = 3
 """Wrong rows that an error names."""
 
@@ -74,13 +77,47 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
     if ending not in (".csv", ".parquet"):
         raise ValueError(f"{path}: expected a .csv, a .parquet or a STAC item collection (.json, .geojson)")
     try:
+        read = read_file(path, MAX_TEXT_BYTES)
+        content = pa.py_buffer(read)
         if ending == ".parquet":
-            return _checked(parquet.read_table(path), path)
-        names = csv.open_csv(path).schema.names
+            return _checked(_read_parquet(content, path), path)
+        decode_text(read, source=str(path))
+        names = csv.open_csv(pa.BufferReader(content)).schema.names
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        return _checked(csv.read_csv(path, convert_options=as_text), path)
+        return _checked(csv.read_csv(pa.BufferReader(content), convert_options=as_text), path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: expected a table of scenes, got: {error}") from error
+
+
+def _read_parquet(content: pa.Buffer, path: Path) -> pa.Table:
+    """Read it, its texts as numbers of a dictionary: what a repeated text unpacks to is known before it is."""
+    schema = parquet.ParquetFile(pa.BufferReader(content)).schema
+    columns = [schema.column(number) for number in range(len(schema))]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and "." not in column.path]
+    file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    chunks = [(group.column(number), column) for group in groups for number, column in enumerate(columns)]
+    sizes = [max(chunk.total_uncompressed_size, chunk.num_values * (column.length or 0)) for chunk, column in chunks]
+    if (
+        file.metadata.num_rows > MAX_LINES
+        or sum(chunk.num_values for chunk, _ in chunks) > MAX_JSON_VALUES
+        or sum(sizes) > MAX_TABLE_BYTES
+    ):
+        raise _too_large(path)
+    table = file.read()
+    packed = [column for column in table.columns if pa.types.is_dictionary(column.type)]
+    parts = [part for column in packed for part in column.chunks if part.dictionary.type in _TEXTS]
+    lengths = (pc.sum(pc.binary_length(part.dictionary).take(part.indices)).as_py() for part in parts)
+    if sum(length or 0 for length in lengths) > MAX_TABLE_BYTES:
+        raise _too_large(path)
+    return table.cast(parquet.ParquetFile(pa.BufferReader(content)).schema_arrow)
+
+
+def _too_large(path: Path) -> ValueError:
+    return ValueError(
+        f"{path}: expected at most {MAX_LINES:,} rows, {MAX_JSON_VALUES:,} cells and {MAX_TABLE_BYTES >> 20} MiB when "
+        "unpacked, got more; cut it into parts"
+    )
 
 
 def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Table:

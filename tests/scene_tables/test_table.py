@@ -1,6 +1,7 @@
 """Tables and collections of scenes, shards that need no coordination, manifests joined."""
 
 import json
+import os
 
 import pyarrow as pa
 import pytest
@@ -63,6 +64,49 @@ def test_columns_that_are_there_twice_or_hold_lists_are_told(tmp_path):
     parquet.write_table(rows, tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="expected a table of scenes"):
         read_scene_table(tmp_path / "t.parquet")
+
+
+def repeated(text, count, column="note"):
+    """A table of kilobytes: every row has the same text, which its file holds once."""
+    texts = pa.array([text])
+    rows = {name: pa.array([str(number) for number in range(count)]) for name in ("id", "scene", "expression")}
+    return pa.table({**rows, column: pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), texts)})
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_table_that_unpacks_to_gigabytes_is_refused(tmp_path, dictionary):
+    path = tmp_path / "t.parquet"
+    good = repeated("x" * 1000, 1000)
+    good = good if dictionary else good.cast(pa.schema([(name, pa.string()) for name in good.column_names]))
+    parquet.write_table(good, path)
+    assert read_scene_table(path).equals(good)
+    parquet.write_table(repeated("x" * 1_000_000, 3000), path, store_schema=dictionary)  # 3 GB in 300 KB
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(ValueError, match="expected at most 1,000,000 rows"):
+        read_scene_table(path)
+    ones = pa.array([1] * 1_000_001, pa.int8())
+    parquet.write_table(pa.table({"id": ones, "scene": ones, "expression": ones}), path)
+    with pytest.raises(ValueError, match="expected at most 1,000,000 rows"):
+        read_scene_table(path)
+    short = pa.array([1] * 700_000, pa.int8())
+    names = ["id", "scene", "expression", *map(str, range(30))]
+    parquet.write_table(pa.table(dict.fromkeys(names, short)), path)
+    with pytest.raises(ValueError, match="20,000,000 cells"):
+        read_scene_table(path)
+
+
+def test_a_csv_of_gigabytes_or_without_an_end_is_refused(tmp_path):
+    with (tmp_path / "t.csv").open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(ValueError, match="expected at most 128 MiB, got 3072 MiB"):
+        read_scene_table(tmp_path / "t.csv")
+    for name in ("p.csv", "p.parquet"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(OSError, match="expected a file, got a folder, a pipe or a device"):
+            read_scene_table(tmp_path / name)
+    (tmp_path / "t.csv").write_text(HEAD + "1,a.tif,x\n" * 1_000_001)
+    with pytest.raises(ValueError, match="1,000,000 lines, got more"):
+        read_scene_table(tmp_path / "t.csv")
 
 
 def test_items_of_a_collection_are_asked_every_expression(tmp_path):
