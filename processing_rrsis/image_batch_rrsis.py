@@ -12,16 +12,45 @@ import torch
 from PIL import Image
 from transformers.image_transforms import normalize, rescale
 from transformers.image_utils import ChannelDimension, PILImageResampling
+from transformers.utils import logging
 
 from .image_labels_rrsis import to_label_map
 from .image_loading_rrsis import load_values
 
+logger = logging.get_logger(__name__)
+
 MAX_VALUE = 1e5
 """Far beyond any normalised value; the published ones lie between -2.2 and 2.7."""
 MAX_SIDE = 1 << 14
+MANY_PIXELS = 2.0
+"""Side of the square of image pixels, per pixel of the model, from which it is said that they are many."""
+SAID: set[tuple[int, int]] = set()
+"""Models' input sizes (height, width) of which `warn_of_many_pixels` has warned in this process."""
 
 Shape = tuple[int, int, int]
 """Bands, height and width of an image."""
+
+
+def many_pixels(height: int, width: int, size: dict[str, int]) -> str | None:
+    """Say what one pixel of the model covers of an image, where that is more than `MANY_PIXELS` high or wide."""
+    down, across = height / size["height"], width / size["width"]
+    if max(across, down) <= MANY_PIXELS:
+        return None
+    return (
+        f"one pixel of the model ({size['width']} x {size['height']}) covers {across:.1f} x {down:.1f} of an image of "
+        f"{width} x {height}"
+    )
+
+
+def warn_of_many_pixels(shapes: Sequence[Shape], kwargs: dict[str, Any]) -> None:
+    """Warn of the first image whose details vanish in the model's input; once for each size of this."""
+    size = kwargs["size"]
+    if not kwargs["do_resize"] or (size["height"], size["width"]) in SAID:
+        return
+    covers = [many_pixels(height, width, size) for _, height, width in shapes]
+    if any(covers):
+        SAID.add((size["height"], size["width"]))
+        logger.warning(f"{next(filter(None, covers))}; details vanish, `rrsis scene` asks in tiles (said once)")
 
 
 def flatten_images(images: Any, single_band: bool = False) -> list[Any]:
@@ -58,7 +87,8 @@ def value_table(num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
     try:
         with np.errstate(all="ignore"):
             table = _value_table(num_bands, kwargs)
-        if np.isfinite(table).all() and np.diff(table).all() and np.abs(table).max() <= MAX_VALUE:
+        told_apart = np.isfinite(table).all() and np.diff(table).all() and np.abs(table).max() <= MAX_VALUE
+        if told_apart and (not kwargs["do_normalize"] or np.min(kwargs["image_std"]) > 0):
             return table
     except (TypeError, OverflowError) as error:
         raise ValueError(f"expected numbers as rescale_factor, image_mean and image_std, got {error}") from error

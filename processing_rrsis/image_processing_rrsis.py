@@ -25,6 +25,7 @@ from .image_batch_rrsis import (
     resized_bands,
     resized_labels,
     value_table,
+    warn_of_many_pixels,
 )
 from .image_loading_rrsis import load_image
 from .image_values_rrsis import to_bands8, to_rgb8, to_tensor8
@@ -75,6 +76,7 @@ class _ImagesAndMasks(ABC):
         ]
         shapes = list(map(self._shape, pictures))
         check_geometry(shapes=shapes, kwargs=kwargs, return_tensors=return_tensors)
+        warn_of_many_pixels(shapes, kwargs)
         table = value_table(number_of_bands(shapes), kwargs)
         data: dict[str, Any] = {"pixel_values": self._normalised(pictures, table, kwargs)}
         if segmentation_maps is not None:

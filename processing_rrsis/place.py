@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from .image_loading_rrsis import FORMATS, exif_orientation
+from .installation import install_command
 
 LONGITUDE_LATITUDE = "EPSG:4326"
+
+
+class NoPlaceError(ValueError):
+    """A file that lies on Earth, or may, without a place that its picture can be given."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +26,17 @@ class Place:
     """Where an image lies on Earth.
 
     Attributes:
-        crs: rasterio's.
+        crs: rasterio's; None where the file, or the world file beside it, names none.
         pixels_to_map: Affine, from (column, row) to the CRS; or a list of rasterio's ground control points.
     """
 
     crs: Any
     pixels_to_map: Any
+
+    @property
+    def name(self) -> str:
+        """What the CRS is called."""
+        return name_crs(self.crs)
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -40,15 +53,22 @@ class Place:
             xs, ys = transformer.xy(points[:, 1], points[:, 0], offset="ul")
         return _transform(self.crs, crs, xs, ys).T
 
-    def to_pixels(self, points: NDArray[np.float64], crs: Any = LONGITUDE_LATITUDE) -> NDArray[np.float64]:
+    def to_pixels(
+        self, points: NDArray[np.float64], crs: Any = LONGITUDE_LATITUDE, turn_deg: float = 0
+    ) -> NDArray[np.float64]:
         """Move points (N, 2) from a CRS (x, y) to (column, row).
+
+        Args:
+            points: Their coordinates.
+            crs: What these are of.
+            turn_deg: Of an image in longitude and latitude: what its longitudes are more than the points'.
 
         Raises:
             ValueError: If there is no such CRS, or a point has no place in the image's.
         """
         xs, ys = _transform(crs, self.crs, points[:, 0], points[:, 1])
         with self._transformer() as transformer:
-            rows, columns = transformer.rowcol(xs, ys, op=np.positive)
+            rows, columns = transformer.rowcol(xs + turn_deg, ys, op=np.positive)
         return np.stack([columns, rows], axis=-1)
 
     def _transformer(self) -> Any:
@@ -58,44 +78,113 @@ class Place:
         return (GCPTransformer if is_list else AffineTransformer)(self.pixels_to_map)
 
 
+def name_crs(crs: Any) -> str:
+    """What a CRS is called: its EPSG code, else its name."""
+    if crs is None:
+        return "a transform without a CRS"
+    text = str(crs)
+    return text.split('"')[1] if '["' in text else text
+
+
 def _transform(source: Any, target: Any, xs: Any, ys: Any) -> NDArray[np.float64]:
     """Coordinates (2, N) of one CRS in another."""
     from rasterio._err import CPLE_BaseError  # raised as it is, and public nowhere
+    from rasterio.errors import CRSError
     from rasterio.warp import transform
 
     if source == target:
         return np.array([xs, ys])
     try:
         moved = np.array(transform(source, target, xs, ys))
-    except CPLE_BaseError as error:
-        raise ValueError(f"expected coordinates that have a place in {target}, got others: {error}") from error
+    except (CPLE_BaseError, CRSError) as error:  # whose texts are long, and PROJ's
+        raise ValueError(_no_way(source, target)) from error
     if not np.isfinite(moved).all():
-        raise ValueError(f"expected coordinates that have a place in {target}, got others")
+        raise ValueError(_no_way(source, target))
     return moved
 
 
-def find_place(path: Path, size: tuple[int, int]) -> Place | None:
-    """Return where a file says that its pixels lie; None without a file, a CRS, or rasterio.
+def _no_way(source: Any, target: Any) -> str:
+    return f"expected coordinates that have a place in {name_crs(target)}, got others, of {name_crs(source)}"
+
+
+def find_place(path: str | Path, size: tuple[int, int]) -> Place | None:
+    """Return where a file says that the pixels of its picture lie, which is turned as its orientation tag says.
 
     Args:
         path: Of the image.
-        size: (height, width) of the picture that was read of it; that of a turned image is another.
+        size: (height, width) of the picture that was read of it.
+
+    Returns:
+        The place; None where the file says nothing about one.
+
+    Raises:
+        NoPlaceError: It says something that is no place of its picture, or can't be asked: it is at an address, or
+            rasterio is not installed.
     """
+    if "://" in str(path):
+        raise NoPlaceError(f"{path}: expected a file to take the place on Earth from, got an address; download it")
     try:
         import rasterio
-    except ImportError:
-        return None
-    if not path.is_file():
-        return None
+    except ImportError as error:
+        raise NoPlaceError(
+            f"{path}: where it lies on Earth, if it says so, needs rasterio; run `{install_command('geo')}`"
+        ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path.absolute()) as dataset:
-                points, crs_of_points = dataset.gcps
-                if dataset.shape != size:
-                    return None
-                if dataset.crs is not None and not dataset.transform.is_identity:
-                    return Place(crs=dataset.crs, pixels_to_map=dataset.transform)
-                return Place(crs=crs_of_points, pixels_to_map=points) if points and crs_of_points else None
+            with rasterio.open(Path(path).absolute()) as dataset:
+                return _read_place(dataset, Path(path), size)
     except rasterio.errors.RasterioError:
         return None
+
+
+def _read_place(dataset: Any, path: Path, size: tuple[int, int]) -> Place | None:
+    """The place of an open file, see `find_place`."""
+    points, crs_of_points = dataset.gcps
+    has_transform = not dataset.transform.is_identity
+    if not has_transform and not points and dataset.crs is None and dataset.rpcs is None:
+        return None
+    turn = _turn(path, dataset.height, dataset.width)
+    shape = dataset.shape if turn.a else dataset.shape[::-1]
+    if size != shape:
+        raise NoPlaceError(f"{path}: expected a place of a picture of {size} (height, width), got one of {shape}")
+    if has_transform:
+        return Place(crs=dataset.crs, pixels_to_map=dataset.transform @ turn)
+    if points and crs_of_points:
+        return Place(crs=crs_of_points, pixels_to_map=[_turned(point, ~turn) for point in points])
+    got = name_crs(dataset.crs) if dataset.crs else "control points or polynomials"
+    raise NoPlaceError(
+        f"{path}: expected a place on Earth as a transform, or as control points with a CRS, got only {got}; warp it "
+        "first (gdalwarp)"
+    )
+
+
+def _turn(path: Path, height: int, width: int) -> Any:
+    """Affine from (column, row) of the upright picture to those of the file, (height, width), by its orientation."""
+    from rasterio import Affine
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the header is read
+            with Image.open(path, formats=FORMATS) as header:
+                orientation = exif_orientation(header)
+    except (OSError, ValueError, Image.DecompressionBombError):  # no format of PIL's, which alone are turned
+        orientation = 1
+    return {
+        1: Affine.identity(),
+        2: Affine(-1, 0, width, 0, 1, 0),
+        3: Affine(-1, 0, width, 0, -1, height),
+        4: Affine(1, 0, 0, 0, -1, height),
+        5: Affine(0, 1, 0, 1, 0, 0),
+        6: Affine(0, 1, 0, -1, 0, height),
+        7: Affine(0, -1, width, -1, 0, height),
+        8: Affine(0, -1, width, 1, 0, 0),
+    }[orientation]
+
+
+def _turned(point: Any, turn: Any) -> Any:
+    """A control point of a turned picture."""
+    from rasterio.control import GroundControlPoint
+
+    column, row = turn @ (point.col, point.row)
+    return GroundControlPoint(row=row, col=column, x=point.x, y=point.y, z=point.z)

@@ -426,7 +426,11 @@ def build_app(pipe: Any, name: str, examples: Sequence[Sequence[str]] = ()) -> g
     """
 
     def with_pipe(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *values: function(pipe, *values)
+        def call(*values: Any) -> Any:
+            return function(pipe, *values)
+
+        call.__name__ = function.__name__  # what its address in the API is called
+        return call
 
     with gr.Blocks(title="Referring segmentation", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
         heading = "# Segment what an expression refers to"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.console import Console
 
+    from ..place import Place
+
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep 0 and 255 as they are."""
 MOST_PIXELS = 8.0
@@ -161,14 +163,12 @@ def _segment_image(
     """Ask about one image and write its files; a line for each expression."""
     import numpy as np
 
-    from ..place import find_place
-
     try:
         picture = pipe.open_image(results.image)
         _check_scale(results.image, picture, pipe.processor.image_processor.size, force=force)
     except (ValueError, OSError) as error:
         raise UnusableImageError(str(error)) from error
-    place = find_place(Path(results.image).expanduser(), (picture.height, picture.width))
+    place, lines = _place_of(results, (picture.height, picture.width))
     items = pipe(picture, text=expressions, threshold=threshold, output="probability")
     for number, item in enumerate(items):
         save_raster(np.asarray(item["mask"]), results.masks[number], place)
@@ -180,28 +180,43 @@ def _segment_image(
         from ..reports.overlay import add_legend, paint_overlay
 
         painted = paint_overlay(picture, [item["mask"] for item in items])
-        save_picture(add_legend(painted, expressions) if len(expressions) > 1 else painted, results.overlay)
+        named = [item["label"] if item["found"] else f"{item['label']} (nothing found)" for item in items]
+        save_picture(add_legend(painted, named) if len(named) > 1 else painted, results.overlay)
     if results.polygons is not None:
-        save_outlines(items, results.polygons, place)
-    lines = [_summary(item) for item in items]
-    suffix = results.masks[0].suffix
-    if place is not None and suffix.lower() not in FLOAT_ENDINGS:
-        lines.append(f"{suffix} files hold no place on Earth; write the mask as .tif to keep {place.crs}.")
-    return lines
+        lines += save_outlines(items, results.polygons, place)
+    return [*map(_summary, items), *lines]
+
+
+def _place_of(results: ImageResults, size: tuple[int, int]) -> tuple[Place | None, list[str]]:
+    """Where an image of (height, width) lies on Earth, and what its results lose of that, in words."""
+    from ..place import NoPlaceError, find_place
+
+    endings = {file.suffix.lower() for file in (*results.masks, *results.probabilities)}
+    bare = sorted(endings.difference(FLOAT_ENDINGS))
+    path = results.image if "://" in results.image else Path(results.image).expanduser()
+    try:
+        place = find_place(path, size)
+    except NoPlaceError as error:
+        could_hold_it = results.polygons is not None or not endings.isdisjoint(FLOAT_ENDINGS)
+        return None, [f"no place on Earth is kept: {error}"] if could_hold_it else []
+    if place is None or not bare:
+        return place, []
+    return place, [f"{' and '.join(bare)} files hold no place on Earth; write .tif to keep {place.name}."]
 
 
 def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) -> None:
     """Say how much of an image one pixel of the model covers, and refuse what it can't see."""
-    across, down = picture.width / size["width"], picture.height / size["height"]
-    if max(across, down) <= 2:
+    from ..image_batch_rrsis import SAID, many_pixels
+
+    covers = many_pixels(picture.height, picture.width, size)
+    if covers is None:
         return
-    covers = (
-        f"one pixel of the model ({size['width']} x {size['height']}) covers {across:.1f} x {down:.1f} of {image} "
-        f"({picture.width} x {picture.height})"
-    )
-    if max(across, down) > MOST_PIXELS and not force:
-        raise ValueError(f"{covers}, more than {MOST_PIXELS:g}; ask with `rrsis scene`, in tiles, or pass --force")
-    typer.echo(f"{covers}; `rrsis scene` asks in tiles.", err=True)
+    if max(picture.height / size["height"], picture.width / size["width"]) > MOST_PIXELS and not force:
+        raise ValueError(
+            f"{image}: {covers}, more than {MOST_PIXELS:g}; ask with `rrsis scene`, in tiles, or pass --force"
+        )
+    SAID.add((size["height"], size["width"]))  # here, of every image
+    typer.echo(f"{image}: {covers}; `rrsis scene` asks in tiles.", err=True)
 
 
 def category_questions(categories: str | None) -> list[str]:

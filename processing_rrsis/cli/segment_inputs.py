@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def plan_results(
     """Name the files of every image: mask.png; mask-2.png of several expressions; mask-harbour-2.png of images too.
 
     Raises:
-        ValueError: If two images have one name, so that their results would have one.
+        ValueError: If two images have one name, or two results would be one file.
     """
     stems = [Path(image.split("?")[0]).stem for image in images]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
@@ -106,7 +107,7 @@ def plan_results(
         return path.with_name("-".join(parts) + path.suffix)
 
     numbers = [None] if num_expressions == 1 else range(1, num_expressions + 1)
-    return [
+    plan = [
         ImageResults(
             image=image,
             masks=[named(mask, stem, number) for number in numbers],
@@ -116,3 +117,8 @@ def plan_results(
         )
         for image, stem in zip(images, stems, strict=True)
     ]
+    counts = Counter(path.resolve() for results in plan for path in results)
+    for path, count in counts.most_common(1):
+        if count > 1:
+            raise ValueError(f"expected a file of its own for each result, {count} would be {path}; choose another")
+    return plan

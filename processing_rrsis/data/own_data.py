@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image_loading_rrsis import BESIDE, second_mask
-from ..place import find_place
+from ..place import NoPlaceError, Place, find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample, shorten_names
 from .files.archives import Archive
 from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
@@ -63,9 +63,8 @@ class TableFiles(Archive):
         return next((path for path in paths if path.is_file()), paths[0])
 
     def _walk(self) -> Iterator[tuple[str, str]]:
-        masks = (row.mask for row in self.rows if isinstance(row.mask, str))
-        images = [f"{row.image}{ending}" for row in self.rows for ending in ("", *BESIDE)]
-        for name in dict.fromkeys([*images, *masks]):
+        pictures = dict.fromkeys(name for row in self.rows for name in (row.image, row.mask) if isinstance(name, str))
+        for name in dict.fromkeys(name for picture in pictures for name in _with_neighbours(picture)):
             if self._has(name):
                 status = self._path(name).stat()
                 yield name, f"{status.st_size} {status.st_mtime_ns}"
@@ -89,7 +88,8 @@ class OwnData(FileBenchmark):
       other by its indices;
     - run lengths: ``{"size": [height, width], "counts": …}``, compressed as in COCO or a list; of the image's
       proportions;
-    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united;
+    - a polygon ``[[x, y], …]`` or COCO's ``[x, y, x, y, …]`` in pixels, or a list of several, which are united; what
+      may be a box with score and class, or key points, is refused;
     - GeoJSON or WKT, in the cell or as a .geojson, .json or .wkt file, in pixels, or in map coordinates of an image
       that is a GeoTIFF (needs ``rrsis[geo]``); what `rrsis segment --polygons` writes is read by the row's expression.
 
@@ -153,7 +153,9 @@ class OwnData(FileBenchmark):
         if name and Path(name).suffix.lower() not in ENDINGS:
             if self.archive.exists(f"{name}.msk"):
                 raise second_mask(location)
-            return read_mask(self.archive.read(name), name=location)
+            mask = read_mask(self.archive.read(name), name=location)
+            self._check_same_place(sample, mask.shape, picture)
+            return mask
         source = f"mask file {location!r}" if name else f"{self.archive.source}, {sample.place}, 'mask'"
         form = read_geometry(self.archive.read(name), source=source) if name else sample.mask
         form = form["wkt"] if isinstance(form, Mapping) and "wkt" in form else form
@@ -161,18 +163,47 @@ class OwnData(FileBenchmark):
         if not is_geometry(form):
             mask, has_points = _decode(form, picture, source=source)
         else:
-            if picture.orientation == 1:
-                place = find_place(Path(self.archive.location(sample.image_name)), picture.size)
+            place = self._place(sample.image_name, picture.size)
             mask, has_points = draw_geometry(form, picture.size, source, place, sample.expression), place is None
         if has_points:
             known = self._reaches.get(sample.image_id, (0, 0))[0]
             self._reaches[sample.image_id] = max(known, *tight_box(mask)[2:]), min(picture.size)
         return mask
 
+    def _place(self, name: str, size: tuple[int, int]) -> Place | None:
+        """Where a file's picture of (height, width) lies on Earth; None where it says nothing that can be used."""
+        try:
+            return find_place(self.archive.location(name), size)
+        except NoPlaceError:
+            return None
+
+    def _check_same_place(self, sample: Sample, shape: tuple[int, int], picture: Picture) -> None:
+        """Refuse a mask file of other proportions than its image's, or of another place on Earth."""
+        location = self.archive.location(sample.mask_name)
+        if not _has_proportions(shape, picture):
+            raise ValueError(
+                f"mask file {location!r}: expected the image's size [height, width] {list(picture.size)}, or its "
+                f"proportions, got {list(shape)}; is it turned, or the mask of another image?"
+            )
+        mask = self._place(sample.mask_name, shape)
+        image = mask and self._place(sample.image_name, picture.size)
+        if mask and image and not _cover_the_same(mask, image, shape, picture.size):
+            raise ValueError(
+                f"mask file {location!r}: expected the place on Earth of its image, got another; warp it to the "
+                "image's pixels (rio warp --like), or save it without a place if its pixels are the image's"
+            )
+
     def _generate_examples(self, split: str, shards: list[list[Sample]]) -> Iterator[tuple[str, dict[str, Any]]]:
         self._reaches.clear()
         yield from super()._generate_examples(split, shards)
         check_unit(self._reaches.values(), source=str(self.archive.source))
+
+
+def _with_neighbours(name: str) -> list[str]:
+    """A file's name, and those of files that tell its mask, values without data, or place: world files by ending."""
+    root, ending = os.path.splitext(name)
+    worlds = [f"{root}.{ending[1:2]}{ending[-1:]}w", f"{name}w", f"{root}.wld"]
+    return [name, *(f"{name}{beside}" for beside in BESIDE), *worlds]
 
 
 def table_files(*names: str | PathLike[str] | None) -> list[str]:
@@ -208,6 +239,7 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
         ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel, leave the
             image, or lie in the unit square.
     """
+    _check_is_outline(form, source=source)
     mask = decode_segmentation(form, size=picture.size, source=source)
     if not _has_proportions(mask.shape, picture):
         raise ValueError(
@@ -222,6 +254,38 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
             f"from {points.min():g} to {points.max():g}; do they lie between 0 and 1, outside it, or on one line?"
         )
     return mask, len(points) > 0
+
+
+def _check_is_outline(form: Any, source: str) -> None:
+    """Refuse numbers x, y, x, y, … that may be a box with score and class or angle, or key points x, y, visible.
+
+    Pairs [x, y] are always points, and refused are those rows alone that can be read both ways: six numbers that no
+    list holds, as COCO's polygons are held; a last point that is a share; every third number 0, 1 or 2.
+    """
+    is_flat = isinstance(form, list) and all(isinstance(value, int | float) for value in form)
+    for part in [form] if is_flat else form if isinstance(form, list) else []:
+        if not isinstance(part, list) or not all(isinstance(value, int | float) for value in part):
+            continue
+        number, last = len(part), part[-2:]
+        is_box = number == 6 and (is_flat or any(0 <= value <= 1 for value in last))
+        is_box |= number == 10 and any(0 < value < 1 for value in last)  # of four corners
+        if is_box or (number > 3 and number % 6 == 0 and all(value in (0, 1, 2) for value in part[2::3])):
+            raise ValueError(
+                f"{source}: expected an outline, got {number} numbers, which may be a box with score and class, or "
+                "key points; write the points of an outline as [[x, y], [x, y], …]"
+            )
+
+
+def _cover_the_same(mask: Place, image: Place, shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether the corners of a mask of (height, width) lie at those of its image, to half a pixel of it."""
+    corners = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)])
+    crs = mask.crs or image.crs  # a world file names none
+    try:
+        on_map = mask.to_map(corners * shape[::-1], mask.crs)
+        found = image.to_pixels(on_map, crs if image.crs else None)
+    except ValueError:
+        return False
+    return bool(np.abs(found - corners * size[::-1]).max() <= 0.5)
 
 
 def _has_proportions(shape: tuple[int, ...], picture: Picture) -> bool:

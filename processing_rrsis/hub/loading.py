@@ -135,6 +135,8 @@ def _check_model_folder(model: str, option: str = "--model") -> None:
                 f"{option}: expected a model folder or a Hub repository such as user/name, {model!r} is neither; "
                 "train one with `rrsis train`, it leaves OUTPUT/best"
             )
+        if folder.parent.is_dir():
+            raise ValueError(f"{option}: expected a model folder, {folder.parent} is one without {folder.name} in it")
         return
     if not (folder / "config.json").is_file():
         children = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder.is_dir() else []

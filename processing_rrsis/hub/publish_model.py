@@ -159,7 +159,7 @@ def _find_sheet(folder: Path, may_show_images: bool) -> tuple[Path | None, str |
     if dataset in PICTURE_CREDITS or may_show_images:
         return sheet, None
     return None, (
-        f"{SHEET}: it shows images of {dataset or 'a data set that metrics.json does not name'}; "
+        f"{SHEET}: it shows images of {'own data' if dataset == 'own' else dataset or 'data without a name'}; "
         "--i-have-the-right-to shows it"
     )
 

@@ -68,7 +68,8 @@ def draw_preview(
     axes.set_axis_off()
     if ground.pixel_m is not None:
         _draw_scale_bar(axes, width, height, metres_per_px=ground.pixel_m * scale)
-    _draw_north(axes, width, height, north_in_pixels(ground))
+    if ground.crs is not None:
+        _draw_north(axes, width, height, north_in_pixels(ground))
     handles = [
         Patch(
             color="#{:02x}{:02x}{:02x}".format(*OVERLAY_COLOURS[number % len(OVERLAY_COLOURS)]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ RECIPE_OVERRIDES = {
     **{name: name for name in ("augmentation", "mixed_precision")},
 }
 """Option → field of the recipe that it replaces."""
+COMMAND_LINE = "option of the command line"
+START_FIELDS = ("vision", "text", "trained_text_layers")
+"""Fields of a recipe that tell what a network begins with."""
 GROUPS = {
     "What is trained": "model",
     "Where it starts": "vision_weights",
@@ -245,7 +249,7 @@ def resolve_recipe(arguments: TrainingArguments) -> Recipe:
     changes = {field: value for field, value in given.items() if value is not None}
     if arguments.max_steps is not None or arguments.max_epochs is not None:
         changes |= {"max_steps": arguments.max_steps, "max_epochs": arguments.max_epochs}
-    recipe = recipe.changed("option of the command line", **changes)
+    recipe = recipe.changed(COMMAND_LINE, **changes)
     if ablation is not None:
         fields = {"config": dict(ablation.fields), "ablation": ablation.name}
         recipe = recipe.changed(f"ablation {ablation.name}", **fields)
@@ -260,7 +264,7 @@ def _named_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> Re
         if arguments.model not in (None, recipe.model):
             raise ValueError(f"--recipe {recipe.name} is one of {recipe.model}, got --model {arguments.model}.")
         if arguments.dataset not in (None, recipe.dataset):
-            recipe = recipe.changed("option of the command line", dataset=arguments.dataset)
+            recipe = recipe.changed(COMMAND_LINE, dataset=arguments.dataset)
     else:
         recipe = _unnamed_recipe(arguments, ablation)
     if ablation is not None and recipe.model != ablation.model:
@@ -275,7 +279,7 @@ def _unnamed_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> 
     known = None if arguments.small or arguments.init_from is None else recipe_of_model(arguments.init_from)
     model = arguments.model or ("fianet" if ablation is None else ablation.model)
     if known is not None and arguments.model in (None, known.model):
-        recipe, source = known, "the numbers that the model of --init_from was trained with"
+        recipe, source = _of_a_start(known), "the numbers that the model of --init_from was trained with"
     else:
         if model not in MODELS:
             raise ValueError(f"--model must be one of {', '.join(MODELS)}, got {model!r}.")
@@ -285,6 +289,15 @@ def _unnamed_recipe(arguments: TrainingArguments, ablation: Ablation | None) -> 
     if dataset == recipe.dataset:
         return recipe
     return recipe.changed(source, name=f"{recipe.model}-{dataset}", dataset=dataset, source=source)
+
+
+def _of_a_start(recipe: Recipe) -> Recipe:
+    """A model's recipe for a run that starts from it: its weights are the start, its options are given no more."""
+    sources = {
+        name: "the model of --init_from" if name in START_FIELDS else source for name, source in recipe.sources.items()
+    }
+    told = {name: source.replace(COMMAND_LINE, "option of the training before") for name, source in sources.items()}
+    return dataclasses.replace(recipe, sources=told)
 
 
 def recipe_of_model(folder: str) -> Recipe | None:

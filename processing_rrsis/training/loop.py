@@ -101,7 +101,10 @@ def train(run: Run, request: StopRequest) -> None:
             meter.updates += 1
             meter.waiting += update.waiting
             if progress.step % run.args.log_every == 0 or progress.step == run.num_updates:
-                bar.update(task, description=log_update(run, update, meter))
+                text = log_update(run, update, meter)
+                bar.update(task, description=text)
+                if not run.watch.console.is_terminal:  # a log shows no bar
+                    run.watch.say(f"update {progress.step} of {run.num_updates}: {text}")
                 meter = Meter(time.perf_counter())
             bar.update(task, completed=progress.step)
             evaluation_due = is_evaluation_due(run)

@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from processing_rrsis import OwnData, RefSegRS
 from processing_rrsis.cli.segment_files import feature_collection
@@ -277,6 +278,82 @@ UNITS = {  # form: (image, mask)
 }
 
 
+SHIFTED = UTM @ rasterio.Affine.translation(2, 0)
+SOUTH_UP = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, 10.0, 5_000_000.0 - HEIGHT * 10)
+LARGE = ON.repeat(2, axis=0).repeat(2, axis=1)
+LIES = {"crs": "EPSG:32633", "transform": UTM}
+MASK_PLACES = {  # form: (image, labels, profile of the mask, expected)
+    "the image's": ("map.tif", ON, LIES, SHAPE),
+    "the image's, a turned map": ("turned.tif", ON, {**LIES, "transform": TURNED}, SHAPE),
+    "the image's, by control points": ("points.tif", ON, LIES, SHAPE),
+    "the image's, half the pixels": ("map.tif", LARGE, {**LIES, "transform": UTM @ rasterio.Affine.scale(0.5)}, SHAPE),
+    "the image's, no CRS": ("map.tif", ON, {"transform": UTM}, SHAPE),
+    "a third of a pixel off": ("map.tif", ON, {**LIES, "transform": UTM @ rasterio.Affine.translation(0.3, 0)}, SHAPE),
+    "none": ("map.tif", ON, {}, SHAPE),
+    "one, the image none": ("plain.png", ON, LIES, SHAPE),
+    "20 m east": ("map.tif", ON, {**LIES, "transform": SHIFTED}, REFUSED),
+    "20 m east, no CRS": ("map.tif", ON, {"transform": SHIFTED}, REFUSED),
+    "another zone": ("map.tif", ON, {**LIES, "crs": "EPSG:32634"}, REFUSED),
+    "degrees": ("map.tif", ON, {"crs": "EPSG:4326", "transform": GLOBE}, REFUSED),
+    "a local CRS": ("map.tif", ON, {**LIES, "crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, REFUSED),
+    "south up": ("map.tif", ON[::-1], {**LIES, "transform": SOUTH_UP}, REFUSED),
+    "twice the ground": ("map.tif", LARGE, LIES, REFUSED),
+    "a turned map's": ("map.tif", ON, {**LIES, "transform": TURNED}, REFUSED),
+}
+OTHER_SHAPES = {
+    "transposed": ON.T,
+    "10 x 100": np.ones((10, 100), np.uint8),
+    "square": np.ones((40, 40), np.uint8),
+    "two rows short": ON[2:],
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("form", MASK_PLACES)
+def test_places_of_mask_files(form, images):
+    """A mask file's own place is its image's, or the mask is another's."""
+    image, labels, profile, expected = MASK_PLACES[form]
+    write_raster(images / "placed.tif", labels, driver="GTiff", **profile)
+    check("mask's place", form, expected, images, image=image, mask="placed.tif")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_places_of_world_files(images):
+    """A world file of the mask or of the image counts, and its change makes the table's rows anew."""
+    shutil.copy(images / "plain.png", images / "world.png")
+    Image.fromarray(ON).save(images / "labels.png")
+    lines = {"here": "10\n0\n0\n-10\n500005\n4999995\n", "east": "10\n0\n0\n-10\n500025\n4999995\n"}
+    (images / "world.pgw").write_text(lines["here"])
+    check("geometry", "map of a world file", SHAPE, images, image="world.png", mask=METRES)
+    hashes = []
+    for where, expected in (("here", SHAPE), ("east", REFUSED)):
+        (images / "labels.pgw").write_text(lines[where])
+        check("mask's place", f"world file, {where}", expected, images, image="world.png", mask="labels.png")
+        hashes.append(OwnData(images / "mine.jsonl", cache_dir=str(images / "cache")).archive.fingerprint())
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize("form", OTHER_SHAPES)
+def test_mask_files_of_other_proportions(form, images):
+    Image.fromarray(OTHER_SHAPES[form]).save(images / "shape.png")
+    check("mask's place", form, REFUSED, images, mask="shape.png")
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6, 8])
+def test_map_coordinates_on_an_image_turned_by_its_tag(orientation, images):
+    """The same shape on the ground, however the image is shown: as Pillow turns the pixels, so the mask."""
+    with Image.open(images / "map.tif") as image:
+        tags = ImageFileDirectory_v2()
+        for tag in (33550, 33922, 34735, 34736, 34737):
+            if tag in image.tag_v2:
+                tags.tagtype[tag], tags[tag] = image.tag_v2.tagtype[tag], image.tag_v2[tag]
+        tags[274] = orientation
+        Image.fromarray(np.asarray(image)).save(images / "tagged.tif", tiffinfo=tags)
+        Image.fromarray(ON).save(images / "tagged_mask.tif", tiffinfo={274: orientation})
+    expected = np.asarray(load_image(images / "tagged_mask.tif")) == 1
+    check("geometry", f"map, orientation {orientation}", expected, images, image="tagged.tif", mask=METRES)
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("form", GEOMETRIES)
 def test_geometries(form, images):
@@ -323,6 +400,71 @@ def test_own_polygons_are_read_back(image, images):
     outlines = feature_collection(results, find_place(images / image, (HEIGHT, WIDTH)))
     (images / "out.geojson").write_text(json.dumps(outlines))
     check("geometry", f"own output, {image}", SHAPE, images, image=image, mask="out.geojson")
+
+
+ONE = np.zeros(SHAPE.shape, dtype=np.uint8)
+ONE[0, 0] = 1
+COARSE = rasterio.Affine(0.05, 0.0, 5.0, 0.0, -0.05, 20.0)
+DEGREE = rasterio.Affine(1.0, 0.0, 5.0, 0.0, -1.0, 25.0)
+BEYOND_180 = rasterio.Affine(0.05, 0.0, 179.7, 0.0, -0.05, 20.0)
+OWN = {  # form: (labels, CRS and transform of the image, expected)
+    "the first pixel": (ONE, None, ONE),
+    "the first pixel, small pixels": (ONE, ("EPSG:4326", GLOBE), ONE),
+    "all": (ONE * 0 + 1, None, ONE * 0 + 1),
+    "coarse degrees": (ON, ("EPSG:4326", COARSE), SHAPE),
+    "coarse degrees, the first pixel": (ONE, ("EPSG:4326", COARSE), ONE),
+    "a pixel a degree": (ON, ("EPSG:4326", DEGREE), REFUSED),
+    "across the antimeridian in degrees": (ON, ("EPSG:4326", BEYOND_180), SHAPE),
+    "from 0 to 360": (ON, ("EPSG:4326", rasterio.Affine(0.05, 0, 200, 0, -0.05, 20)), SHAPE),
+    "across the antimeridian": (ON, ("EPSG:32660", rasterio.Affine(1e4, 0, 730_000, 0, -1e4, 300_000)), SHAPE),
+    "across the antimeridian, all": (
+        ONE * 0 + 1,
+        ("EPSG:32601", rasterio.Affine(1e3, 0, 150_000, 0, -1e3, 3e5)),
+        None,
+    ),
+    "a transform without a CRS": (ON, (None, UTM), SHAPE),
+}
+
+
+@pytest.mark.parametrize("form", OWN)
+def test_own_polygons_of_any_place_are_read_back(form, images):
+    """By the number of pixels that they tell, where they fit as pixels and as degrees."""
+    labels, lies, expected = OWN[form]
+    crs, transform = lies or (None, None)
+    place = {} if lies is None else {"crs": crs, "transform": transform}
+    write_raster(images / "own.tif", np.stack([labels * 9] * 3), driver="GTiff", photometric="rgb", **place)
+    result = {"label": "the red roof", "score": 0.5, "mask": Image.fromarray(labels * np.uint8(255))}
+    found = find_place(images / "own.tif", labels.shape)
+    outlines = feature_collection([result], None if crs is None else found)
+    (images / "own.geojson").write_text(json.dumps(outlines))
+    expected = labels if expected is None else expected
+    expected = expected if expected is REFUSED else expected == 1
+    check("geometry", f"own output, {form}", expected, images, image="own.tif", mask="own.geojson")
+
+
+NUMBERS_OF = {  # form: (mask, expected)
+    "box, score, class": ([10, 10, 30, 20, 0.9, 1], REFUSED),
+    "boxes, scores, classes": ([[10, 10, 30, 20, 0.9, 1], [1, 1, 3, 2, 0.4, 17]], REFUSED),
+    "image, class, box": ([3, 17, 10, 10, 30, 20], REFUSED),
+    "turned box, score": ([[20, 15, 20, 10, 0.35, 0.9]], REFUSED),
+    "four corners, class, score": ([10, 10, 30, 10, 30, 20, 10, 20, 17, 0.9], REFUSED),
+    "four key points": ([10, 10, 2, 30, 10, 2, 30, 20, 2, 10, 20, 1], REFUSED),
+    "two key points": ([[10, 10, 2, 30, 10, 0]], REFUSED),
+    "box": ([10, 10, 30, 20], REFUSED),
+    "box and score": ([10, 10, 30, 20, 0.9], REFUSED),
+    "COCO's triangle": ([[2, 2, 20, 2, 5, 20]], None),
+    "a triangle of points": ([[0, 0], [20, 0], [0, 20]], None),
+    "COCO's five corners, from the edge": ([[0, 5, 20, 5, 20, 20, 10, 25, 0, 20]], None),
+    "COCO's six corners": ([[4, 3, 10, 3, 14, 3, 14, 9, 7, 9, 4, 9]], FILLED),
+}
+
+
+@pytest.mark.parametrize("form", NUMBERS_OF)
+def test_numbers_that_are_no_outline(form, images):
+    mask, expected = NUMBERS_OF[form]
+    if expected is None:  # as its points are drawn
+        (expected,) = masks_of(images, {"mask": np.reshape(mask, (-1, 2)).tolist()})
+    check("numbers", form, expected, images, mask=mask)
 
 
 NAME = unicodedata.normalize("NFC", "Fläche.png")

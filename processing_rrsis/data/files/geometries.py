@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...installation import install_command
-from ...place import LONGITUDE_LATITUDE, Place
+from ...place import LONGITUDE_LATITUDE, Place, name_crs
 
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
@@ -78,29 +78,34 @@ def draw_geometry(
             f"{source}: GeoJSON and WKT need rasterio and shapely; run `{install_command('geo')}`"
         ) from error
     try:
-        shapes = [_shape(part) for part in _parts(form, expression)]
+        parts = _parts(form, expression)
+        shapes = [_shape(part) for part, _ in parts]
         polygons = shapely.geometrycollections([polygon for shape in shapes for polygon in _polygons(shape)])
         if not np.isfinite(shapely.get_coordinates(polygons)).all():
             raise ValueError("coordinates that are no numbers")
-        named = _named_crs(form)
+        named, area_px = _named_crs(form), _area_px(parts)
     except (*_DAMAGED, shapely.errors.ShapelyError) as error:
         raise ValueError(
             f"{source}: expected GeoJSON or WKT of polygons, got {reprlib.repr(form)}: {error or type(error).__name__}"
         ) from error
     if polygons.is_empty:
         return np.zeros(size, dtype=np.uint8)
-    found = dict(_readings(polygons, size, place, named))
-    if len(found) != 1:
+    found = dict(_readings(polygons, size, place, named, area_px))
+    options = {"out_shape": size, "default_value": 255, "dtype": np.uint8}
+    drawn = {name: features.rasterize(reading.geoms, **options) for name, reading in found.items()}
+    if len(found) > 1:  # of outlines that tell how many pixels they hold
+        drawn = {name: mask for name, mask in drawn.items() if np.count_nonzero(mask) == area_px}
+    if len(drawn) != 1:
         bounds = ", ".join(f"{value:g}" for value in polygons.bounds)
         lie = f"fit as {' and as '.join(found)}; name their CRS" if found else "lie elsewhere; draw them in pixels"
         raise ValueError(
             f"{source}: expected polygons in pixels of the {size[1]}×{size[0]} image, or in coordinates of a "
             f"georeferenced one, got bounds {bounds}{f' in {named}' if named else ''}, which {lie}"
         )
-    drawn = features.rasterize(((part, 255) for part in found.popitem()[1].geoms), out_shape=size, dtype=np.uint8)
-    if not drawn.any():
+    (mask,) = drawn.values()
+    if not mask.any():
         raise ValueError(f"{source}: expected polygons that cover a pixel, got none of the {size[1]}×{size[0]} image")
-    return drawn
+    return mask
 
 
 def is_in_pixels(bounds: tuple[float, ...], size: tuple[int, int]) -> bool:
@@ -140,17 +145,25 @@ def check_unit(reaches: Collection[tuple[int, int]], source: str) -> None:
             )
 
 
-def _parts(form: Any, expression: str | None) -> list[Any]:
-    """WKT or the geometries of GeoJSON; of features that name expressions, those of this one."""
+def _parts(form: Any, expression: str | None) -> list[tuple[Any, Mapping[str, Any]]]:
+    """WKT or the geometries of GeoJSON with their properties; of features that name expressions, those of this one."""
     if isinstance(form, str) or form["type"] not in ("Feature", "FeatureCollection"):
-        return [form]
-    parts = form["features"] if form["type"] == "FeatureCollection" else [form]
-    named = [part for part in parts if "expression" in (part.get("properties") or {})]
-    if named and expression is not None:
-        parts = [part for part in named if str(part["properties"]["expression"]).strip() == expression]
-        if not parts:
-            raise ValueError(f"no feature is of the expression {expression!r}")
-    return [part["geometry"] for part in parts]
+        return [(form, {})]
+    features = form["features"] if form["type"] == "FeatureCollection" else [form]
+    parts = [(feature["geometry"], feature.get("properties") or {}) for feature in features]
+    named = [(geometry, properties) for geometry, properties in parts if "expression" in properties]
+    if not named or expression is None:
+        return parts
+    parts = [part for part in named if str(part[1]["expression"]).strip() == expression]
+    if not parts:
+        raise ValueError(f"no feature is of the expression {expression!r}")
+    return parts
+
+
+def _area_px(parts: list[tuple[Any, Mapping[str, Any]]]) -> int | None:
+    """How many pixels the features hold, where all say it, as those of `rrsis segment` do."""
+    areas = [properties["area_px"] for _, properties in parts if isinstance(properties.get("area_px"), int)]
+    return sum(areas) if areas and len(areas) == len(parts) else None
 
 
 def _shape(part: Any) -> Any:
@@ -182,22 +195,30 @@ def _named_crs(form: Any) -> str | None:
 
 
 def _readings(
-    polygons: Any, size: tuple[int, int], place: Place | None, named: str | None
+    polygons: Any, size: tuple[int, int], place: Place | None, named: str | None, area_px: int | None
 ) -> Iterator[tuple[str, Any]]:
     """What coordinates can mean: (name, polygons in pixels)."""
     import shapely
     from rasterio.crs import CRS
 
     left, top, right, bottom = polygons.bounds
-    if named is None and is_in_pixels(polygons.bounds, size) and max(right - left, bottom - top) >= 1:
+    fits = is_in_pixels(polygons.bounds, size) and max(right - left, bottom - top) >= 1
+    is_first_pixel = (left, top, right, bottom) == (0, 0, 1, 1) and area_px == 1
+    if named is None and (fits or is_first_pixel):
         yield "pixels", polygons
     if place is None:
         return
+    height, width = size
+    turns = (0, 360, -360) if place.crs is not None and place.crs.is_geographic else (0,)
     for crs in (named,) if named else dict.fromkeys((place.crs, CRS.from_user_input(LONGITUDE_LATITUDE))):
         try:
-            moved = shapely.transform(polygons, lambda points, crs=crs: place.to_pixels(points, crs))
+            moved = [
+                shapely.transform(polygons, lambda points, crs=crs, turn=turn: place.to_pixels(points, crs, turn))
+                for turn in turns
+            ]
         except ValueError:  # a CRS that there is not, or where these coordinates are none
             continue
-        height, width = size
-        if moved.intersects(shapely.box(0, 0, width, height)):
-            yield f"coordinates in {named or crs}", moved
+        inside = [shapes for shapes in moved if shapes.intersects(shapely.box(0, 0, width, height))]
+        if inside:
+            parts = [polygon for shapes in inside for polygon in shapes.geoms]
+            yield f"coordinates in {named or name_crs(crs)}", shapely.geometrycollections(parts)

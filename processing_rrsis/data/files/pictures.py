@@ -57,10 +57,11 @@ def read_picture(data: bytes, name: str, beside: Mapping[str, bytes] | None = No
     decoded = decode_values(data, name=name, reduced=True, beside=beside)
     if isinstance(decoded, np.ndarray):
         return Picture(data=encode_png(np.asarray(to_rgb8(decoded))), size=decoded.shape[:2], orientation=1)
-    orientation = exif_orientation(decoded)
     with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-        width, height = header.size  # the decoded one may be reduced
-    size = (width, height) if orientation in _TURNS else (height, width)
+        orientation = exif_orientation(header)  # a TIFF is turned as it is decoded, and has none after that
+        width, height = decoded.size if header.format == "TIFF" else header.size  # others may be reduced
+    is_upright = exif_orientation(decoded) != orientation
+    size = (width, height) if orientation in _TURNS and not is_upright else (height, width)
     return Picture(data=data, size=size, orientation=orientation)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window
 
 from ...errors import RRSISError
@@ -141,7 +142,9 @@ def open_scene(
     if not is_remote(address):
         address = str(Path(address).expanduser()) if not address.startswith("/vsi") else address
     settings = REMOTE_SETTINGS if is_remote(address) else {}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), ExitStack() as opened:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), ExitStack() as opened, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told in our own words where it matters
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # the same by pyogrio
         dataset = _open(address)
         opened.callback(dataset.close)
         check_blocks(dataset, public_name(address))
