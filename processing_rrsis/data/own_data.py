@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bounds_rrsis import MAX_TEXT_BYTES, read_file
 from ..image_loading_rrsis import BESIDE, second_mask
 from ..place import NoPlaceError, Place, find_place
 from .file_benchmark import FileBenchmark, Oddities, Sample, shorten_names
-from .files.archives import Archive
+from .files.archives import MAX_MEMBER_BYTES, Archive
 from .files.geometries import ENDINGS, check_unit, draw_geometry, is_geometry, is_in_pixels, read_geometry
-from .files.masks import decode_segmentation, tight_box
+from .files.masks import check_outlines, decode_segmentation, tight_box
 from .files.pictures import Picture, read_mask
 from .own_table import SPLIT_ALIASES, TABLE_ENDINGS, TableRow, read_table
 
@@ -43,6 +44,7 @@ class TableFiles(Archive):
 
         Raises:
             FileNotFoundError: If there is no such file.
+            ValueError: If it has more bytes than any mask or image that is decoded at once.
         """
         return self._read(name)
 
@@ -52,7 +54,7 @@ class TableFiles(Archive):
 
     def fingerprint(self, prefixes: Iterable[str] = ("",)) -> str:
         """Return a hash of the table's content, and of sizes and times of change of the files it names."""
-        table = hashlib.sha256(self.source.read_bytes()).hexdigest()
+        table = hashlib.sha256(read_file(self.source)).hexdigest()
         return hashlib.sha256(f"{table} {super().fingerprint(prefixes)}".encode()).hexdigest()[:16]
 
     def _path(self, name: str) -> Path:
@@ -73,7 +75,8 @@ class TableFiles(Archive):
         return self._path(path).is_file()
 
     def _read(self, path: str) -> bytes:
-        return self._path(path).read_bytes()
+        is_text = Path(path).suffix.lower() in ENDINGS
+        return read_file(self._path(path), MAX_TEXT_BYTES if is_text else MAX_MEMBER_BYTES)
 
 
 class OwnData(FileBenchmark):
@@ -239,6 +242,8 @@ def _decode(form: Any, picture: Picture, source: str) -> tuple[NDArray[np.uint8]
         ValueError: For run lengths of other proportions than the image's, and polygons that cover no pixel, leave the
             image, or lie in the unit square.
     """
+    if isinstance(form, list):
+        check_outlines([part for part in form if not isinstance(part, Mapping)], source=source)
     _check_is_outline(form, source=source)
     mask = decode_segmentation(form, size=picture.size, source=source)
     if not _has_proportions(mask.shape, picture):

@@ -202,6 +202,7 @@ ON_MAP, PLAIN = moved(UTM), geo(PIXELS)
 DEGREES, METRES = geo(ON_MAP, "EPSG:4326"), geo(ON_MAP)
 RING = [list(point) for point in PIXELS.exterior.coords]
 FILLED = shapely.contains_xy(shapely.Polygon(RING), *np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5))
+MANY = [[10, 10], [20, 10], [20, 20]] * 100_000 + [[10, 10]]
 BEYOND = affinity.translate(PIXELS, -8, 0)
 OUTSIDE = affinity.translate(PIXELS, 500, 500)
 
@@ -248,11 +249,27 @@ GEOMETRIES = {  # form: (image, mask, expected)
     "CRS84": ("map.tif", collection(feature(DEGREES), crs="urn:ogc:def:crs:OGC:1.3:CRS84"), SHAPE),
     "named web Mercator": ("map.tif", collection(feature(geo(ON_MAP, "EPSG:3857")), crs="EPSG:3857"), SHAPE),
     "map, leaving the image": ("map.tif", geo(moved(UTM, BEYOND)), np.pad(SHAPE[:, 8:], ((0, 0), (0, 8)))),
+    "GeoJSON of 300,000 points": ("plain.png", {"type": "Polygon", "coordinates": [MANY]}, REFUSED),
+    "polygon of 300,000 points": ("plain.png", MANY, REFUSED),
+    "WKT of 600,000 points": ("plain.png", f"POLYGON ((1 1{', 9 1, 9 9' * 300_000}, 1 1))", REFUSED),
     "polygon": ("plain.png", RING, FILLED),
     "COCO's polygon": ("plain.png", [np.ravel(RING).tolist()], FILLED),
     "point": ("plain.png", {"type": "Point", "coordinates": [4, 3]}, REFUSED),
     "line": ("plain.png", geo(PIXELS.exterior), REFUSED),
     "text for coordinates": ("plain.png", {"type": "Polygon", "coordinates": "x"}, REFUSED),
+    "WKT in 30,000 brackets": (
+        "plain.png",
+        "GEOMETRYCOLLECTION(" * 30_000 + PIXELS.wkt + ")" * 30_000,
+        REFUSED,
+    ),
+    "WKT in 20 collections": ("plain.png", "GEOMETRYCOLLECTION(" * 20 + PIXELS.wkt + ")" * 20, SHAPE),
+    "WKT with 50,000 blanks": ("plain.png", PIXELS.wkt.replace(" ", " " * 50_000, 1), SHAPE),
+    "GeoJSON in 30,000 collections": (
+        "plain.png",
+        '{"type":"GeometryCollection","geometries":[' * 30_000 + json.dumps(PLAIN) + "]}" * 30_000,
+        REFUSED,
+    ),
+    "CRS in 2,000 brackets": ("map.tif", collection(feature(METRES), crs='{"a":' * 2_000), REFUSED),
     "half of a WKT": ("plain.png", "POLYGON ((1 2, 3", REFUSED),
     "TopoJSON": ("plain.png", {"type": "Topology", "objects": {}}, REFUSED),
     "LabelMe": ("plain.png", {"shapes": [{"points": RING}], "imageHeight": HEIGHT}, REFUSED),
@@ -276,6 +293,16 @@ UNITS = {  # form: (image, mask)
     "thousandths as GeoJSON": ("large.png", geo(shapely.box(700, 100, 950, 400))),
     "y upwards from 0": ("plain.png", geo(scaled(1, -1))),
 }
+
+
+@pytest.mark.parametrize("name", ["big.png", "big.geojson", "big.wkt"])
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_files_of_gigabytes_are_not_read(name, column, images):
+    """Of 3 GB without content: refused by their size, as every file that is read whole."""
+    with (images / name).open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(ValueError, match=rf"{name}: expected at most \d+ MiB, got 3072 MiB"):
+        masks_of(images, {"mask": PLAIN, column: name})
 
 
 SHIFTED = UTM @ rasterio.Affine.translation(2, 0)

@@ -1,5 +1,8 @@
 """Bands, palettes, stretches, validity; masks on the ground of rasters of every kind; layers that others read."""
 
+import os
+import shutil
+
 import geopandas
 import numpy as np
 import pytest
@@ -8,9 +11,11 @@ from affine import Affine
 from pyproj import Geod
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 from rio_cogeo import cog_validate
 
+from processing_rrsis.errors import RRSISError
 from processing_rrsis.scenes import segment_scene
 from processing_rrsis.scenes.reading.source import open_scene
 
@@ -155,3 +160,62 @@ def test_without_a_crs_there_is_no_area_and_no_geojson(tmp_path):
         raster.gcps = corners, rasterio.CRS.from_epsg(32633)
     result = segment_scene(source, "the ship", model=red_reader, tile_size_px=32)
     assert "control points" in result.warnings[0]
+
+
+def vrt_of(source, rows=30):
+    band = f'<VRTRasterBand dataType="Byte" band="{{}}"><SimpleSource><SourceFilename relativeToVRT="1">{source}'
+    band += "</SourceFilename><SourceBand>BAND</SourceBand></SimpleSource></VRTRasterBand>"
+    bands = "".join(band.replace("BAND", number) for number in "123")
+    return f'<VRTDataset rasterXSize="30" rasterYSize="{rows}">{bands}</VRTDataset>'
+
+
+WMS = "<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:9/${z}</ServerUrl></Service></GDAL_WMS>"
+LEADING = {  # form: (the scene's name, files)
+    "a pipe": ("{}/pipe.tif", {}),
+    "a pipe in a VRT": ("{}/scene.vrt", {"scene.vrt": vrt_of("pipe.tif")}),
+    "a pipe in a VRT in a VRT": ("{}/scene.vrt", {"scene.vrt": vrt_of("a/../b.vrt"), "b.vrt": vrt_of("pipe.tif")}),
+    "a pipe beside": ("{}/good.tif", {"good.tif.aux.xml": None}),
+    "a pipe's world file": ("{}/good.tif", {"good.tfw": None}),
+    "a VRT under another name": ("{}/scene.tif", {"scene.tif": vrt_of("good.tif")}),
+    "such a one in a VRT": (
+        "scene.vrt",
+        {"scene.vrt": vrt_of("b.dat"), "b.dat": vrt_of("/vsicurl/http://127.0.0.1:9/")},
+    ),
+    "a map server": ("{}/scene.tif", {"scene.tif": WMS}),
+    "a map server in a VRT": ("{}/scene.vrt", {"scene.vrt": vrt_of("b.xml"), "b.xml": WMS}),
+    "a pipe as an archive": ("/vsizip/{}/pipe.tif/a.tif", {}),
+    "a pipe as a page": ("GTIFF_DIR:1:{}/pipe.tif", {}),
+    "a pipe as an address": ("file://{}/pipe.tif", {}),
+    "a pipe as a packed file in a VRT": ("{}/scene.vrt", {"scene.vrt": vrt_of("/vsigzip/{}/pipe.tif")}),
+    "another driver's": ("{}/scene.tif", {"scene.tif": '{"type": "FeatureCollection", "stac_version": "1.0.0"}'}),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("form", LEADING)
+def test_what_leads_elsewhere_is_not_followed(tmp_path, form):
+    """A pipe has no end, and a table's files could reach servers: both are a sentence, before GDAL looks."""
+    name, files = LEADING[form]
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "pipe.tif")
+    write_raster(tmp_path / "good.tif", noise(30, 30))
+    for file, text in files.items():
+        os.mkfifo(tmp_path / file) if text is None else (tmp_path / file).write_text(text.replace("{}", str(tmp_path)))
+    with pytest.raises(RRSISError, match="expected"), open_scene(name.replace("{}", str(tmp_path)), bands=[1, 2, 3]):
+        pass
+
+
+def test_a_vrt_is_read_under_its_own_name(tmp_path):
+    values = noise(30, 30)
+    write_raster(tmp_path / "good.tif", values)
+    (tmp_path / "b.VRT").write_text(vrt_of("good.tif"))
+    (tmp_path / "scene.vrt").write_text(vrt_of("b.VRT"))
+    (picture, _), _ = read_all(tmp_path / "scene.vrt", bands=[1, 2, 3])
+    assert (picture == values.transpose(1, 2, 0)).all()
+    shutil.copy(tmp_path / "good.tif", tmp_path / "good")  # a name without an ending is no reason
+    assert (read_all(tmp_path / "good")[0][0] == picture).all()
+    assert (read_all(f"vrt://{tmp_path}/good.tif?bands=1,2,3")[0][0] == picture).all()
+    (tmp_path / "own.vrt").write_text(vrt_of("a/../own.vrt"))
+    (tmp_path / "a").mkdir()
+    with pytest.raises(RasterioIOError), open_scene(tmp_path / "own.vrt", bands=[1, 2, 3]) as scene:
+        scene.read(Window(0, 0, 30, 30))

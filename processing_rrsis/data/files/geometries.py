@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...bounds_rrsis import TextEncodingError, decode_text, parse_json
 from ...installation import install_command
 from ...place import LONGITUDE_LATITUDE, Place, name_crs
+from .masks import MAX_NUMBERS, check_outlines
 
 ENDINGS = (".geojson", ".json", ".wkt")
 _WKT = re.compile(
     r"\s*(?:SRID=(?P<number>\d+);\s*)?(?P<text>(?:MULTI)?(?:POINT|LINESTRING|POLYGON)"
-    r"\s*Z?M?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
+    r"(?:\s*ZM?|\s*M)?\s*(?:\(\s*[-+.\d(][^)]*[\s(].*|EMPTY\s*)|GEOMETRYCOLLECTION\b.*)",
     re.IGNORECASE | re.DOTALL,
 )
 """A file's name begins otherwise: "polygon (1).png" has no blank or bracket in its brackets."""
+MAX_DEPTH = 32
+"""Of collections in each other; a multi polygon has 3 brackets."""
 _SLACK = 0.05
 """Share of an image's longer side by which outlines may leave it: more are in another unit than pixels."""
 _CHANCE = 1e-4
@@ -40,13 +44,15 @@ def read_geometry(content: bytes, source: str) -> Any:
     """Return what a .geojson, .json or .wkt file holds.
 
     Raises:
-        ValueError: If it is neither JSON nor WKT.
+        ValueError: If it is neither JSON nor WKT, or more than `parse_json` reads.
     """
     try:
-        text = content.decode("utf-8-sig")
-        return text if is_geometry(text) else json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: expected GeoJSON or WKT, got {error}") from error
+        text = decode_text(content, source)
+    except TextEncodingError as error:
+        raise ValueError(f"{source}: expected GeoJSON or WKT, got {error.__cause__}") from error
+    if text.count(",") > 4 * MAX_NUMBERS:  # a file may hold the outlines of many masks
+        raise ValueError(f"{source}: expected at most {4 * MAX_NUMBERS:,} numbers, got more; cut it into parts")
+    return text if is_geometry(text) else parse_json(text, source, expected="GeoJSON or WKT")
 
 
 def draw_geometry(
@@ -79,6 +85,7 @@ def draw_geometry(
         ) from error
     try:
         parts = _parts(form, expression)
+        check_outlines([part for part, _ in parts], source)
         shapes = [_shape(part) for part, _ in parts]
         polygons = shapely.geometrycollections([polygon for shape in shapes for polygon in _polygons(shape)])
         if not np.isfinite(shapely.get_coordinates(polygons)).all():
@@ -172,7 +179,12 @@ def _shape(part: Any) -> Any:
     from shapely.geometry import shape
 
     match = _WKT.fullmatch(part) if isinstance(part, str) else None
-    return shapely.from_wkt(match["text"]) if match else shape(part)
+    if match is None:
+        return shape(part)
+    depths = accumulate((text == "(") - (text == ")") for text in re.findall(r"[()]", match["text"]))
+    if max(depths, default=0) > MAX_DEPTH:  # GEOS reads them on the stack, and ends the process where that is full
+        raise ValueError(f"brackets in more than {MAX_DEPTH} others")
+    return shapely.from_wkt(match["text"])
 
 
 def _polygons(shape: Any) -> Iterator[Any]:
@@ -216,7 +228,7 @@ def _readings(
                 shapely.transform(polygons, lambda points, crs=crs, turn=turn: place.to_pixels(points, crs, turn))
                 for turn in turns
             ]
-        except ValueError:  # a CRS that there is not, or where these coordinates are none
+        except (ValueError, RecursionError):  # a CRS that there is not, or where these coordinates are none
             continue
         inside = [shapes for shapes in moved if shapes.intersects(shapely.box(0, 0, width, height))]
         if inside:

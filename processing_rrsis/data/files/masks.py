@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 MAX_MASK_PIXELS = 1 << 28
+MAX_NUMBERS = 500_000
+"""Of the outlines of one mask; those of a published one are a few hundred."""
 _SIX_BITS = 48
 """COCO's text of run lengths has six bits a character, from ASCII 48 on."""
 
@@ -38,6 +40,7 @@ def decode_segmentation(
             f"{source}: expected run lengths {{'size': [height, width], 'counts': …}}, a polygon [x, y, x, y, …] or a "
             f"list of these, got {_shorten(segmentation)}"
         )
+    check_outlines([part for part in parts if not isinstance(part, Mapping)], source)
     union: NDArray[np.uint8] | None = None
     for part in parts:
         if isinstance(part, Mapping):
@@ -50,6 +53,22 @@ def decode_segmentation(
             raise ValueError(f"{source}: expected parts of one size, got (height, width) {union.shape}, {mask.shape}")
         union = mask if union is None else np.maximum(union, mask, out=union)
     return union  # type: ignore[return-value]  # there is at least one part
+
+
+def check_outlines(outlines: Sequence[Any], source: str) -> None:
+    """Refuse outlines, as lists or texts, that would take a minute to draw.
+
+    Raises:
+        ValueError: They hold more than `MAX_NUMBERS` numbers, or lists in too many others.
+    """
+    try:
+        number = sum(str(outline).count(",") for outline in outlines)
+    except RecursionError:
+        raise ValueError(f"{source}: expected outlines, got lists in too many lists") from None
+    if number > MAX_NUMBERS:
+        raise ValueError(
+            f"{source}: expected outlines of at most {MAX_NUMBERS:,} numbers, got {number:,}; leave points out"
+        )
 
 
 def run_lengths(counts: Any, source: str = "segmentation") -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
 import time
 import warnings
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window
 
+from ...bounds_rrsis import read_text
 from ...errors import RRSISError
-from ...image_loading_rrsis import check_blocks
+from ...image_loading_rrsis import BESIDE, check_blocks
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb, valid_pixels
 from .stac import stac_asset
 
@@ -38,6 +41,23 @@ REMOTE_SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # side-car masks are asked for by name, folders are not listed
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",  # a failed request is not remembered
 }
+
+DRIVERS = {
+    **dict.fromkeys((".tif", ".tiff"), "GTiff"),
+    **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
+    **{".jp2": "JP2OpenJPEG", ".png": "PNG", ".webp": "WEBP", ".vrt": "VRT"},
+}
+"""GDAL's names, by ending. Only a VRT leads to other files."""
+WORLDS = (".ovr", ".tfw", ".wld", ".pgw", ".jgw", ".prj", ".aux", ".hdr", ".rpb", ".imd")
+"""Endings that GDAL puts in the place of a raster's own."""
+MAX_SOURCES = 100_000
+_PREFIXES = re.compile(r"^(/vsi\w+/|\w+://|[A-Za-z]\w+:(\d+:)?)+", re.ASCII)
+"""Of a local file's path: archives, drivers, numbers of pages."""
+_LEADING_TEXT = re.compile(
+    rb"<(VRTDataset|GDAL_WM|WCS_GDAL|GDALTileIndexDataset|OGCAPI)|\"(stac_extensions|stac_version|gdal_streamed_alg)\"",
+    re.IGNORECASE,
+)
+"""GDAL looks for these in a file's first kilobyte, whatever its name."""
 
 
 @dataclass
@@ -105,7 +125,7 @@ class SceneSource:
 
         def read_anew() -> NDArray[Any]:
             self.dataset.close()
-            self.dataset = rasterio.open(self.address)
+            self.dataset = rasterio.open(self.address, driver=_driver(self.address))
             return read(self.dataset)
 
         return tried(read_anew, self.address)
@@ -189,14 +209,56 @@ def tried(read: Callable[[], Any], address: str) -> Any:
 
 
 def _open(address: str) -> Any:
-    """Open a raster."""
+    """Open a raster by the driver that fits its name."""
     try:
-        return tried(partial(rasterio.open, address), address)
+        _check_files(address)
+        return tried(partial(rasterio.open, address, driver=_driver(address)), address)
     except RasterioIOError as error:
         raise RRSISError(
             f"{public_name(address)}: expected a raster that GDAL opens, got: {without_query(error)}; "
             + ("check address and connection" if is_remote(address) else "check path and file")
         ) from None
+
+
+def _driver(address: str) -> str | None:
+    """GDAL's driver for a name: text that names another file or address, under the name of a picture, is no way to it.
+
+    Others are opened by what they hold; of these `_check_files` refuses such text.
+    """
+    return "VRT" if address.startswith("vrt://") else DRIVERS.get(Path(public_name(address)).suffix.lower())
+
+
+def _check_files(address: str) -> None:
+    """Refuse pipes and devices, which never end, as a file, beside it where GDAL looks, and among a VRT's sources."""
+    pending, seen = [address, _PREFIXES.sub("", address).partition("?")[0]], set()
+    while pending and len(seen) <= MAX_SOURCES:
+        file = Path(os.path.abspath(pending.pop()))
+        if file not in seen:
+            seen.add(file)
+            pending += _sources(file)
+    if pending:
+        raise RRSISError(f"{address}: expected a VRT of at most {MAX_SOURCES:,} files, got more; cut it into parts")
+
+
+def _sources(path: Path) -> list[str]:
+    """The files that a VRT names, none of others, after a look at what lies at a path and beside it."""
+    files = (path, *path.parents)  # an archive is a parent of what it holds
+    path = next((place for place in files if os.path.exists(place)), path)
+    for file in (str(path), *(f"{path}{end}" for end in BESIDE), *(f"{path.with_suffix('')}{end}" for end in WORLDS)):
+        if os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file):
+            raise RRSISError(f"{file}: expected a raster that GDAL opens, got a pipe or a device; check path and file")
+    if not path.is_file():
+        return []
+    with path.open("rb") as stream:
+        leads = _LEADING_TEXT.search(stream.read(1024))
+    if not leads:
+        return []
+    if path.suffix.lower() != ".vrt":
+        raise RRSISError(f"{path}: expected a raster's values, got text that leads elsewhere; name a VRT .vrt")
+    names = {html.unescape(name).strip() for name in re.findall(r'(?<=[>"])[^<>"]+(?=[<"])', read_text(path))}
+    names |= {_PREFIXES.sub("", name).partition("?")[0] for name in names}
+    found = {place for name in names if name for place in (str(path.parent / name), name) if os.path.exists(place)}
+    return sorted(place for place in found if not os.path.isdir(place))
 
 
 def without_query(error: BaseException) -> str:
