@@ -230,7 +230,8 @@ def _driver(address: str) -> str | None:
 
 def _check_files(address: str) -> None:
     """Refuse pipes and devices, which never end, as a file, beside it where GDAL looks, and among a VRT's sources."""
-    pending, seen = [address, _PREFIXES.sub("", address).partition("?")[0]], set()
+    seen: set[Path] = set()
+    pending = [address, _PREFIXES.sub("", address).partition("?")[0]]
     while pending and len(seen) <= MAX_SOURCES:
         file = Path(os.path.abspath(pending.pop()))
         if file not in seen:
