@@ -74,12 +74,17 @@ def mask_values(mask: Image.Image) -> np.ndarray:
 
     Raises:
         ValueError: as [`without_alpha`]; several pages, of which a TIFF's mask may be one; a band without a meaning; a
-            palette of other colours whose first isn't black.
+            palette of other colours whose first isn't black; inks and other colour spaces.
     """
     if _has_pages(mask) or 0 in np.atleast_1d(getattr(mask, "tag_v2", {}).get(_TIFF_EXTRA_BANDS, 1)):
         raise ValueError(
             "segmentation map: expected one page, and bands of known meaning, got more, which may tell another shape; "
             "save what is meant as plain 0 and 255"
+        )
+    if mask.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        raise ValueError(
+            f"segmentation map: expected gray, or red, green and blue, got {mask.mode}, whose numbers aren't the "
+            "brightness that it shows; save the mask as plain 0 and 255"
         )
     plain = without_alpha(checked(mask))
     return without_nodata(_palette_values(plain) if plain.mode == "P" else np.asarray(plain), mask)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .bounds_rrsis import shown
 from .image_loading_rrsis import FORMATS, exif_orientation
 from .installation import install_command
 
@@ -122,12 +123,14 @@ def find_place(path: str | Path, size: tuple[int, int]) -> Place | None:
             rasterio is not installed.
     """
     if "://" in str(path):
-        raise NoPlaceError(f"{path}: expected a file to take the place on Earth from, got an address; download it")
+        raise NoPlaceError(
+            f"{shown(path)}: expected a file to take the place on Earth from, got an address; download it"
+        )
     try:
         import rasterio
     except ImportError as error:
         raise NoPlaceError(
-            f"{path}: where it lies on Earth, if it says so, needs rasterio; run `{install_command('geo')}`"
+            f"{shown(path)}: where it lies on Earth, if it says so, needs rasterio; run `{install_command('geo')}`"
         ) from error
     try:
         with warnings.catch_warnings():
@@ -147,15 +150,17 @@ def _read_place(dataset: Any, path: Path, size: tuple[int, int]) -> Place | None
     turn = _turn(path, dataset.height, dataset.width)
     shape = dataset.shape if turn.a else dataset.shape[::-1]
     if size != shape:
-        raise NoPlaceError(f"{path}: expected a place of a picture of {size} (height, width), got one of {shape}")
+        raise NoPlaceError(
+            f"{shown(path)}: expected a place of a picture of {size} (height, width), got one of {shape}"
+        )
     if has_transform:
         return Place(crs=dataset.crs, pixels_to_map=dataset.transform @ turn)
     if points and crs_of_points:
         return Place(crs=crs_of_points, pixels_to_map=[_turned(point, ~turn) for point in points])
     got = name_crs(dataset.crs) if dataset.crs else "control points or polynomials"
     raise NoPlaceError(
-        f"{path}: expected a place on Earth as a transform, or as control points with a CRS, got only {got}; warp it "
-        "first (gdalwarp)"
+        f"{shown(path)}: expected a place on Earth as a transform, or as control points with a CRS, got only {got}; "
+        "warp it first (gdalwarp)"
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .pickles import NEEDED_NAMES, Survey
@@ -57,7 +59,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             `argparse.Namespace`, or no state dictionary.
     """
     path = Path(path)
-    content = load_safely(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else load_safely(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a dictionary of tensors, the file holds a {type(content).__name__}.")
     if content and all(isinstance(value, Tensor) for value in content.values()):
@@ -74,6 +76,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         bert=None if bert is None else _tensors(path, BERT_NAME, bert),
         other=[str(key) for key in content if key not in (name, BERT_NAME)],
     )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, this is none or a damaged one ({error}).") from error
 
 
 def load_safely(path: Path) -> Any:

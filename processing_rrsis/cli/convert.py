@@ -47,6 +47,10 @@ def convert(
     text_heads: Annotated[
         int | None, typer.Option(min=1, help="Heads of BERT; in no tensor.", show_default="one for each 64 channels")
     ] = None,
+    fusion_heads: Annotated[
+        str | None,
+        typer.Option(help="Heads of the four stages' pixel-word attention; in no tensor.", show_default="1,1,1,1"),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder.")] = False,
 ) -> None:
     """Convert a published checkpoint of LAVT, FIANet, RMSIN or RemoteSAM to a model folder.
@@ -62,6 +66,9 @@ def convert(
     """
     with _plain_errors():
         output = output.expanduser()
+        heads = None if fusion_heads is None else [int(part) for part in fusion_heads.split(",") if part.isdecimal()]
+        if heads is not None and (len(heads) != 4 or 0 in heads):
+            raise ValueError(f"--fusion-heads: expected four numbers such as 1,1,1,1, got {fusion_heads!r}")
         from ..hub.model_folder import CONFIG_FILE, check_replaceable
 
         check_place("OUTPUT", output)
@@ -77,7 +84,13 @@ def convert(
         logging.disable_progress_bar()
         with working(f"converting {checkpoint}"):
             known, conversion = convert_to_folder(
-                checkpoint, output, arch=arch, tokenizer=tokenizer, benchmark=benchmark, text_heads=text_heads
+                checkpoint,
+                output,
+                arch=arch,
+                tokenizer=tokenizer,
+                benchmark=benchmark,
+                text_heads=text_heads,
+                fusion_heads=heads,
             )
         typer.echo(describe(conversion))
         typer.echo(f"{known.name}, trained by {known.authors}. Licence: {known.licence}.")

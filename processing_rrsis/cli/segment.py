@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +48,7 @@ def segment(
     ],
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     categories: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help='Whole categories, a mask each: vehicle,building asks for "vehicle in the image" and so on.'
         ),
@@ -219,9 +219,20 @@ def _check_scale(image: str, picture: Image.Image, size: Any, *, force: bool) ->
     typer.echo(f"{image}: {covers}; `rrsis scene` asks in tiles.", err=True)
 
 
-def category_questions(categories: str | None) -> list[str]:
-    """The question for each name in "vehicle,building", as RemoteSAM was trained to be asked."""
-    return [CATEGORY_QUESTION.format(name.strip()) for name in (categories or "").split(",") if name.strip()]
+def category_questions(categories: Sequence[str] | None) -> list[str]:
+    """The question for each name in "vehicle,building", as RemoteSAM was trained to be asked.
+
+    Raises:
+        ValueError: If a name is missing, as behind a comma that a blank cut off, or is a question itself.
+    """
+    names = [name.strip() for part in categories or () for name in part.split(",")]
+    ending = CATEGORY_QUESTION.format("").strip()
+    if not all(names) or any(";" in name or name.endswith(ending) for name in names):
+        raise ValueError(
+            '--categories: expected names with commas between them, in quotes if blanks are: "storage tank,ship"; '
+            f"got {', '.join(map(repr, categories or ()))}"
+        )
+    return [CATEGORY_QUESTION.format(name) for name in dict.fromkeys(names)]
 
 
 def check_expression(expression: str) -> None:

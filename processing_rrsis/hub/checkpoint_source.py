@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HUB = "hf://"
-CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
+CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
 class CheckpointFile(NamedTuple):
@@ -29,6 +29,8 @@ def find_checkpoint(checkpoint: str) -> CheckpointFile:
     """
     if not checkpoint.startswith(HUB):
         path = Path(checkpoint).expanduser()
+        if path.is_dir():
+            path /= choose_checkpoint(str(path), [file.name for file in path.iterdir() if file.is_file()])
         return CheckpointFile(path, path.name)
     owner, _, rest = checkpoint.removeprefix(HUB).partition("/")
     name, _, file = rest.partition("/")
@@ -48,10 +50,12 @@ def _fetch(repo_id: str, file: str) -> Path:
     try:
         names = [file] if file else HfApi().list_repo_files(repo_id)
     except refusals as error:
+        if getattr(getattr(error, "response", None), "status_code", 404) in (429, *range(500, 600)):
+            return _cached(repo_id, file)
         raise _not_there(repo_id, file, error) from error
     except Exception:  # not reached, whatever the HTTP library that the Hub's client chose calls that
         return _cached(repo_id, file)
-    chosen = file or choose_checkpoint(repo_id, names)
+    chosen = file or choose_checkpoint(f"{HUB}{repo_id}", names)
     try:
         return Path(hf_hub_download(repo_id, chosen))
     except (LocalEntryNotFoundError, ConnectionError):
@@ -83,22 +87,22 @@ def _cached(repo_id: str, file: str) -> Path:
     if not names:
         raise OSError(
             f"{HUB}{repo_id}: the Hub is not reached and the cache has no {file or 'checkpoint of it'}; where there "
-            f"is a network, run `hf download {repo_id}{f' {file}' if file else ''}`, and give the file that it names"
+            f"is a network, run `hf download {repo_id}{f' {file}' if file else ''}`, and give what it names"
         )
-    return folder / choose_checkpoint(repo_id, names)
+    return folder / choose_checkpoint(f"{HUB}{repo_id}", names)
 
 
-def choose_checkpoint(repo_id: str, names: Sequence[str]) -> str:
-    """The one checkpoint among a repository's files.
+def choose_checkpoint(place: str, names: Sequence[str]) -> str:
+    """The one checkpoint among a repository's or a folder's files.
 
     Raises:
         ValueError: There is none, or several, between which the caller is asked to choose.
     """
     found = sorted(name for name in names if name.endswith(CHECKPOINT_ENDINGS))
     if len(found) != 1:
-        what = f"{len(found)}; choose one: " + ", ".join(f"{HUB}{repo_id}/{name}" for name in found)
+        what = f"{len(found)}; choose one: " + ", ".join(f"{place}/{name}" for name in found)
         raise ValueError(
-            f"{HUB}{repo_id}: expected one checkpoint ({', '.join(CHECKPOINT_ENDINGS)}) among its files, found "
+            f"{place}: expected one checkpoint ({', '.join(CHECKPOINT_ENDINGS)}) among its files, found "
             + (what if found else "none")
         )
     return found[0]

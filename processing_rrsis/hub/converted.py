@@ -124,6 +124,7 @@ def convert_to_folder(
         conversion, file.source, Path(folder).name, model.config.image_size, processor.max_length
     )
     note = {CONVERTED: {"weights": known.name, "source": file.source, "licence": known.licence}}
+    model.config.update(note)  # goes on with what is trained from it, copied or exported
     save_hub_folder(model, processor, folder, model_card=card, metrics=note)
     return known, conversion
 
@@ -156,14 +157,14 @@ def build_processor(conversion: Conversion, tokenizer: Any, *, image_size: int, 
     """The processor that released weights need: alignment by words, the trained size and token limit.
 
     Raises:
-        ValueError: The tokenizer has more tokens than the checkpoint's BERT.
+        ValueError: The tokenizer has not as many tokens as the checkpoint's BERT.
     """
     from processing_rrsis import RRSISImageProcessor, RRSISProcessor
 
     vocab_size = conversion.sizes["text_config"]["vocab_size"]
-    if len(tokenizer) > vocab_size:
+    if len(tokenizer) != vocab_size:
         raise ValueError(
-            f"--tokenizer: expected at most the {vocab_size} tokens of the checkpoint's BERT, got {len(tokenizer)}."
+            f"--tokenizer: expected the {vocab_size} tokens of the checkpoint's BERT, got {len(tokenizer)} of another."
         )
     if benchmark is None:  # FIANet was released with one TMEM layer for RefSegRS and three for RRSIS-D
         benchmark = "refsegrs" if conversion.sizes.get("num_tmem_layers") == 1 else "rrsisd"

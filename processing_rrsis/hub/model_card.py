@@ -17,6 +17,7 @@ from ..reports.tables import NOT_MEASURED, SCORES, Results, group_table, overall
 
 TASK, TASK_NAME = "image-segmentation", "Referring image segmentation"
 METRIC_TYPES: dict[str, str] = {"mIoU": "mean_iou", "oIoU": "overall_iou"}
+LICENCE_WORDS = {"": "as the data's", "unknown": "unknown: see the starting weights and the data"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def render_model_card(facts: ModelCardFacts) -> str:
         example=benchmark.model_card.example,
         training_data=benchmark.model_card.description,
         data_licence=benchmark.model_card.licence,
-        weights_licence=f"{facts.licence}, as the trainer says" if facts.licence else "as the data's",
+        weights_licence=LICENCE_WORDS.get(facts.licence or "", f"{facts.licence}, as the trainer says"),
         train_samples=_known(facts.train_samples, "not recorded"),
         starting_weights=_known(facts.starting_weights, "not recorded"),
         parameters=_known(facts.parameters, "not recorded"),

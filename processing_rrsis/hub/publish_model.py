@@ -70,11 +70,14 @@ def publish_model(
         raise FileNotFoundError(f"model: expected a folder such as runs/fianet/best, there is none at {source}")
     if not (source / CONFIG).is_file() and (source / "best" / CONFIG).is_file():
         raise ValueError(f"model: expected a model's folder, {source} is a run's; did you mean {source / 'best'}?")
-    origin = _metrics(source).get(CONVERTED)
+    origin = _values(source / CONFIG).get(CONVERTED) or _values(source / "metrics.json").get(CONVERTED)
+    if origin and not isinstance(origin, dict):
+        raise ValueError(f"{source}: expected {CONVERTED} to say whose weights these are, got {str(origin)[:80]}")
     if origin and not may_publish_weights:
         raise ValueError(
-            f"{source}: holds weights that others trained ({origin['weights']}, from {origin['source']}); licence: "
-            f"{origin['licence']}. Publishing them is your decision: --i-have-the-right-to"
+            f"{source}: holds weights that others trained ({origin.get('weights')}, from {origin.get('source')}), or "
+            f"what was trained from them; licence: {origin.get('licence')}. Publishing them is your decision: "
+            "--i-have-the-right-to"
         )
     refuse(source, _outward_links(source))
     files, left_out = gather_files(source, repo_id, may_show_images)
@@ -134,18 +137,18 @@ def _read_card(path: Path) -> str:
         raise ValueError(f"{path}: expected UTF-8 text, got other bytes ({error}); save the card as UTF-8") from error
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json says of the weights."""
+def _values(path: Path) -> dict[str, Any]:
+    """What a file beside the weights says of them."""
     try:
-        content: Any = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or no JSON: the check of the folder says so
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # not there, or no JSON: the check of the folder says so
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _dataset_of(folder: Path) -> str | None:
     """Benchmark that the model was trained on."""
-    recipe = _metrics(folder).get("recipe")
+    recipe = _values(folder / "metrics.json").get("recipe")
     return recipe.get("dataset") if isinstance(recipe, dict) else None
 
 

@@ -20,6 +20,9 @@ from .result import ExpressionResult, SceneObject, SceneResult
 from .settings import Outputs, Settings
 from .vectors import write_vector
 
+ASIDE = ".writing"
+"""What a file's name ends with until it is complete; it begins with a dot, too."""
+
 
 def finish(
     work: Pass,
@@ -107,14 +110,20 @@ def _write_outputs(
         write_raster(plain, profile, strip_pieces(work.scratch, work.tiling, "probability"), work.phrases)
         write_cog(plain, aside["probability"])
     if "vector" in aside:
-        write_vector(aside["vector"], results, ground, simplify_m=settings.simplify_m)
+        write_vector(
+            aside["vector"],
+            results,
+            ground,
+            simplify_m=settings.simplify_m,
+            name=aside["vector"].stem[1 : -len(ASIDE)],
+        )
     if "preview" in aside:
         draw_preview(aside["preview"], work.source, masks, results, ground)
 
 
 def _aside(path: Path) -> Path:
     """The name of a file until it is complete; what a killed run left of it is dropped."""
-    name = path.with_name(f"{path.stem}.writing{path.suffix}")
+    name = path.with_name(f".{path.stem}{ASIDE}{path.suffix}")
     name.unlink(missing_ok=True)
     return name
 

@@ -67,7 +67,8 @@ def draw_preview(
     axes.imshow(painted, interpolation="nearest")
     axes.set_axis_off()
     if ground.pixel_m is not None:
-        _draw_scale_bar(axes, width, height, metres_per_px=ground.pixel_m * scale)
+        across = np.hypot(*metre_steps(ground)[:, 0])
+        _draw_scale_bar(axes, width, height, metres_per_px=across * scale)
     if ground.crs is not None:
         _draw_north(axes, width, height, north_in_pixels(ground))
     handles = [
@@ -81,12 +82,16 @@ def draw_preview(
     figure.savefig(path, format=path.suffix.lower().lstrip("."), dpi=DPI)
 
 
-def north_in_pixels(ground: Ground) -> NDArray[np.float64]:
-    """The direction of true north in the middle of the scene: unit vector (columns, rows), rows down."""
+def metre_steps(ground: Ground) -> NDArray[np.float64]:
+    """Metres east and north (rows) of a step of a column and of a row (columns) in the scene's middle, (2, 2)."""
     x, y = ground.width_px / 2, ground.height_px / 2
     ends = ground.to_metres(np.array([[x, y], [x + 1, y], [x, y + 1]]))
-    steps = np.column_stack([ends[1] - ends[0], ends[2] - ends[0]])  # metres east and north of a column, of a row
-    north = np.linalg.solve(steps, [0.0, 1.0])
+    return np.column_stack([ends[1] - ends[0], ends[2] - ends[0]])
+
+
+def north_in_pixels(ground: Ground) -> NDArray[np.float64]:
+    """The direction of true north in the middle of the scene: unit vector (columns, rows), rows down."""
+    north = np.linalg.solve(metre_steps(ground), [0.0, 1.0])
     return north / np.hypot(*north)
 
 

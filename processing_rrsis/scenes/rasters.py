@@ -60,7 +60,7 @@ def strip_pieces(scratch: Scratch, tiling: Tiling, part: str) -> Iterator[Piece]
         for row in range(len(tiling.rows)):
             top, bottom = tiling.strip_rows(row)
             window = Window(block.start_px, top, block.stop_px - block.start_px, bottom - top)
-            yield window, getattr(scratch.load(number, row), part)
+            yield window, getattr(scratch.load(number, row, (window.height, window.width)), part)
 
 
 def write_raster(path: Path, profile: dict[str, Any], pieces: Iterable[Piece], names: Sequence[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 
 Reader = Callable[[NDArray[np.uint8], Sequence[str]], NDArray[np.float32]]
@@ -75,13 +77,16 @@ class NetworkReader:
 
     @cached_property
     def identity(self) -> str:
-        """A digest of configuration and weights: the same model in another folder has the same one."""
+        """A digest of configuration, weights and processor: the same model in another folder has the same one."""
         manifest = getattr(self.model, "manifest", None)
         if manifest is not None:
             return f"{manifest.format}:{manifest.precision}:{sorted(manifest.files_sha256.values())}"
-        digest = hashlib.sha256(self.model.config.to_json_string().encode())
+        digest = xxhash.xxh3_128(self.model.config.to_json_string().encode())
+        digest.update(json.dumps(self.processor.to_dict(), sort_keys=True, default=str).encode())
+        digest.update(self.processor.tokenizer.backend_tokenizer.to_str().encode())
         for name, value in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)} {value.sum(dtype=torch.float64).item()!r}".encode())
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()
 
 
@@ -120,11 +125,13 @@ def open_reader(model: Any, runtime: str = "torch", batch_size: int | None = Non
 
 
 def reader_identity(reader: Any) -> str:
-    """What a receipt holds of a reader: a network's digest, a function's `identity` or name."""
+    """What a receipt holds of a reader: a network's digest, a function's `identity` or name; else what none has."""
     found = getattr(reader, "identity", None)
     if found is not None:
         return str(found() if callable(found) else found)
-    return f"{getattr(reader, '__module__', '')}.{getattr(reader, '__qualname__', type(reader).__qualname__)}"
+    name = getattr(reader, "__qualname__", "<instance>")
+    unknown = uuid4().hex if "<" in name else ""  # of what a lambda or an object reads, nothing is known
+    return f"{getattr(reader, '__module__', '')}.{name}{unknown}"
 
 
 def window_px_of(reader: Any) -> int:

@@ -26,6 +26,8 @@ RECEIPT_FILE = "receipt.json"
 RECEIPT_VERSION = 1
 LOCK_FILE = ".lock"
 COMPRESSION_LEVEL = 1
+MISSING = 255
+"""In a strip's mask: not valid."""
 
 
 class LeftoverError(RRSISError):
@@ -96,14 +98,33 @@ class Scratch:
         _write_arrays(self._path("strip", block, row), arrays)
         self._path("carry", block, row - 1).unlink(missing_ok=True)
 
-    def load(self, block: int, row: int) -> Strip:
-        """Read a finished strip."""
-        return Strip(*_read_arrays(self._path("strip", block, row)))
+    def load(self, block: int, row: int, size: tuple[int, int]) -> Strip:
+        """Read a finished strip of some rows and columns.
+
+        Raises:
+            LeftoverError: If it is none.
+        """
+        path = self._path("strip", block, row)
+        mask, *others = _read_arrays(path)
+        shapes = {(len(array), *array.shape[1:]) for array in (mask, *others)}
+        types = [array.dtype.name for array in (mask, *others)]
+        if (
+            shapes != {(len(mask), *size)}
+            or types not in (["uint8"] * 2, ["uint8", "uint8", "float32"])
+            or not ((mask <= 1) | (mask == MISSING)).all()
+        ):
+            raise _damaged(path, f"arrays {types} of {sorted(shapes)}")
+        return Strip(mask, *others)
 
     def carry(self, block: int, row: int) -> NDArray[np.float32] | None:
         """Read what a strip left for the next one; None where it left nothing."""
         path = self._path("carry", block, row)
-        return _read_arrays(path)[0] if path.exists() else None
+        if not path.exists():
+            return None
+        carry = _read_arrays(path)[0]
+        if carry.dtype != np.float32 or not np.isfinite(carry).all():
+            raise _damaged(path, "numbers that are none")
+        return carry
 
     def remove(self) -> None:
         """Drop the folder: its files have become results."""
@@ -139,9 +160,9 @@ def read_receipt(path: Path) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["version"] == RECEIPT_VERSION:
+        if values["version"] == RECEIPT_VERSION and isinstance(values["request"], dict):
             return values
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise LeftoverError(
         f"{path}: expected a receipt of version {RECEIPT_VERSION}, as this version of rrsis writes it, got something "
@@ -168,7 +189,11 @@ def _read_arrays(path: Path) -> list[NDArray[Any]]:
         while buffer.tell() < buffer.getbuffer().nbytes:
             arrays.append(np.load(buffer, allow_pickle=False))
     except (zlib.error, ValueError, EOFError) as error:
-        raise LeftoverError(
-            f"{path}: expected a strip as a run writes it ({error}); begin again with --overwrite"
-        ) from error
+        raise _damaged(path, str(error)) from error
+    if not arrays or not all(array.ndim for array in arrays):
+        raise _damaged(path, "nothing in it")
     return arrays
+
+
+def _damaged(path: Path, found: str) -> LeftoverError:
+    return LeftoverError(f"{path}: expected a strip as a run writes it, got {found}; begin again with --overwrite")

@@ -31,6 +31,8 @@ CONTROL_POINTS = (
     "the scene has control points and no transform: results are in its pixels, without a place; warp it before, such "
     "as with gdalwarp"
 )
+MAX_TILE_PX = 4096
+"""Side of the largest tile: memory grows with it."""
 
 
 def segment_scene(
@@ -153,13 +155,20 @@ def _tile_sizes(
     if not resolution_m > 0:
         raise ValueError(f"resolution_m: expected metres above 0, got {resolution_m}")
     factor = resolution_m / ground.pixel_m
-    return round(tile * factor), round(overlap * factor)
+    if not tile * factor <= MAX_TILE_PX:
+        raise ValueError(
+            f"resolution_m: expected at most {MAX_TILE_PX * ground.pixel_m / tile:.3g} in this scene, for tiles of at "
+            f"most {MAX_TILE_PX:,} of its pixels, got {resolution_m}; make a raster of that resolution first"
+        )
+    size = round(tile * factor)
+    return size, min(round(overlap * factor), size // 2)
 
 
 def _request(
     scene: SceneSource, reader: Reader, plans: Sequence[Plan], settings: Settings, outputs: Outputs
 ) -> dict[str, Any]:
     """Everything that decides the files: what a run must share with the one that it goes on with."""
+    folder = (outputs.output or next(iter(outputs.named.values()))).parent if outputs.named else "."
     return {
         "rrsis": package_version(),
         "source": source_identity(scene),
@@ -169,7 +178,7 @@ def _request(
         "expressions": [plan.expression for plan in plans],
         "frames": [plan.frame for plan in plans],
         **vars(settings),
-        "files": {name: path.name for name, path in outputs.named.items()},
+        "files": {name: os.path.relpath(path, folder) for name, path in outputs.named.items()},
     }
 
 
@@ -181,18 +190,20 @@ def _finished(outputs: Outputs, request: dict[str, Any], *, overwrite: bool) -> 
     """
     receipt = None if outputs.receipt is None or overwrite else read_receipt(outputs.receipt)
     changed = [] if receipt is None else differences(receipt["request"], request)
+    sizes = {name: path.stat().st_size for name, path in outputs.named.items() if path.exists()}
+    there = [str(outputs.named[name]) for name in sizes]
     if receipt is not None and not changed:
-        sizes = {name: path.stat().st_size for name, path in outputs.named.items() if path.exists()}
-        return receipt if sizes == receipt["bytes"] else None
-    there = [str(path) for path in outputs.named.values() if path.exists()]
-    if (
-        receipt is None and outputs.output is not None and not overwrite
-    ):  # ended between the last file's rename and the receipt
+        if sizes == receipt["bytes"]:
+            return receipt
+        there = [str(outputs.named[name]) for name, size in sizes.items() if size != receipt["bytes"].get(name)]
+    elif receipt is None and outputs.output is not None and not overwrite:
+        # ended between the last file's rename and the receipt
         part = read_receipt(_scratch_folder(outputs.output) / RECEIPT_FILE)
         if part is not None and not differences(part["request"], request):
             return None
     if there and not overwrite:
-        why = "; ".join(changed) or "no receipt beside them says what made them"
+        unknown = "no receipt beside them says what made them" if receipt is None else "changed since a run wrote it"
+        why = "; ".join(changed) or unknown
         raise LeftoverError(
             f"{', '.join(there)}: expected no such file, or one of the same settings ({why}); choose another name, or "
             "--overwrite to replace it"

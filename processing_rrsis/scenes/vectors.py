@@ -39,7 +39,9 @@ def check_vector(path: Path, *, georeferenced: bool) -> None:
         )
 
 
-def write_vector(path: Path, results: Sequence[ExpressionResult], ground: Ground, simplify_m: float = 0.0) -> None:
+def write_vector(
+    path: Path, results: Sequence[ExpressionResult], ground: Ground, simplify_m: float = 0.0, name: str = ""
+) -> None:
     """Write the objects of all expressions.
 
     A GeoPackage has a layer for each expression, named after it; GeoJSON (EPSG:4326) and GeoParquet have one of all,
@@ -50,6 +52,7 @@ def write_vector(path: Path, results: Sequence[ExpressionResult], ground: Ground
         results: With objects in the scene's CRS.
         ground: Of the scene.
         simplify_m: Outlines may move by so many metres to have fewer points; 0 keeps the pixels' edges.
+        name: What a GeoJSON file calls itself; its file's name by default.
 
     Raises:
         OSError: If it can't be written.
@@ -61,7 +64,7 @@ def write_vector(path: Path, results: Sequence[ExpressionResult], ground: Ground
             _write_ogr(path, _table([result], ground, simplify_m), ground.crs, driver, layer=layer, append=number > 0)
     elif driver == "GeoJSON":
         table = _table(results, ground, simplify_m, degrees=True)
-        _write_ogr(path, table, LONGITUDE_LATITUDE, driver, layer=path.stem, RFC7946="YES")
+        _write_ogr(path, table, LONGITUDE_LATITUDE, driver, layer=name or path.stem, RFC7946="YES")
     else:
         table = _table(results, ground, simplify_m)
         pq.write_table(table.replace_schema_metadata({"geo": json.dumps(_geo_metadata(ground))}), path)
@@ -72,6 +75,7 @@ def layer_names(results: Sequence[ExpressionResult]) -> list[str]:
     names: list[str] = []
     for result in results:
         name = "_".join(re.findall(r"\w+", result.expression.lower()))[:_LAYER_NAME_LENGTH] or "objects"
+        name = f"_{name}" if name.startswith(("gpkg", "sqlite", "rtree")) else name  # a GeoPackage's own
         unique, number = name, result.band
         while unique in names:
             unique, number = f"{name}_{number}", number + 1

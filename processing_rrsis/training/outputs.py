@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import DistributedType
 
 from ..data.synthetic.ceilings import reader_ceilings
+from ..hub.converted import CONVERTED
 from ..hub.model_card import ModelCardFacts, render_model_card
 from ..hub.model_folder import save_hub_folder
 from ..metrics import EvaluationResult
@@ -83,6 +84,9 @@ def make_card(
         ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
     """
     recipe, validation = run.recipe, run.progress.best_validation
+    start, others = run.settings["starting_weights"], getattr(network.config, CONVERTED, None)
+    if others:
+        start = f"{others['weights']} ({others['source']}), trained by others; licence: {others['licence']}"
     facts = ModelCardFacts(
         architecture=recipe.model,
         dataset=recipe.dataset,
@@ -91,11 +95,11 @@ def make_card(
         image_size_px=recipe.image_size_px,
         max_length=recipe.max_length,
         train_samples=run.settings["train_samples"],
-        starting_weights=run.settings["starting_weights"],
+        starting_weights=start,
         base_models=starting_weights(run.args, recipe)[1],
         selection=selection,
         seed=run.args.seed,
-        licence=run.args.license,
+        licence=run.args.license or ("unknown" if others else None),
         hardware=f"{platform.machine()}, {run.accelerator.device.type}",
         software={name: importlib.metadata.version(name) for name in TRACKED_LIBRARIES},
         recipe=recipe.to_dict(),

@@ -5,19 +5,22 @@ import re
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
 from modeling_rrsis import RMSINForReferringSegmentation
 from processing_rrsis.cli.app import app
+from processing_rrsis.cli.segment import category_questions
 from processing_rrsis.hub.checkpoint_source import choose_checkpoint, find_checkpoint
 from processing_rrsis.hub.checks import check_model_folder
 from processing_rrsis.hub.publish_model import publish_model
 from processing_rrsis.hub.push import PushOptions
+from processing_rrsis.training.starting_weights import load_finetuned
 from tests.modeling.parity import small_published_state
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "in", "image", *LETTERS[:10]]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "in", "image", *LETTERS, *"012345"]
 
 
 def run(*arguments):
@@ -85,6 +88,32 @@ def test_publishing_needs_a_word(shared, tmp_path):
         publish_model(folder / "out", "you/name", PushOptions(dry_run=True))
     done = publish_model(folder / "out", "you/name", PushOptions(dry_run=True), may_publish_weights=True)
     assert "model.safetensors" in dict(done.files)
+    network, processor = load_finetuned(str(folder / "out"))
+    network.save_pretrained(tmp_path / "copy")  # what is saved, trained or exported from it says so, too
+    processor.save_pretrained(tmp_path / "copy")
+    with pytest.raises(ValueError, match="or what was trained from them"):
+        publish_model(tmp_path / "copy", "you/name", PushOptions(dry_run=True))
+
+
+@pytest.mark.parametrize("names", ["vehicle,", ",ship", "vehicle;building", "vehicle in the image"])
+def test_categories_that_are_none_are_told(names):
+    with pytest.raises(ValueError, match="--categories: expected names with commas"):
+        category_questions([names])
+
+
+def test_categories_are_asked_once_each():
+    expected = [f"{name} in the image" for name in ("storage tank", "ship", "dam")]
+    assert category_questions(["storage tank, ship", "ship", "dam"]) == expected
+
+
+def test_a_folder_and_safetensors_are_checkpoints(shared, tmp_path):
+    folder, _ = shared
+    (tmp_path / "here").mkdir()
+    save_file({key: value.contiguous() for key, value in remotesam().items()}, tmp_path / "here" / "x.safetensors")
+    done = run("convert", tmp_path / "here", tmp_path / "out", "--tokenizer", folder / "vocab.txt")
+    assert done.exit_code == 0, done.output
+    weights = [(path / "model.safetensors").stat().st_size for path in (folder / "out", tmp_path / "out")]
+    assert weights[0] == weights[1]
 
 
 def test_damaged_checkpoints_are_told_in_a_line_with_the_files_name(shared, tmp_path):
@@ -112,9 +141,9 @@ def test_a_folder_of_other_things_is_refused_before_the_work(tmp_path):
 
 
 def test_the_checkpoint_is_found_among_a_repositorys_files():
-    assert choose_checkpoint("a/b", ["README.md", "weights/best.pth", "x.json"]) == "weights/best.pth"
+    assert choose_checkpoint("hf://a/b", ["README.md", "weights/best.pth", "x.json"]) == "weights/best.pth"
     with pytest.raises(ValueError, match=r"found 2; choose one: hf://a/b/one\.pth, hf://a/b/two\.pt"):
-        choose_checkpoint("a/b", ["two.pt", "one.pth"])
+        choose_checkpoint("hf://a/b", ["two.pt", "one.pth"])
     with pytest.raises(ValueError, match="found none"):
         choose_checkpoint("a/b", ["README.md"])
     with pytest.raises(ValueError, match="expected hf://owner/name, got 'hf://name'"):
@@ -136,7 +165,7 @@ def test_offline_it_says_what_to_fetch_and_takes_what_is_there(monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", offline)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     monkeypatch.setattr("huggingface_hub.snapshot_download", cached)
-    with pytest.raises(OSError, match="run `hf download a/none`, and give the file"):
+    with pytest.raises(OSError, match="run `hf download a/none`, and give what"):
         find_checkpoint("hf://a/none")
     (tmp_path / "b.pth").touch()
     assert find_checkpoint("hf://a/there") == (tmp_path / "b.pth", "hf://a/there/b.pth")

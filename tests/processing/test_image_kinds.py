@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from processing_rrsis.image_labels_rrsis import to_label_map
+from processing_rrsis.image_labels_rrsis import mask_values, to_label_map
 from processing_rrsis.image_loading_rrsis import load_image, load_values, to_rgb8
 from processing_rrsis.image_values_rrsis import to_bands8
 
@@ -300,3 +300,10 @@ def test_a_deep_mask_with_a_colour_table_is_refused(tmp_path):
             file.write_colormap(1, colours)
         with pytest.raises(ValueError, match="without a colour table"):
             load_values(tmp_path / f"{number}.tif", is_mask=True)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV"])
+def test_masks_whose_numbers_are_no_brightness_are_refused(mode):
+    """Of inks 255 is black: four equal bands would be the complement."""
+    with pytest.raises(ValueError, match="brightness"):
+        mask_values(Image.merge(mode, [Image.fromarray(SHAPE)] * Image.getmodebands(mode)))

@@ -10,6 +10,7 @@ from processing_rrsis.scenes.frames.ground import Ground
 from processing_rrsis.scenes.frames.places import Direction, Place, Relation, read_place
 from processing_rrsis.scenes.frames.plan import compass_warnings, plan_expression
 from processing_rrsis.scenes.frames.resolver import (
+    Frames,
     Placed,
     between_fit,
     direction_fits,
@@ -218,3 +219,55 @@ def test_metres_and_areas_in_degrees():
     assert ends[1] == pytest.approx([55.8, 0], abs=0.1)
     assert ends[2] == pytest.approx([0, 111.4], abs=0.1)
     assert ground.area_m2(shapely.box(25.0, 59.995, 25.01, 60.005)) == pytest.approx(558.0 * 1114.1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("the ship not next to the harbour", "not"),
+        ("all ships except the one on the left", "except"),
+        ("the ship that isn't on the left", "isn"),
+        ("no ships on the left", "no"),
+        ("the panels on top of the building", "on top of"),
+        ("the car under the bridge", "under"),
+        ("the planes in the northern part of the airport", "northern"),
+        ("the tank on the left and the ship at the top", "and"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_asked_tile_by_tile(text, word):
+    plan = plan_expression(text, "auto")
+    assert plan.frame == "tile"
+    assert f"'{word}'" in plan.reason
+
+
+def found(text, **objects):
+    """What a sentence finds among squares of 10 px, given by their lower left corners, in a frame of 400 px."""
+    place = read_place(text)
+    placed = {phrase: [box(*corner) for corner in objects[phrase.split()[-1]]] for phrase in place.phrases}
+    return resolve(place, placed, Frames(image=(0, 0, 400, 400), ground=(0, 0, 400, 400)))
+
+
+def test_superlatives_compare_those_that_are_there_by_all_else():
+    ships, harbour = [(150, 340), (200, 280), (60, 20), (390, 200)], [(200, 200)]
+    assert found("the leftmost ship north of the harbour", ship=ships, harbour=harbour) == [0]
+    assert found("the ship in the south nearest to the harbour", ship=ships, harbour=harbour) == [2]
+    assert found("the two ships nearest to the harbour", ships=ships, harbour=harbour) == [1, 0][::-1]
+    assert found("the three largest ships", ships=ships) == [0, 1, 2]
+    assert len(found("the seven largest ships", ships=ships * 2)) == 7
+    assert found("the 2 ships on the left", ships=ships) == [0, 2]
+
+
+def test_halves_sides_middles_and_all_anchors():
+    ships = [(150, 230), (60, 360), (200, 370), (200, 20)]
+    assert found("the ships in the upper half", ships=ships) == [0, 1, 2]
+    assert found("the ships at the top", ships=ships) == [1, 2]
+    assert found("the ships in the top center", ships=ships) == [2]
+    tanks = [(150, 100), (150, 300)]
+    assert found("the ships above both tanks", ships=ships, tanks=tanks) == [2]
+    place = Placed(shapely.box(50, 150, 260, 260), shapely.box(50, 150, 260, 260))
+    inside = resolve(
+        read_place("the ship in the middle of the harbour"),
+        {"the ship": [box(*corner) for corner in ships], "the harbour": [place]},
+        Frames(image=(0, 0, 400, 400), ground=(0, 0, 400, 400)),
+    )
+    assert inside == [0]

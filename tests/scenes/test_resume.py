@@ -142,9 +142,30 @@ def test_a_damaged_strip_is_told(scene, tmp_path):
         segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(8), **OPTIONS)
     strip = min((tmp_path / "mask.tif.part").glob("strip-*"))
     strip.write_bytes(strip.read_bytes()[:-9])
-    with pytest.raises(RRSISError, match=r"expected a strip as a run writes it .*--overwrite"):
+    with pytest.raises(RRSISError, match=r"expected a strip as a run writes it, got .*--overwrite"):
         segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), **OPTIONS)
     segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), overwrite=True, **OPTIONS)
+
+
+def test_a_layer_that_somebody_changed_and_one_elsewhere_are_not_replaced(scene, tmp_path):
+    (tmp_path / "other").mkdir()
+    options = {"model": looking_around, **OPTIONS}
+    for folder in (tmp_path, tmp_path / "other"):
+        layer = folder / "ships.gpkg"
+        segment_scene(scene, "the ship", folder / "mask.tif", vector=layer, **options)
+    with pytest.raises(RRSISError, match=r"files (differs|was)"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", vector=tmp_path / "other" / "ships.gpkg", **options)
+    layer = tmp_path / "ships.gpkg"
+    layer.write_bytes(layer.read_bytes() + b"edited")
+    with pytest.raises(RRSISError, match="changed since a run wrote it"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", vector=layer, **options)
+    assert layer.read_bytes().endswith(b"edited")
+
+
+def test_what_nothing_is_known_of_is_never_the_same_reader(scene, tmp_path):
+    segment_scene(scene, "the ship", tmp_path / "mask.tif", model=lambda *given: looking_around(*given), **OPTIONS)
+    with pytest.raises(RRSISError, match="model"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=lambda *given: looking_around(*given), **OPTIONS)
 
 
 def test_a_damaged_receipt_is_told(scene, tmp_path):

@@ -26,12 +26,16 @@ class Direction:
         x: -1, 0 or 1.
         y: -1, 0 or 1; the middle is (0, 0).
         extreme: Whether only what lies farthest that way is meant ("northernmost").
+        half: Whether all of that half is meant, not its outer third.
+        middle: Whether the middle of that side is meant ("top center").
     """
 
     frame: Frame
     x: int
     y: int
     extreme: bool = False
+    half: bool = False
+    middle: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,13 @@ class Relation:
         kind: `"direction"`, `"near"`, `"nearest"`, `"between"` or `"inside"`.
         anchors: What it is seen from; two for `"between"` of two phrases, else one.
         direction: Of `"direction"`.
+        every: Whether it must hold for all anchors ("above both tanks"), not for any.
     """
 
     kind: Literal["direction", "near", "nearest", "between", "inside"]
     anchors: tuple[Place, ...]
     direction: Direction | None = None
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ _DIRECTION = (
     rf"|(?:{_POINT})(?:ern)?(?:most)?))"
 )
 _PART = r"(?:\s(?:hand|most|side|part|edge|corner|end|area|half|section|third|quadrant|border|portion|region))*"
+_COUNTED = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _FRAME_NOUN = r"(?:image|picture|photo|photograph|scene|frame|view|map|raster|satellite\simage|aerial\simage|area)"
 _LEAD = (
     r"(?:\b(?:that|which)\s)?(?:\b(?:is|are|was|were|lies|lie|sits|stands|stand)\s)?(?:\b(?:located|situated|positioned|"
@@ -103,14 +110,15 @@ _LEAD = (
 )
 _AT = r"(?:\b(?:on|in|at|to|towards?|near)\s)?(?:the\s)?"
 _SCENE_END = (
-    rf"(?:\s(?:of|in)\s(?:the|this)\s{_FRAME_NOUN})?(?=$|[,;.]|\s(?:and|that|which|there|is|are|of|above|below|next|"
+    rf"(?:\s(?:of|in)\s(?:the|this)\s{_FRAME_NOUN})?(?=$|[,;.]|\s(?:and|that|which|there|is|are|above|below|next|"
     r"near|north|south|east|west|left|right|on|to|between)\b)"
 )
 
 _POSITION = re.compile(rf"{_LEAD}\b(?:on|in|at|to|towards?)\sthe\s{_DIRECTION}{_PART}{_SCENE_END}")
 _IN_SCENE = re.compile(rf"\s?\b(?:of|in|on)\s(?:the|this)\s{_FRAME_NOUN}(?=$|[,;.])")
-_SIDE_OF = re.compile(rf"{_LEAD}{_AT}{_DIRECTION}{_PART}\s(?:of|from)\s(?=\w)")
-_ABOVE = re.compile(rf"{_LEAD}\b(?P<word>above|below|beneath|underneath|under)\s(?=\w)")
+_SIDE_OF = re.compile(rf"{_LEAD}{_AT}{_DIRECTION}(?:\s(?:hand|most|side))*\s(?:of|from)\s(?=\w)")  # not a part of it
+_ON_TOP = re.compile(r"\bon\stop\sof\b")
+_ABOVE = re.compile(rf"{_LEAD}\b(?P<word>above|below)\s(?=\w)")
 _NEAREST = re.compile(rf"{_LEAD}\b(?:nearest|closest)(?:\sto)?\s(?=(?:the|a|an)\b)")
 _NEAR = re.compile(
     rf"{_LEAD}\b(?:(?:next|close|adjacent)\sto|near|beside|besides|alongside|by|in\sthe\svicinity\sof)\s"
@@ -119,12 +127,20 @@ _NEAR = re.compile(
 _BETWEEN = re.compile(rf"{_LEAD}\b(?:in\s)?between\s(?=\w)")
 _INSIDE = re.compile(rf"{_LEAD}\b(?:inside|within)\s(?:of\s)?(?=(?:the|a|an)\b)")
 _ADJECTIVE = re.compile(
-    rf"^(?P<before>(?:(?:the|a|an|all|both|every|two|three|four|five|six|most)\s)*){_DIRECTION}(?:\shand)?\s(?=\w)"
+    rf"^(?P<before>(?:(?:the|a|an|all|both|every|{_COUNTED}|\d+)\s)*){_DIRECTION}(?:\shand)?\s(?=\w)"
 )
 _LARGEST = re.compile(r"\b(?P<word>largest|biggest|smallest|tiniest)\s")
 _LOOSE = re.compile(r"^(?:there\s)?(?:is|are|of)\s|(?:\s(?:that|which))?\s(?:is|are)$")
 """What a place leaves behind: "On the left [is] a ship"."""
-_NUMBERS = {"two": 2, "both": 2, "three": 3, "four": 4, "five": 5, "six": 6, "pair": 2}
+_NUMBERS = {word: number for number, word in enumerate(_COUNTED.split("|"), start=2)} | {"both": 2, "pair": 2}
+_EVERY = frozenset(("all", "every", "each", "both"))
+_NOT = frozenset(
+    (
+        *("not", "no", "never", "neither", "nor", "nothing", "none", "cannot", "unless"),
+        *("except", "excepting", "excluding", "isn", "aren", "wasn", "weren", "doesn", "don"),
+    )
+)
+"""What turns a place into its opposite, which nothing here resolves."""
 _ALL = frozenset(("all", "every", "each", "any", "several", "some", "many", "multiple"))
 _SINGULAR_ENDINGS = ("ss", "us", "is")
 _LOCAL = frozenset(
@@ -161,6 +177,9 @@ def read_place(text: str) -> Place:
         Its target without its place; the whole sentence as the target where it tells no place that is resolved here.
     """
     words = " ".join(re.findall(r"[^\W_]+|[,;.]", text.lower().replace("-", " ")))
+    negations = tuple(word for word in words.split() if word in _NOT)
+    if negations or _ON_TOP.search(words):
+        return Place(phrase=text.strip(), count=None, unread=negations or ("on top of",))
     place = _read(words.strip(" ,;."))
     if place.has_place and all(head_noun(tokenize(phrase)) is not None for phrase in place.phrases):
         return place
@@ -177,9 +196,13 @@ def _read(words: str) -> Place:
         positions.append(_direction(adjective["dir"]))
         rest = adjective["before"] + rest[adjective.end() :]
     while (match := _POSITION.search(rest)) is not None:
-        positions.append(_direction(match["dir"]))
+        positions.append(_direction(match["dir"], half="half" in match[0].split()))
         rest = _without(rest, match)
     rest = _LOOSE.sub("", _IN_SCENE.sub("", rest)).strip(" ,;.")
+    if choice is not None:
+        rest = re.sub(r"^(?:the\s)?of\s(?=the\b)", "", rest)  # "the smallest of the ships"
+    if positions and re.search(r"\band\s(?:the|an?)\s", rest):  # two targets, each with a place of its own
+        return Place(phrase=words, count=_count(words), unread=("and",))
     return Place(
         phrase=rest,
         count=_count(rest),
@@ -229,17 +252,21 @@ def _relation(match: re.Match[str], anchor: str) -> Relation:
         parts = re.split(r"\sand\s", anchor, maxsplit=1)
         return Relation(kind="between", anchors=tuple(_read(part) for part in parts))
     anchors = (_read(anchor),)
+    every = bool(_EVERY & set(anchor.split()[:2]))
     if match.re is _SIDE_OF:
-        return Relation(kind="direction", anchors=anchors, direction=_direction(match["dir"]))
+        direction = _direction(match["dir"])
+        if (direction.x, direction.y) == (0, 0):  # "in the middle of the harbour"
+            return Relation(kind="inside", anchors=anchors, every=every)
+        return Relation(kind="direction", anchors=anchors, direction=direction, every=every)
     if match.re is _ABOVE:
         up = 1 if match["word"] == "above" else -1
-        return Relation(kind="direction", anchors=anchors, direction=Direction("image", 0, up))
+        return Relation(kind="direction", anchors=anchors, direction=Direction("image", 0, up), every=every)
     kinds = {_NEAREST: "nearest", _NEAR: "near", _INSIDE: "inside"}
-    return Relation(kind=kinds[match.re], anchors=anchors)  # type: ignore[arg-type]
+    return Relation(kind=kinds[match.re], anchors=anchors, every=every)  # type: ignore[arg-type]
 
 
-def _direction(words: str) -> Direction:
-    """Such as "far upper left", "topmost", "north eastern"."""
+def _direction(words: str, *, half: bool = False) -> Direction:
+    """Such as "far upper left", "topmost", "north eastern", "top center"."""
     extreme = "most" in words or words.startswith("extreme")
     x = y = 0
     compass = False
@@ -249,7 +276,8 @@ def _direction(words: str) -> Direction:
         compass = compass or stem in _COMPASS
         if step is not None:
             x, y = x or step[0], y or step[1]
-    return Direction("ground" if compass else "image", x, y, extreme=extreme)
+    middle = (x, y) != (0, 0) and bool(set(words.split()) & set(_MIDDLE))
+    return Direction("ground" if compass else "image", x, y, extreme=extreme, half=half, middle=middle)
 
 
 def _take_choice(words: str) -> tuple[str, Choice | None]:
@@ -268,8 +296,8 @@ def _count(phrase: str) -> int | None:
     tokens = tokenize(phrase)
     words = [token.word for token in tokens]
     for word in words:
-        if word in _NUMBERS:
-            return _NUMBERS[word]
+        if word in _NUMBERS or word.isdecimal():
+            return _NUMBERS.get(word) or int(word)
     if _ALL & set(words) or "are" in words:
         return None
     head = head_noun(tokens)

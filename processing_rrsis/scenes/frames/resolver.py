@@ -83,17 +83,35 @@ def resolve(place: Place, objects: Mapping[str, Sequence[Placed]], frames: Frame
         Indices among the objects of `place.phrase`, in their order.
     """
     candidates = list(objects[place.phrase])
+    # Superlatives compare those that are there by all else: "the leftmost ship north of the harbour".
+    compares = any(item.extreme for item in place.positions) or any(item.kind == "nearest" for item in place.relations)
     single = place.count is not None
     fits = np.ones(len(candidates))
+    groups = [[_anchors(anchor, objects, frames) for anchor in relation.anchors] for relation in place.relations]
     for direction in place.positions:
-        fits = np.minimum(fits, _position_fits(direction, candidates, frames, single=single))
-    for relation in place.relations:
-        groups = [_anchors(anchor, objects, frames) for anchor in relation.anchors]
+        if not direction.extreme:
+            fits = np.minimum(fits, _position_fits(direction, candidates, frames, single=single and not compares))
+    for relation, anchors in zip(place.relations, groups, strict=True):
+        if relation.kind != "nearest":
+            fits = np.minimum(fits, [relation_fit(relation, item, anchors) for item in candidates])
+    if not compares:
+        return _chosen(place, fits, candidates)
+    kept = [index for index, fit in enumerate(fits) if fit >= THERE]
+    among = [candidates[index] for index in kept]
+    for direction in place.positions:
+        if direction.extreme:
+            fits = _spread(fits, kept, _extreme_fits(direction, among, frames, single=single))
+    for relation, anchors in zip(place.relations, groups, strict=True):
         if relation.kind == "nearest":
-            fits = np.minimum(fits, nearest_fits(candidates, groups[0]))
-        else:
-            fits = np.minimum(fits, [relation_fit(relation, item, groups) for item in candidates])
+            fits = _spread(fits, kept, nearest_fits(among, anchors[0], place.count or 1))
     return _chosen(place, fits, candidates)
+
+
+def _spread(fits: NDArray[np.float64], kept: Sequence[int], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fits of some candidates in the place of theirs; the others are not meant."""
+    spread = np.zeros(len(fits))
+    spread[list(kept)] = found
+    return spread
 
 
 def _anchors(place: Place, objects: Mapping[str, Sequence[Placed]], frames: Frames) -> list[Placed]:
@@ -120,15 +138,26 @@ def _position_fits(
     """Fits of a position in the scene, (N,)."""
     if not candidates:
         return np.ones(0)
+    return np.array([position_fit(direction, x, y, single=single) for x, y in _shares(direction, candidates, frames)])
+
+
+def _extreme_fits(
+    direction: Direction, candidates: Sequence[Placed], frames: Frames, *, single: bool
+) -> NDArray[np.float64]:
+    """Fits of how far some objects lie in a direction, (N,): 1 for the farthest."""
+    if not candidates:
+        return np.ones(0)
+    along = _shares(direction, candidates, frames) @ [direction.x, direction.y]
+    behind = along.max() - along
+    return 1.0 - behind / 4 if single else np.where(behind <= THIRD, 1.0, 0.0)
+
+
+def _shares(direction: Direction, candidates: Sequence[Placed], frames: Frames) -> NDArray[np.float64]:
+    """Where objects' middles lie in a frame, (N, 2), from -1 to 1."""
     bounds = frames.image if direction.frame == "image" else frames.ground
     points = np.array([item.outline(direction.frame).centroid.coords[0] for item in candidates])
     low, high = np.array(bounds[:2]), np.array(bounds[2:])
-    shares = 2.0 * (points - low) / (high - low) - 1.0
-    if direction.extreme:
-        along = shares @ [direction.x, direction.y]
-        behind = along.max() - along
-        return 1.0 - behind / 4 if single else np.where(behind <= THIRD, 1.0, 0.0)
-    return np.array([position_fit(direction, x, y, single=single) for x, y in shares])
+    return 2.0 * (points - low) / (high - low) - 1.0
 
 
 def position_fit(direction: Direction, x: float, y: float, *, single: bool = False) -> float:
@@ -143,11 +172,14 @@ def position_fit(direction: Direction, x: float, y: float, *, single: bool = Fal
     """
     if (direction.x, direction.y) == (0, 0):
         return _clipped(1.0 - 1.5 * max(abs(x), abs(y)))
+    begins = 0.0 if direction.half else THIRD
     fits = []
     for step, at, other in ((direction.x, x, y), (direction.y, y, x)):
         if step:
-            fits.append(_clipped(THERE + 0.75 * (step * at - THIRD)))
-            if single and not (direction.x and direction.y):
+            fits.append(_clipped(THERE + 0.75 * (step * at - begins)))
+            if direction.middle:
+                fits.append(_clipped(1.0 - 1.5 * abs(other)))
+            elif single and not (direction.x and direction.y):
                 fits.append(1.0 - 0.75 * abs(other))
     return min(fits)
 
@@ -168,6 +200,8 @@ def relation_fit(relation: Relation, target: Placed, groups: Sequence[Sequence[P
         fits = direction_fits(relation.direction, target, anchors)
     else:
         fits = {"near": near_fits, "inside": inside_fits}[relation.kind](target, anchors)
+    if relation.every:
+        return float(fits.min()) if len(fits) else 0.0
     return float(fits.max(initial=0.0))
 
 
@@ -233,13 +267,14 @@ def _directions(here: Any, anchors: Sequence[Placed]) -> NDArray[np.float64]:
     return -np.where(outside.any(axis=1, keepdims=True), outside, _unit_vectors(shapely.centroid(shapes), here))
 
 
-def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed]) -> NDArray[np.float64]:
-    """1 for the candidate with the smallest gap to an anchor, 0 for all others, (N,)."""
+def nearest_fits(candidates: Sequence[Placed], anchors: Sequence[Placed], count: int = 1) -> NDArray[np.float64]:
+    """1 for the candidates with the smallest gaps to an anchor, as many as counted, 0 for all others, (N,)."""
     gaps = np.full(len(candidates), np.inf)
     for index, item in enumerate(candidates):
         tree = shapely.STRtree([other.ground for other in _others(item, anchors)])
         gaps[index] = tree.query_nearest(item.ground, return_distance=True)[1].min(initial=np.inf)
-    return np.where(np.isfinite(gaps) & (gaps == gaps.min(initial=np.inf)), 1.0, 0.0)
+    limit = np.sort(gaps)[:count].max(initial=-np.inf)
+    return np.where(np.isfinite(gaps) & (gaps <= limit), 1.0, 0.0)
 
 
 def _array(shapes: Iterable[Any]) -> NDArray[np.object_]:

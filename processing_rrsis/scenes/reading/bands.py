@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.windows import Window
 
 STRETCH_PERCENTILES = (2.0, 98.0)
 STATISTICS_SIDE_PX = 1024
@@ -120,7 +121,7 @@ def scene_stretch(dataset: Any, choice: BandChoice, given: Sequence[float] | Non
         return None
     scale = max(1.0, max(dataset.width, dataset.height) / STATISTICS_SIDE_PX)
     shape = (max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale)))
-    valid = dataset.dataset_mask(out_shape=shape) > 0
+    valid = valid_pixels(dataset, choice.indexes, shape=shape)
     pairs = []
     for index in choice.indexes:
         values = dataset.read(index, out_shape=shape, resampling=Resampling.nearest)
@@ -132,6 +133,31 @@ def scene_stretch(dataset: Any, choice: BandChoice, given: Sequence[float] | Non
     return tuple(pairs)
 
 
+def valid_pixels(
+    dataset: Any, indexes: Sequence[int], *, window: Window | None = None, shape: tuple[int, int] | None = None
+) -> NDArray[np.bool_]:
+    """Which pixels are valid by nodata and masks of some bands, where one of them is, and by an alpha band.
+
+    Args:
+        dataset: Open raster.
+        indexes: Bands that are looked at.
+        window: Part of it; all by default.
+        shape: Height and width to read it at; its own if absent.
+
+    Returns:
+        bool (H, W).
+    """
+    options = {"window": window, "out_shape": shape}
+    alpha = [number for number, colour in enumerate(dataset.colorinterp, start=1) if colour is ColorInterp.alpha]
+    shared = all(MaskFlags.per_dataset in dataset.mask_flag_enums[index - 1] for index in indexes)
+    valid = dataset.read_masks(indexes[0], **options) > 0
+    for index in [] if shared else indexes[1:]:
+        valid |= dataset.read_masks(index, **options) > 0
+    for index in alpha:
+        valid &= dataset.read(index, **options) > 0
+    return valid
+
+
 def _given_stretch(given: Sequence[float], count: int) -> Stretch:
     numbers = [float(number) for number in given]
     if len(numbers) not in (2, 2 * count):
@@ -139,7 +165,7 @@ def _given_stretch(given: Sequence[float], count: int) -> Stretch:
             f"stretch: expected two numbers for all bands, or {2 * count}, two for each, got {len(numbers)}"
         )
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True)) * (1 if len(numbers) > 2 else count)
-    if any(not low < high for low, high in pairs):
+    if any(not (low < high and np.isfinite([low, high]).all()) for low, high in pairs):
         raise ValueError(f"stretch: expected a lower and a higher number, got {', '.join(map(str, numbers))}")
     return tuple(pairs)
 

@@ -24,7 +24,7 @@ from rasterio.windows import Window
 from ...bounds_rrsis import read_text
 from ...errors import RRSISError
 from ...image_loading_rrsis import BESIDE, check_blocks
-from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb
+from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb, valid_pixels
 from .stac import stac_asset
 
 GDAL_CACHE_BYTES = 64 * 2**20
@@ -113,8 +113,7 @@ class SceneSource:
 
     def read_valid(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Read which pixels are valid by nodata, alpha, internal and side-car masks; bool (H, W)."""
-        options = {} if shape is None else {"out_shape": shape}
-        return self._tried(lambda dataset: dataset.dataset_mask(window=window, **options)) > 0
+        return self._tried(lambda dataset: valid_pixels(dataset, self.choice.indexes, window=window, shape=shape))
 
     def _tried(self, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
         """Read; a remote raster that fails is opened anew, since GDAL remembers an answer that was cut off."""
@@ -231,7 +230,8 @@ def _driver(address: str) -> str | None:
 
 def _check_files(address: str) -> None:
     """Refuse pipes and devices, which never end, as a file, beside it where GDAL looks, and among a VRT's sources."""
-    pending, seen = [address, _PREFIXES.sub("", address).partition("?")[0]], set()
+    seen: set[Path] = set()
+    pending = [address, _PREFIXES.sub("", address).partition("?")[0]]
     while pending and len(seen) <= MAX_SOURCES:
         file = Path(os.path.abspath(pending.pop()))
         if file not in seen:

@@ -23,7 +23,7 @@ def stac_asset(source: str) -> str:
         ValueError: If the file is no STAC item, or if it isn't plain which asset is meant.
     """
     item, _, name = source.partition("#")
-    if not item.lower().endswith(ITEM_ENDINGS):
+    if not item.partition("?")[0].lower().endswith(ITEM_ENDINGS):
         return source
     return _resolved(item, asset_href(_read_item(item), name, item))
 
@@ -42,7 +42,7 @@ def asset_href(item: dict[str, Any], name: str, where: str) -> str:
     assets = item.get("assets")
     if not isinstance(assets, dict) or not assets or not all(map(_has_address, assets.values())):
         raise ValueError(f"{where}: expected a raster or a STAC item whose assets have a href, got other JSON")
-    types = {key: str(asset.get("type")) for key, asset in assets.items()}
+    types = {key: str(asset.get("type")).lower() for key, asset in assets.items()}
     rasters = [key for key, kind in types.items() if "tif" in kind or "jp2" in kind]
     visual = [key for key in rasters if key == "visual" or "visual" in (assets[key].get("roles") or ())]
     chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
