@@ -47,6 +47,8 @@ MAX_PIXELS = 100_000_000
 """Most that are decoded at once: with what readers and conversions hold beside them, they take 1.6 GB of memory."""
 MAX_BLOCK_BYTES = 1 << 29
 """Most of a block of a deep file, of all its bands; and a third of what its values take until they are 8-bit."""
+WORLDS = (".ovr", ".tfw", ".wld", ".pgw", ".jgw", ".prj", ".aux", ".hdr", ".rpb", ".imd")
+"""Endings that GDAL puts in the place of a raster's own."""
 _ORIENTATION = 0x0112
 _URL_PREFIXES = ("http://", "https://")
 
@@ -100,6 +102,7 @@ def load_values(source: Any, is_mask: bool = False) -> Any:
     path = _existing(name)
     if is_mask and path.with_name(f"{path.name}.msk").exists():
         raise second_mask(name)
+    check_beside(path)
     with path.open("rb") as stream:
         return _decode(stream, name=shown(name), path=path.absolute(), is_mask=is_mask)
 
@@ -150,6 +153,20 @@ def _existing(name: str) -> Path:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _too_large(shown(name))
     return path
+
+
+def check_beside(path: Path) -> None:
+    """Refuse a pipe or a device, which has no end, beside a file where GDAL looks for its mask and place.
+
+    Raises:
+        OSError: There is one.
+    """
+    root, _ = os.path.splitext(path)
+    for file in (*(f"{path}{ending}" for ending in BESIDE), *(f"{root}{ending}" for ending in WORLDS)):
+        if os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file):
+            raise OSError(
+                f"{shown(file)}: expected a file beside {shown(path.name)}, got a pipe or a device; remove it"
+            )
 
 
 def _read_data_url(url: str) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .bounds_rrsis import shown
-from .image_loading_rrsis import FORMATS, exif_orientation
+from .image_loading_rrsis import FORMATS, check_beside, exif_orientation
 from .installation import install_command
 
 LONGITUDE_LATITUDE = "EPSG:4326"
@@ -121,6 +121,7 @@ def find_place(path: str | Path, size: tuple[int, int]) -> Place | None:
     Raises:
         NoPlaceError: It says something that is no place of its picture, or can't be asked: it is at an address, or
             rasterio is not installed.
+        OSError: A pipe or a device lies beside it, where GDAL looks.
     """
     if "://" in str(path):
         raise NoPlaceError(
@@ -132,6 +133,7 @@ def find_place(path: str | Path, size: tuple[int, int]) -> Place | None:
         raise NoPlaceError(
             f"{shown(path)}: where it lies on Earth, if it says so, needs rasterio; run `{install_command('geo')}`"
         ) from error
+    check_beside(Path(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

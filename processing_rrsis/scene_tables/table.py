@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _read_parquet(content: pa.Buffer, path: Path) -> pa.Table:
     """Read it, its texts as numbers of a dictionary: what a repeated text unpacks to is known before it is."""
     schema = parquet.ParquetFile(pa.BufferReader(content)).schema
     columns = [schema.column(number) for number in range(len(schema))]
-    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and "." not in column.path]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     chunks = [(group.column(number), column) for group in groups for number, column in enumerate(columns)]
@@ -105,12 +105,22 @@ def _read_parquet(content: pa.Buffer, path: Path) -> pa.Table:
     ):
         raise _too_large(path)
     table = file.read()
-    packed = [column for column in table.columns if pa.types.is_dictionary(column.type)]
-    parts = [part for column in packed for part in column.chunks if part.dictionary.type in _TEXTS]
+    parts = [part for column in table.columns for chunk in column.chunks for part in _packed(chunk)]
     lengths = (pc.sum(pc.binary_length(part.dictionary).take(part.indices)).as_py() for part in parts)
     if sum(length or 0 for length in lengths) > MAX_TABLE_BYTES:
         raise _too_large(path)
     return table.cast(parquet.ParquetFile(pa.BufferReader(content)).schema_arrow)
+
+
+def _packed(part: pa.Array) -> Iterator[pa.Array]:
+    """The texts in a part of a column, which may be lists or structures of them."""
+    if pa.types.is_dictionary(part.type):
+        yield from [part] if part.dictionary.type in _TEXTS else []
+    elif pa.types.is_struct(part.type):
+        for child in part.flatten():
+            yield from _packed(child)
+    elif pa.types.is_nested(part.type):
+        yield from _packed(part.flatten())
 
 
 def _too_large(path: Path) -> ValueError:

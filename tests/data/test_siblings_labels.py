@@ -6,6 +6,7 @@
 import io
 import json
 import logging
+import os
 import shutil
 import unicodedata
 
@@ -303,6 +304,18 @@ def test_files_of_gigabytes_are_not_read(name, column, images):
         file.truncate(3 << 30)
     with pytest.raises(ValueError, match=rf"{name}: expected at most \d+ MiB, got 3072 MiB"):
         masks_of(images, {"mask": PLAIN, column: name})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["pipe.png.aux.xml", "pipe.pgw"])
+def test_a_pipe_beside_an_image_is_not_waited_for(name, images):
+    shutil.copy(images / "plain.png", images / "pipe.png")
+    os.mkfifo(images / name)
+    try:
+        with pytest.raises(OSError, match="got a pipe or a device"):
+            masks_of(images, {"image": "pipe.png", "mask": PLAIN})
+    finally:
+        (images / name).unlink()
 
 
 SHIFTED = UTM @ rasterio.Affine.translation(2, 0)

@@ -84,6 +84,11 @@ def test_a_table_that_unpacks_to_gigabytes_is_refused(tmp_path, dictionary):
     assert path.stat().st_size < 1 << 20
     with pytest.raises(ValueError, match="expected at most 1,000,000 rows"):
         read_scene_table(path)
+    table = repeated("x" * 1_000_000, 3000)
+    lists = pa.ListArray.from_arrays(pa.array(range(3001), pa.int32()), table["note"].combine_chunks())
+    parquet.write_table(table.set_column(3, "note", lists), path, store_schema=dictionary)
+    with pytest.raises(ValueError, match="expected at most 1,000,000 rows"):
+        read_scene_table(path)
     ones = pa.array([1] * 1_000_001, pa.int8())
     parquet.write_table(pa.table({"id": ones, "scene": ones, "expression": ones}), path)
     with pytest.raises(ValueError, match="expected at most 1,000,000 rows"):

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 
 from ...bounds_rrsis import read_text
 from ...errors import RRSISError
-from ...image_loading_rrsis import BESIDE, check_blocks
+from ...image_loading_rrsis import check_beside, check_blocks
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb, valid_pixels
 from .stac import stac_asset
 
@@ -48,8 +48,6 @@ DRIVERS = {
     **{".jp2": "JP2OpenJPEG", ".png": "PNG", ".webp": "WEBP", ".vrt": "VRT"},
 }
 """GDAL's names, by ending. Only a VRT leads to other files."""
-WORLDS = (".ovr", ".tfw", ".wld", ".pgw", ".jgw", ".prj", ".aux", ".hdr", ".rpb", ".imd")
-"""Endings that GDAL puts in the place of a raster's own."""
 MAX_SOURCES = 100_000
 _PREFIXES = re.compile(r"^(/vsi\w+/|\w+://|[A-Za-z]\w+:(\d+:)?)+", re.ASCII)
 """Of a local file's path: archives, drivers, numbers of pages."""
@@ -238,16 +236,16 @@ def _check_files(address: str) -> None:
             seen.add(file)
             pending += _sources(file)
     if pending:
-        raise RRSISError(f"{address}: expected a VRT of at most {MAX_SOURCES:,} files, got more; cut it into parts")
+        raise RRSISError(f"{public_name(address)}: expected a VRT of at most {MAX_SOURCES:,} files, got more; cut it")
 
 
 def _sources(path: Path) -> list[str]:
     """The files that a VRT names, none of others, after a look at what lies at a path and beside it."""
     files = (path, *path.parents)  # an archive is a parent of what it holds
     path = next((place for place in files if os.path.exists(place)), path)
-    for file in (str(path), *(f"{path}{end}" for end in BESIDE), *(f"{path.with_suffix('')}{end}" for end in WORLDS)):
-        if os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file):
-            raise RRSISError(f"{file}: expected a raster that GDAL opens, got a pipe or a device; check path and file")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RRSISError(f"{path}: expected a raster that GDAL opens, got a pipe or a device; check path and file")
+    check_beside(path)
     if not path.is_file():
         return []
     with path.open("rb") as stream:
