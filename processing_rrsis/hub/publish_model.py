@@ -26,8 +26,9 @@ PICTURE_CREDITS: dict[str, str] = {
     "refsegrs": "Images of RefSegRS, CC-BY-4.0.",
 }
 _GOES_UP = re.compile(
-    r"README\.md|LICENSE(\.\w+)?|metrics\.json|[\w.-]*config\.json|tokenizer\.json|special_tokens_map\.json|vocab\.txt"
-    r"|added_tokens\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py|requirements\.txt"
+    r"README\.md|LICENSE(\.md|\.txt)?|metrics\.json|[\w.-]*config\.json|tokenizer\.json|special_tokens_map\.json"
+    r"|vocab\.txt|added_tokens\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py"
+    r"|requirements\.txt"
 )
 # What an earlier version of the project may have put there and this one no longer has.
 _OURS = re.compile(

@@ -1,7 +1,10 @@
 """What is refused before a model goes to the Hub, with the file and the line."""
 
+import base64
+import gzip
 import json
 import re
+import zlib
 
 import pytest
 
@@ -170,6 +173,19 @@ def test_what_is_no_secret_and_no_path(line):
         "%68f_abcdefghijklmnopqrstuvwx",
         "aGZfYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4",
         "AIzaSyA0123456789abcdefghijklmnopqrstuv",
+        'password = "hunter22x"',
+        '"password": "hunter22x"',
+        '"api_key": "a1b2c3d4e5f6"',
+        '"hf_" + "abcdefghijklmnopqrstuvwx"',
+        r"hf\_abcdefghijklmnopqrstuvwx",
+        "hf&amp;#95;abcdefghijklmnopqrstuvwx",
+        "https://hooks.slack.com/services/T0ABCDEFG/B0ABCDEFG/abcdefghijklmnopqrstuvwx",
+        "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+        base64.b64encode(b'{"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1"}').decode(),
+        base64.b64encode(b"https://user:passw0rd@host").decode(),
+        base64.b64encode("hf_abcdefghijklmnopqrstuvwx".encode("utf-16-le")).decode(),
+        base64.b64encode(gzip.compress(b"hf_abcdefghijklmnopqrstuvwx")).decode(),
+        b"hf_abcdefghijklmnopqrstuvwx".hex(),
     ],
 )
 def test_what_is_one(line):
@@ -197,6 +213,32 @@ def test_names_pictures_tables_code_and_bytes_are_read(tmp_path):
     assert all(found)
     assert find_secrets([RepoFile(f"{SECRET}_config.json", b"{}")])
     assert SECRET not in str(found)
+
+
+@pytest.mark.parametrize("token", [SECRET, "ghp_0123456789abcdefghijABCDEFGHIJ", "AKIAABCDEFGHIJKLMNOP"])
+@pytest.mark.parametrize("start", range(8))
+def test_bytes_are_searched_for_every_form_wherever_it_begins(token, start):
+    for name, written in (("utf-8", token.encode()), ("utf-16", token.encode("utf-16-le"))):
+        assert find_secrets([RepoFile("model.safetensors", bytes([200]) * (2**18 - 12 + start) + written)]), name
+    assert not find_secrets([RepoFile("model.safetensors", bytes(1000) + b"hf_hub_download_of_a_file" + bytes(1000))])
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+def test_texts_of_pictures_in_a_table_are_read(tmp_path, kind):
+    import pyarrow
+    import pyarrow.parquet
+
+    content = b"note\0" + (b"\0" + zlib.compress(SECRET.encode()) if kind == b"zTXt" else SECRET.encode())
+    picture = b"\x89PNG\r\n\x1a\n" + len(content).to_bytes(4, "big") + kind + content + bytes(4)
+    for number, bytes_of in enumerate((picture, picture.replace(content, b"note" + bytes(len(content) - 4)))):
+        table = pyarrow.table({"image": [{"bytes": bytes_of, "path": None}]})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        assert bool(find_secrets([RepoFile("a.parquet", tmp_path / "a.parquet")])) is (number == 0)
+
+
+def test_a_packed_licence_stays_behind(best):
+    (best / "LICENSE.gz").write_bytes(gzip.compress(SECRET.encode()))
+    assert "LICENSE.gz: no part of a model" in publish_model(best, REPO, DRY_RUN).left_out
 
 
 def test_only_code_that_auto_map_reaches_goes_up(best):
