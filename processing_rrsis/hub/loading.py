@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..bounds_rrsis import parse_json, read_file
 from ..errors import PLAIN_ERRORS
-from .checks import CONFIG, MAX_WORDS, check_tensors
+from .checks import CONFIG, MAX_WORDS, check_tensors, without_numbers
 
 
 def load_pipeline(
@@ -75,7 +75,7 @@ def load_network(model: str, option: str, **options: Any) -> Any:
             f"{option}: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, "
             f"such as {gaps[0]}; save the model again or check that config.json belongs to these weights"
         )
-    without = [name for name, tensor in network.named_parameters() if not tensor.isfinite().all()]
+    without = without_numbers([*network.named_parameters(), *network.named_buffers()])
     if without:
         raise ValueError(
             f"{option}: expected finite numbers in {model}, {len(without)} tensors hold others, such as {without[0]}; "

@@ -105,6 +105,19 @@ def test_weights_with_a_gap_are_refused(best):
         publish_model(best, REPO, DRY_RUN)
 
 
+@pytest.mark.parametrize("name", ["head.weight", "running_var"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e38])
+def test_weights_and_buffers_that_are_no_numbers_are_refused(best, name, number):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(best / "model.safetensors")
+    name = next(key for key in weights if key.endswith(name))
+    weights[name].view(-1)[0] = number
+    save_file(weights, best / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"1 tensors hold no finite numbers.*{re.escape(name)}"):
+        publish_model(best, REPO, DRY_RUN)
+
+
 @pytest.mark.parametrize(
     ("index", "finding"),
     [
