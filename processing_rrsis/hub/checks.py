@@ -61,9 +61,26 @@ def check_model_folder(folder: Path) -> list[str]:
     if _is(folder, CARD):
         problems += check_card((folder / CARD).read_text(encoding="utf-8", errors="replace"))
     for path in sorted(folder.glob("*.json")):
-        if path.name not in AUTO_CLASSES:
-            _read_json(path, problems)
+        content = _read_json(path, problems if path.name not in AUTO_CLASSES else [])
+        problems += [
+            f"{path.name}: {reference} loads code of another repository; save with save_hub_folder"
+            for reference in foreign_code(content)
+        ]
     return problems or check_tensors(folder, shapes) or _check_numbers(folder)
+
+
+def foreign_code(content: Any) -> list[str]:
+    """References to code of other repositories, in any `auto_map` or `custom_pipelines` of a configuration."""
+    found, waiting = [], [(content, False)]
+    while waiting:
+        value, is_reference = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(item, is_reference or key in ("auto_map", "custom_pipelines")) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(item, is_reference) for item in value]
+        elif is_reference and "--" in str(value):
+            found.append(str(value)[:MAX_WORDS])
+    return found
 
 
 def _is(folder: Path, name: str) -> bool:
@@ -212,8 +229,7 @@ def _check_references(
         references += [task.get("impl") if isinstance(task, dict) else task for task in pipelines.values()]
     for reference in references:
         if isinstance(reference, str) and "--" in reference:
-            problems.append(f"{name}: {reference} loads code of another repository; save with save_hub_folder")
-            continue
+            continue  # said of every file and depth by `foreign_code`
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
             problems.append(f"{name}: expected references such as modeling_lavt.LAVTModel, got {reference!r:.80}")
             continue

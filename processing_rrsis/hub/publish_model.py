@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
+from ..bounds_rrsis import parse_json
 from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, needed_code, refuse
 from .converted import CONVERTED
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
@@ -138,7 +138,7 @@ def _read_card(path: Path) -> str:
 def _metrics(folder: Path) -> dict[str, Any]:
     """What metrics.json says of the weights."""
     try:
-        content: Any = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        content: Any = parse_json((folder / "metrics.json").read_bytes(), source="metrics.json")
     except (OSError, ValueError):  # not there, or no JSON: the check of the folder says so
         return {}
     return content if isinstance(content, dict) else {}

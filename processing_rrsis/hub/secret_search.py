@@ -43,7 +43,7 @@ _ANY_PATH = re.compile(r"(?<![\w:/.<])/(?!vsi\w+/)(?:[\w.+@%-]+/)+[\w.+@%-]*")
 _LOOSE = ("tokenizer.json", "vocab.txt", "added_tokens.json")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
-_BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}\r?\n[ \t]*)+[A-Za-z0-9+/_-]+")
+_BASE64_LINES = re.compile(r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{16,}\r?\n[ \t]*)+[A-Za-z0-9+/_-]+")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){8,}")
 # What stands between two parts of a text in code, and what Markdown or a careful author puts into a word.
 _BETWEEN = re.compile(r"[\"']\s*[+,.]?\s*[\"']|[\\*`\u00ad\u200b-\u200f\u2060\ufeff]")

@@ -49,6 +49,10 @@ CHANGES = [
     ("config.json", ("text_config", "layer_norm_eps"), 1e38),
     ("config.json", ("text_config", "layer_norm_eps"), float("nan")),
     ("processor_config.json", ("image_processor",), []),
+    ("processor_config.json", ("processor_class",), "CLIPProcessor"),
+    ("processor_config.json", ("image_processor", "image_processor_type"), "CLIPImageProcessor"),
+    ("processor_config.json", ("image_processor", "size"), {"shortest_edge": 80}),
+    ("tokenizer_config.json", ("model_input_names",), ["x"]),
     ("processor_config.json", ("max_length",), "long"),
     ("processor_config.json", ("categories",), 5),
 ]

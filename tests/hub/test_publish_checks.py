@@ -77,6 +77,9 @@ def test_incomplete_folders_are_refused(online, best, file, finding):
         ("config.json", '"custom_pipelines"', '"other"', "custom_pipelines is missing"),
         ("config.json", '"modeling_lavt.LAVT', '"modeling_lavt.NotLAVT', "modeling_lavt.py has no class NotLAVT"),
         ("config.json", '"AutoConfig": "', '"AutoConfig": "other/repo--', "loads code of another repository"),
+        ("tokenizer_config.json", "{", '{"auto_map": {"AutoTokenizer": ["o/r--t.T", null]},', "code of another"),
+        ("processor_config.json", "{", '{"tokenizer": {"auto_map": {"A": "o/r--x.Y"}},', "code of another"),
+        ("processor_config.json", '"image_processing_rrsis', '"o/r--image_processing_rrsis', "code of another"),
         ("processor_config.json", '"AutoProcessor"', '"Other"', "auto_map lacks AutoProcessor"),
         ("config.json", "{", "{,", r"config\.json:1: expected JSON"),
         ("loss_rrsis.py", "import torch\n", "import torch, processing_rrsis.data\n", r"\d+: imports processing_rrsis"),
@@ -259,6 +262,12 @@ def test_only_code_that_auto_map_reaches_goes_up(best):
     publication = publish_model(best, REPO, DRY_RUN)
     assert "notes.py: no code that auto_map reaches" in publication.left_out
     assert "loss_rrsis.py" in dict(publication.files)
+
+
+def test_deep_metrics_are_refused(best):
+    (best / "metrics.json").write_text('{"a": ' + "[" * 10**5 + "]" * 10**5 + "}")
+    with pytest.raises(ValueError, match=r"metrics\.json:1: expected JSON"):
+        publish_model(best, REPO, DRY_RUN)
 
 
 def test_links_out_of_the_folder_are_refused(best, tmp_path):
