@@ -25,6 +25,8 @@ SWIN_ARGUMENTS = (
     *("drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
 )
 """What of timm's arguments describes a Swin; others name files and addresses, or are set here."""
+MAX_EPSILON = 1e-2
+"""Of a normalisation; BERT's is 1e-12."""
 TEXT_SIZES = {
     **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size"), MAX_NUMBER),
     "num_hidden_layers": MAX_LAYERS,
@@ -383,6 +385,10 @@ def check_text(config: Any) -> None:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise ValueError(f"`text_config`: `{name}` must be between 1 and {most}, got {value}.")
+    if not (isinstance(config.layer_norm_eps, float) and 0 < config.layer_norm_eps <= MAX_EPSILON):
+        raise ValueError(
+            f"`text_config`: `layer_norm_eps` must be above 0, at most {MAX_EPSILON}, got {config.layer_norm_eps}."
+        )
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"`text_config`: `hidden_size` {config.hidden_size} must be a multiple of `num_attention_heads`, got "

@@ -21,6 +21,8 @@ logger = logging.get_logger(__name__)
 
 MAX_VALUE = 1e5
 """Far beyond any normalised value; the published ones lie between -2.2 and 2.7."""
+MIN_SPAN, MAX_OFFSET = 0.1, 100
+"""Between black and white, 4.4 in the published networks; and the largest value in such spans, 0.6 there."""
 MAX_SIDE = 1 << 14
 MANY_PIXELS = 2.0
 """Side of the square of image pixels, per pixel of the model, from which it is said that they are many."""
@@ -87,8 +89,13 @@ def value_table(num_bands: int, kwargs: dict[str, Any]) -> np.ndarray:
     try:
         with np.errstate(all="ignore"):
             table = _value_table(num_bands, kwargs)
-        told_apart = np.isfinite(table).all() and np.diff(table).all() and np.abs(table).max() <= MAX_VALUE
-        if told_apart and (not kwargs["do_normalize"] or np.min(kwargs["image_std"]) > 0):
+        span = np.ptp(table, axis=1).min()
+        told_apart = np.isfinite(table).all() and np.diff(table).all() and span >= MIN_SPAN
+        if (
+            told_apart
+            and np.abs(table).max() <= min(MAX_VALUE, MAX_OFFSET * span)
+            and (not kwargs["do_normalize"] or np.min(kwargs["image_std"]) > 0)
+        ):
             return table
     except (TypeError, OverflowError) as error:
         raise ValueError(f"expected numbers as rescale_factor, image_mean and image_std, got {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ AUTO_CLASSES: dict[str, tuple[str, ...]] = {
     PROCESSOR: ("AutoProcessor", "AutoImageProcessor"),
 }
 OWN_PACKAGES = frozenset(("modeling_rrsis", "processing_rrsis", "hub_cards"))
+MAX_WEIGHT = 1e10
+"""Far beyond any number of a network that learned something."""
 MAX_WORDS = 600
 """Most of another library's error in a message: it may repeat a value of any length."""
 CARD_FIELDS = ("license", "library_name", "pipeline_tag")
@@ -59,9 +61,26 @@ def check_model_folder(folder: Path) -> list[str]:
     if _is(folder, CARD):
         problems += check_card((folder / CARD).read_text(encoding="utf-8", errors="replace"))
     for path in sorted(folder.glob("*.json")):
-        if path.name not in AUTO_CLASSES:
-            _read_json(path, problems)
-    return problems or check_tensors(folder, shapes)
+        content = _read_json(path, problems if path.name not in AUTO_CLASSES else [])
+        problems += [
+            f"{path.name}: {reference} loads code of another repository; save with save_hub_folder"
+            for reference in foreign_code(content)
+        ]
+    return problems or check_tensors(folder, shapes) or _check_numbers(folder)
+
+
+def foreign_code(content: Any) -> list[str]:
+    """References to code of other repositories, in any `auto_map` or `custom_pipelines` of a configuration."""
+    found, waiting = [], [(content, False)]
+    while waiting:
+        value, is_reference = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(item, is_reference or key in ("auto_map", "custom_pipelines")) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(item, is_reference) for item in value]
+        elif is_reference and "--" in str(value):
+            found.append(str(value)[:MAX_WORDS])
+    return found
 
 
 def _is(folder: Path, name: str) -> bool:
@@ -114,6 +133,36 @@ def check_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[s
         f"{WEIGHTS}: {len(wrong)} of {len(expected)} tensors that {CONFIG} asks for are missing or of another size, "
         f"such as {wrong[0]}; save the model again"
     ]
+
+
+def without_numbers(tensors: Iterable[tuple[str, Any]]) -> list[str]:
+    """Names of the tensors that hold NaN, infinities or numbers beyond `MAX_WEIGHT`: no mask follows from them."""
+    import torch
+
+    without = []
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = torch.aminmax(tensor)  # NaN where there is one
+            if not (low >= -MAX_WEIGHT and high <= MAX_WEIGHT):
+                without.append(name)
+    return without
+
+
+def _check_numbers(folder: Path) -> list[str]:
+    """Every file of weights holds numbers that a network computes with."""
+    from safetensors import safe_open
+
+    problems = []
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            names = list(weights.keys())
+            without = without_numbers((name, weights.get_tensor(name)) for name in names)
+        if without:
+            problems.append(
+                f"{path.name}: {len(without)} tensors hold no finite numbers, or huge ones, such as {without[0]}; the "
+                "run diverged or the file is damaged"
+            )
+    return problems
 
 
 def _check_weights(folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
@@ -180,8 +229,7 @@ def _check_references(
         references += [task.get("impl") if isinstance(task, dict) else task for task in pipelines.values()]
     for reference in references:
         if isinstance(reference, str) and "--" in reference:
-            problems.append(f"{name}: {reference} loads code of another repository; save with save_hub_folder")
-            continue
+            continue  # said of every file and depth by `foreign_code`
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
             problems.append(f"{name}: expected references such as modeling_lavt.LAVTModel, got {reference!r:.80}")
             continue

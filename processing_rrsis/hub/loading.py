@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..bounds_rrsis import parse_json, read_file
 from ..errors import PLAIN_ERRORS
-from .checks import CONFIG, MAX_WORDS, check_tensors
+from .checks import CONFIG, MAX_WORDS, check_tensors, without_numbers
 
 
 def load_pipeline(
@@ -38,8 +38,10 @@ def load_pipeline(
 
     logging.disable_progress_bar()
     network = load_network(model, option, trust_remote_code=trust_remote_code)
-    with _told(f"{option}: expected a processor in {model} as `save_pretrained` writes it"):
+    with told(f"{option}: expected a processor in {model} as `save_pretrained` writes it"):
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
+        if str(network.config.model_type).startswith("rrsis_"):
+            check_processor(processor, model)
         return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
 
 
@@ -65,7 +67,7 @@ def load_network(model: str, option: str, **options: Any) -> Any:
     if problems:
         raise ValueError(f"{option}: {model}: {problems[0]}")
     try:
-        with _told(f"{option}: expected a network in {model} as `save_pretrained` writes it"):
+        with told(f"{option}: expected a network in {model} as `save_pretrained` writes it"):
             network, report = AutoModel.from_pretrained(model, output_loading_info=True, **options)
     except SafetensorError as error:
         raise ValueError(f"{option}: expected readable weights in {model}, got damaged ones ({error})") from error
@@ -75,7 +77,7 @@ def load_network(model: str, option: str, **options: Any) -> Any:
             f"{option}: expected complete weights in {model}, {len(gaps)} tensors are missing or of another size, "
             f"such as {gaps[0]}; save the model again or check that config.json belongs to these weights"
         )
-    without = [name for name, tensor in network.named_parameters() if not tensor.isfinite().all()]
+    without = without_numbers([*network.named_parameters(), *network.named_buffers()])
     if without:
         raise ValueError(
             f"{option}: expected finite numbers in {model}, {len(without)} tensors hold others, such as {without[0]}; "
@@ -84,8 +86,22 @@ def load_network(model: str, option: str, **options: Any) -> Any:
     return network
 
 
+def check_processor(processor: Any, model: str) -> None:
+    """Raise a `ValueError` for a processor of another project, or one whose settings a call would fail on."""
+    parts = processor, getattr(processor, "image_processor", None)
+    names = [type(part).__name__ for part in parts]
+    if names[0] != "RRSISProcessor" or not names[1].startswith("RRSISImageProcessor"):
+        raise ValueError(f"{model}: expected RRSISProcessor and its image processor, got {' and '.join(names)}")
+    size = processor.image_processor.size
+    if not all(isinstance(getattr(size, side, None), int) for side in ("height", "width")):
+        raise ValueError(f"{model}: expected the images' size as height and width, got {size}")
+    inputs = processor.tokenizer.model_input_names
+    if not {"input_ids", "attention_mask"} <= set(inputs):
+        raise ValueError(f"{model}: expected a tokenizer that gives input_ids and attention_mask, got {inputs}")
+
+
 @contextmanager
-def _told(expected: str) -> Iterator[None]:
+def told(expected: str) -> Iterator[None]:
     """Tell in words what values of a wrong kind in a configuration lead to in transformers and torch."""
     try:
         yield

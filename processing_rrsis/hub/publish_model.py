@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
+from ..bounds_rrsis import parse_json
 from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, needed_code, refuse
 from .converted import CONVERTED
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
@@ -26,8 +26,9 @@ PICTURE_CREDITS: dict[str, str] = {
     "refsegrs": "Images of RefSegRS, CC-BY-4.0.",
 }
 _GOES_UP = re.compile(
-    r"README\.md|LICENSE(\.\w+)?|metrics\.json|[\w.-]*config\.json|tokenizer\.json|special_tokens_map\.json|vocab\.txt"
-    r"|added_tokens\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py|requirements\.txt"
+    r"README\.md|LICENSE(\.md|\.txt)?|metrics\.json|[\w.-]*config\.json|tokenizer\.json|special_tokens_map\.json"
+    r"|vocab\.txt|added_tokens\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+\.py"
+    r"|requirements\.txt"
 )
 # What an earlier version of the project may have put there and this one no longer has.
 _OURS = re.compile(
@@ -140,8 +141,8 @@ def _read_card(path: Path) -> str:
 def _values(path: Path) -> dict[str, Any]:
     """What a file beside the weights says of them."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # not there, or no JSON: the check of the folder says so
+        content: Any = parse_json(path.read_bytes(), source=path.name)
+    except (OSError, ValueError):  # not there, or no JSON: the check of the folder says so
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -46,7 +46,13 @@ CHANGES = [
     ("config.json", ("image_size",), 10**9),
     ("config.json", ("model_type",), 7),
     ("config.json", ("fusion_num_heads",), 1),
+    ("config.json", ("text_config", "layer_norm_eps"), 1e38),
+    ("config.json", ("text_config", "layer_norm_eps"), float("nan")),
     ("processor_config.json", ("image_processor",), []),
+    ("processor_config.json", ("processor_class",), "CLIPProcessor"),
+    ("processor_config.json", ("image_processor", "image_processor_type"), "CLIPImageProcessor"),
+    ("processor_config.json", ("image_processor", "size"), {"shortest_edge": 80}),
+    ("tokenizer_config.json", ("model_input_names",), ["x"]),
     ("processor_config.json", ("max_length",), "long"),
     ("processor_config.json", ("categories",), 5),
 ]
@@ -74,9 +80,22 @@ def test_weights_that_are_no_numbers_are_refused(folder, number):
         load_pipeline(str(folder))
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, 1e38])
+def test_buffers_that_are_no_numbers_are_refused(folder, number):
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("running_var"))
+    weights[name].view(-1)[0] = number
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"expected finite numbers.*{name}"):
+        load_pipeline(str(folder))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("image_std", [1e6] * 3),
+        ("image_mean", [1e3] * 3),
+        ("image_std", [0.2, 0.2, 1e3]),
         ("image_std", [0.0] * 3),
         ("image_std", [-1.0] * 3),
         ("image_std", [1e-30] * 3),

@@ -1,7 +1,10 @@
 """What is refused before a model goes to the Hub, with the file and the line."""
 
+import base64
+import gzip
 import json
 import re
+import zlib
 
 import pytest
 
@@ -74,6 +77,9 @@ def test_incomplete_folders_are_refused(online, best, file, finding):
         ("config.json", '"custom_pipelines"', '"other"', "custom_pipelines is missing"),
         ("config.json", '"modeling_lavt.LAVT', '"modeling_lavt.NotLAVT', "modeling_lavt.py has no class NotLAVT"),
         ("config.json", '"AutoConfig": "', '"AutoConfig": "other/repo--', "loads code of another repository"),
+        ("tokenizer_config.json", "{", '{"auto_map": {"AutoTokenizer": ["o/r--t.T", null]},', "code of another"),
+        ("processor_config.json", "{", '{"tokenizer": {"auto_map": {"A": "o/r--x.Y"}},', "code of another"),
+        ("processor_config.json", '"image_processing_rrsis', '"o/r--image_processing_rrsis', "code of another"),
         ("processor_config.json", '"AutoProcessor"', '"Other"', "auto_map lacks AutoProcessor"),
         ("config.json", "{", "{,", r"config\.json:1: expected JSON"),
         ("loss_rrsis.py", "import torch\n", "import torch, processing_rrsis.data\n", r"\d+: imports processing_rrsis"),
@@ -99,6 +105,19 @@ def test_weights_with_a_gap_are_refused(best):
     name = next(iter(weights))
     save_file({key: value for key, value in weights.items() if key != name}, best / "model.safetensors")
     with pytest.raises(ValueError, match=rf"1 of {len(weights)} tensors .* such as {re.escape(name)}"):
+        publish_model(best, REPO, DRY_RUN)
+
+
+@pytest.mark.parametrize("name", ["head.weight", "running_var"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e38])
+def test_weights_and_buffers_that_are_no_numbers_are_refused(best, name, number):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(best / "model.safetensors")
+    name = next(key for key in weights if key.endswith(name))
+    weights[name].view(-1)[0] = number
+    save_file(weights, best / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"1 tensors hold no finite numbers.*{re.escape(name)}"):
         publish_model(best, REPO, DRY_RUN)
 
 
@@ -170,6 +189,19 @@ def test_what_is_no_secret_and_no_path(line):
         "%68f_abcdefghijklmnopqrstuvwx",
         "aGZfYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4",
         "AIzaSyA0123456789abcdefghijklmnopqrstuv",
+        'password = "hunter22x"',
+        '"password": "hunter22x"',
+        '"api_key": "a1b2c3d4e5f6"',
+        '"hf_" + "abcdefghijklmnopqrstuvwx"',
+        r"hf\_abcdefghijklmnopqrstuvwx",
+        "hf&amp;#95;abcdefghijklmnopqrstuvwx",
+        "https://hooks.slack.com/services/T0ABCDEFG/B0ABCDEFG/abcdefghijklmnopqrstuvwx",
+        "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+        base64.b64encode(b'{"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1"}').decode(),
+        base64.b64encode(b"https://user:passw0rd@host").decode(),
+        base64.b64encode("hf_abcdefghijklmnopqrstuvwx".encode("utf-16-le")).decode(),
+        base64.b64encode(gzip.compress(b"hf_abcdefghijklmnopqrstuvwx")).decode(),
+        b"hf_abcdefghijklmnopqrstuvwx".hex(),
     ],
 )
 def test_what_is_one(line):
@@ -199,11 +231,43 @@ def test_names_pictures_tables_code_and_bytes_are_read(tmp_path):
     assert SECRET not in str(found)
 
 
+@pytest.mark.parametrize("token", [SECRET, "ghp_0123456789abcdefghijABCDEFGHIJ", "AKIAABCDEFGHIJKLMNOP"])
+@pytest.mark.parametrize("start", range(8))
+def test_bytes_are_searched_for_every_form_wherever_it_begins(token, start):
+    for name, written in (("utf-8", token.encode()), ("utf-16", token.encode("utf-16-le"))):
+        assert find_secrets([RepoFile("model.safetensors", bytes([200]) * (2**18 - 12 + start) + written)]), name
+    assert not find_secrets([RepoFile("model.safetensors", bytes(1000) + b"hf_hub_download_of_a_file" + bytes(1000))])
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+def test_texts_of_pictures_in_a_table_are_read(tmp_path, kind):
+    import pyarrow
+    import pyarrow.parquet
+
+    content = b"note\0" + (b"\0" + zlib.compress(SECRET.encode()) if kind == b"zTXt" else SECRET.encode())
+    picture = b"\x89PNG\r\n\x1a\n" + len(content).to_bytes(4, "big") + kind + content + bytes(4)
+    for number, bytes_of in enumerate((picture, picture.replace(content, b"note" + bytes(len(content) - 4)))):
+        table = pyarrow.table({"image": [{"bytes": bytes_of, "path": None}]})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        assert bool(find_secrets([RepoFile("a.parquet", tmp_path / "a.parquet")])) is (number == 0)
+
+
+def test_a_packed_licence_stays_behind(best):
+    (best / "LICENSE.gz").write_bytes(gzip.compress(SECRET.encode()))
+    assert "LICENSE.gz: no part of a model" in publish_model(best, REPO, DRY_RUN).left_out
+
+
 def test_only_code_that_auto_map_reaches_goes_up(best):
     (best / "notes.py").write_text("x = 1\n")
     publication = publish_model(best, REPO, DRY_RUN)
     assert "notes.py: no code that auto_map reaches" in publication.left_out
     assert "loss_rrsis.py" in dict(publication.files)
+
+
+def test_deep_metrics_are_refused(best):
+    (best / "metrics.json").write_text('{"a": ' + "[" * 10**5 + "]" * 10**5 + "}")
+    with pytest.raises(ValueError, match=r"metrics\.json:1: expected JSON"):
+        publish_model(best, REPO, DRY_RUN)
 
 
 def test_links_out_of_the_folder_are_refused(best, tmp_path):
