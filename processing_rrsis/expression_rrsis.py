@@ -80,6 +80,7 @@ CATEGORY_SETS: dict[str, tuple[str, ...]] = {
     ),
 }
 _SHOWN_CHARACTERS = 120
+MAX_CATEGORIES = 2_000
 _TURNS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
 """Classes of characters that turn the direction of the text after them, also beyond the expression."""
 ALIGNMENTS = ("wordpiece", "word")
@@ -171,6 +172,8 @@ def resolve_categories(categories: str | Iterable[str]) -> tuple[str, ...]:
         if not words:
             raise ValueError(f"categories: expected names with at least one letter, got {name!r}; remove it")
         names.append(" ".join(words))
+        if len(names) > MAX_CATEGORIES:
+            raise ValueError(f"categories: expected at most {MAX_CATEGORIES:,} names, got more")
     return tuple(dict.fromkeys(names))
 
 

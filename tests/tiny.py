@@ -20,7 +20,8 @@ def build_tiny_tokenizer():
     """Known words are one piece, other words fall into known beginnings and letters: "tanks" is tank ##s."""
     letters = string.ascii_lowercase + string.digits
     pieces = [*SPECIAL, *WORDS.split(), *letters, *(f"##{letter}" for letter in letters), *string.punctuation]
-    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    known = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(known, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,10 @@ from safetensors import SafetensorError, safe_open
 from ..bounds_rrsis import parse_json, read_file
 from ..errors import PLAIN_ERRORS
 from .checks import CONFIG, MAX_WORDS, check_tensors, without_numbers
+
+NORMALIZERS = frozenset(
+    ("BertNormalizer", "Sequence", "Lowercase", "StripAccents", "Strip", "NFC", "NFD", "NFKC", "NFKD", "ByteLevel")
+)
 
 
 def load_pipeline(
@@ -42,6 +48,7 @@ def load_pipeline(
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
         if str(network.config.model_type).startswith("rrsis_"):
             check_processor(processor, model)
+            check_tokenizer(processor.tokenizer, network.config.get_text_config().vocab_size, model)
         return ReferringSegmentationPipeline(model=network.eval(), processor=processor, device=device)  # type: ignore[arg-type]  # a name, too
 
 
@@ -98,6 +105,23 @@ def check_processor(processor: Any, model: str) -> None:
     inputs = processor.tokenizer.model_input_names
     if not {"input_ids", "attention_mask"} <= set(inputs):
         raise ValueError(f"{model}: expected a tokenizer that gives input_ids and attention_mask, got {inputs}")
+
+
+def check_tokenizer(tokenizer: Any, vocab_size: int, model: str) -> None:
+    """Raise a `ValueError` for a tokenizer of another model's words, or one that writes texts anew before it cuts.
+
+    Args:
+        tokenizer: That was loaded.
+        vocab_size: Words that the network knows.
+        model: Where both are from.
+    """
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= vocab_size:
+        raise ValueError(f"{model}: expected a tokenizer of the network's {vocab_size:,} words, got index {highest:,}")
+    normalizer = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()).get("normalizer"))
+    strange = sorted(set(re.findall(r'"type": "(\w+)"', normalizer)) - NORMALIZERS)
+    if strange:  # a few replacements by longer texts fill any memory
+        raise ValueError(f"{model}: expected a tokenizer that normalizes as BERT's does, got {', '.join(strange)}")
 
 
 @contextmanager

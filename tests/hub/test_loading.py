@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from processing_rrsis.errors import PLAIN_ERRORS
+from processing_rrsis.expression_rrsis import resolve_categories
 from processing_rrsis.hub.loading import load_pipeline
 from processing_rrsis.hub.model_folder import save_hub_folder
 from tests.tiny import build_tiny_model, build_tiny_processor
@@ -117,3 +118,21 @@ def test_a_network_that_answers_no_numbers_is_refused(saved):
     pipe.model.head.weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match="got NaN"):
         pipe(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), text="the ship")
+
+
+def test_a_tokenizer_of_another_model_or_that_writes_texts_anew_is_refused(folder):
+    file = folder / "tokenizer.json"
+    whole = file.read_text()
+    values = json.loads(whole)
+    values["normalizer"] = {"type": "Replace", "pattern": {"String": "e"}, "content": "e" * 2000}
+    values["normalizer"] = {"type": "Sequence", "normalizers": [values["normalizer"]] * 4}
+    file.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="normalizes as BERT's does, got Replace"):
+        load_pipeline(str(folder))
+    values = json.loads(whole)
+    values["model"]["vocab"]["ship"] = 10_000
+    file.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"expected a tokenizer of the network's .* words, got index 10,000"):
+        load_pipeline(str(folder))
+    with pytest.raises(ValueError, match="at most 2,000 names"):
+        resolve_categories([f"thing {number}" for number in range(2_001)])
