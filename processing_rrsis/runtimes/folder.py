@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..bounds_rrsis import parse_json, read_file
 from ..installation import package_version
 from .spec import GRAPH_FILES, RuntimeFormat
 
@@ -82,13 +83,14 @@ def read_manifest(folder: Path) -> RuntimeManifest:
     values = _read_json(folder / MANIFEST_FILE)
     found = values.get("folder_version")
     if found != FOLDER_VERSION:
-        written = (values.get("versions") or {}).get("rrsis", "unknown")
+        versions = values.get("versions")
+        written = versions.get("rrsis", "unknown") if isinstance(versions, dict) else "unknown"
         raise ValueError(
             f"{folder}: expected a folder of version {FOLDER_VERSION}, got version {found}, which rrsis {written} "
             f"wrote; {_AGAIN} of this version, {package_version()}"
         )
     try:
-        return RuntimeManifest(
+        manifest = RuntimeManifest(
             **{
                 **values,
                 "format": RuntimeFormat(values["format"]),
@@ -97,10 +99,28 @@ def read_manifest(folder: Path) -> RuntimeManifest:
                 "files_sha256": dict(values["files_sha256"]),
             }
         )
+        _check_types(manifest)
+        return manifest
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{folder}: expected a {MANIFEST_FILE} as `rrsis export` writes it, got {error}; {_AGAIN}"
         ) from error
+
+
+def _check_types(manifest: RuntimeManifest) -> None:
+    """Raise a `ValueError` for values of another type than `rrsis export` writes."""
+    texts = {
+        "inputs": manifest.inputs,
+        "files_sha256": (*manifest.files_sha256, *manifest.files_sha256.values()),
+        "versions": dict(manifest.versions).values(),
+        "network_class": (manifest.network_class, manifest.model_type, manifest.weights_sha256, manifest.precision),
+    }
+    wrong = [name for name, values in texts.items() if not all(isinstance(value, str) for value in values)]
+    numbers = (*manifest.image_size_px, manifest.parameters)
+    if len(numbers) != 3 or not all(isinstance(number, int) for number in numbers):
+        wrong.append("image_size_px or parameters")
+    if wrong:
+        raise ValueError(f"values of another type as {', '.join(wrong)}")
 
 
 def check_folder(folder: Path, manifest: RuntimeManifest) -> None:
@@ -120,8 +140,9 @@ def check_folder(folder: Path, manifest: RuntimeManifest) -> None:
             f"{folder}: expected the {CONFIG_FILE} of the graph's model, {manifest.model_type}, got {model_type}; "
             f"{_AGAIN}"
         )
-    size = (_read_json(folder / PROCESSOR_FILE).get("image_processor") or {}).get("size") or {}
-    if (size.get("height"), size.get("width")) != manifest.image_size_px:
+    part = _read_json(folder / PROCESSOR_FILE).get("image_processor")
+    size = part.get("size") if isinstance(part, dict) else None
+    if not isinstance(size, dict) or (size.get("height"), size.get("width")) != manifest.image_size_px:
         raise ValueError(
             f"{folder}: expected a processor that makes images of {manifest.size_text}, the graph's, {PROCESSOR_FILE} "
             f"says {size}; {_AGAIN}"
@@ -160,7 +181,7 @@ def package_versions(*names: str) -> dict[str, str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_file(path), source=path.name)
     except ValueError as error:
         raise ValueError(f"{path}: expected readable JSON, got {error}; {_AGAIN}") from error
     if not isinstance(values, dict):

@@ -52,11 +52,14 @@ def open_pipeline(
         )
     from transformers import AutoProcessor
 
+    from ..hub.loading import check_processor, told
     from ..pipeline_rrsis import ReferringSegmentationPipeline
     from .network import RuntimeNetwork
 
     network = RuntimeNetwork.from_pretrained(folder)
-    processor = AutoProcessor.from_pretrained(folder)
+    with told(f"--model: expected a processor in {model} as `rrsis export` writes it"):
+        processor = AutoProcessor.from_pretrained(folder)
+        check_processor(processor, model)
     return ReferringSegmentationPipeline(model=network, processor=processor, device=network.device)  # type: ignore[arg-type]
 
 

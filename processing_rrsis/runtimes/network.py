@@ -58,7 +58,7 @@ class RuntimeNetwork(nn.Module):
         check_folder(place, manifest)
         try:
             session = graph_module(manifest.format).Session(place, threads=threads or torch.get_num_threads())
-        except (RuntimeError, ValueError) as error:  # whatever the library finds: its own classes are RuntimeErrors
+        except Exception as error:  # whatever the library finds: onnxruntime has classes of its own
             raise ValueError(
                 f"{place}: expected a graph that the installed {manifest.format} reads, got: {error}; it was written "
                 f"with {', '.join(f'{name} {number}' for name, number in manifest.versions.items())}"

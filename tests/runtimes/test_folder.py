@@ -58,6 +58,23 @@ SPOILED = {
         lambda folder: change(folder / "runtime.json", folder_version=0, versions=None),
         "got version 0, which rrsis unknown",
     ),
+    "deep runtime.json": (lambda folder: (folder / "runtime.json").write_text("[" * 10**5), "expected readable JSON"),
+    "another version with a list of versions": (
+        lambda folder: change(folder / "runtime.json", folder_version=1, versions=[1]),
+        "got version 1, which rrsis unknown",
+    ),
+    "inputs that are numbers": (
+        lambda folder: change(folder / "runtime.json", inputs=[1, 2]),
+        "values of another type as inputs",
+    ),
+    "a list as image processor": (
+        lambda folder: change(folder / "processor_config.json", image_processor=[1]),
+        "expected a processor that makes images of 72×72 px",
+    ),
+    "a list as size": (
+        lambda folder: change(folder / "processor_config.json", image_processor={"size": [80]}),
+        "expected a processor that makes images of 72×72 px",
+    ),
     "no image processor": (
         lambda folder: change(folder / "processor_config.json", image_processor=None),
         "expected a processor that makes images of 72×72 px",
