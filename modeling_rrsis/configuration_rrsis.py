@@ -25,7 +25,7 @@ SWIN_ARGUMENTS = (
     *("drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
 )
 """What of timm's arguments describes a Swin; others name files and addresses, or are set here."""
-MAX_EPSILON = 1e-2
+MAX_EPSILON = 1.0
 """Of a normalisation; BERT's is 1e-12."""
 TEXT_SIZES = {
     **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size"), MAX_NUMBER),
