@@ -63,7 +63,11 @@ def make_manifest(table: pa.Table, groups: Mapping[str, SceneGroup], records: Ma
         _result(groups[scene], records.get(scene), expression)
         for scene, expression in zip(table["scene"].to_pylist(), table["expression"].to_pylist(), strict=True)
     ]
-    results = pa.Table.from_pylist(rows, schema=RESULTS)
+    return _with_results(table, pa.Table.from_pylist(rows, schema=RESULTS))
+
+
+def _with_results(table: pa.Table, results: pa.Table) -> pa.Table:
+    """A table, its addresses without what signs them, with the columns of `RESULTS`; both in one order."""
     table = without_signatures(table)
     for name in RESULTS.names:
         table = table.append_column(RESULTS.field(name), results[name])
@@ -170,10 +174,7 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
             f"{folder}: expected the table's scenes and expressions, {_list(other)} has others; run again"
         )
     places = {name: place for place, name in enumerate(joined["id"].to_pylist())}
-    results = joined.select(RESULTS.names).take(pa.array([places[name] for name in ids], pa.int64()))
-    manifest = without_signatures(table)
-    for name in RESULTS.names:
-        manifest = manifest.append_column(RESULTS.field(name), results[name])
+    manifest = _with_results(table, joined.take(pa.array([places[name] for name in ids], pa.int64())))
     write_manifest(manifest.replace_schema_metadata(shards[0].schema.metadata), folder / MANIFEST_FILE)
     return manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -144,20 +144,18 @@ def segment_scenes(
     asked = {"model": model_digest(model), "runtime": runtime, "files": files, **options}
     out.mkdir(parents=True, exist_ok=True)
     busy = f"{path}: another process is at work on it; wait for it, or choose another folder"
-    lock = take_lock(path.with_suffix(".lock"), busy)
-    settings = _hold_settings(out, asked, overwrite=overwrite)
-    plan = _plan(groups, out, settings, retry_failed=retry_failed)
-    kept = len(plan.records)
     arguments = {
         "model": model, "runtime": runtime, "trust_remote_code": trust_remote_code, "files": files, "options": options
     }  # fmt: skip
-    try:
-        _work(plan, workers, arguments, progress=progress)
-    finally:
-        manifest = make_manifest(rows, groups, plan.records).replace_schema_metadata({SETTINGS: settings})
-        write_manifest(manifest, path)
-        if lock is not None:
-            lock.close()
+    with take_lock(path.with_suffix(".lock"), busy) or nullcontext():
+        settings = _hold_settings(out, asked, overwrite=overwrite)
+        plan = _plan(groups, out, settings, retry_failed=retry_failed)
+        kept = len(plan.records)
+        try:
+            _work(plan, workers, arguments, progress=progress)
+        finally:
+            manifest = make_manifest(rows, groups, plan.records).replace_schema_metadata({SETTINGS: settings})
+            write_manifest(manifest, path)
     return TableResult(manifest, path, len(plan.records) - kept, kept)
 
 

@@ -91,8 +91,8 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
 
 def _read_parquet(content: pa.Buffer, path: Path) -> pa.Table:
     """Read it, its texts as numbers of a dictionary: what a repeated text unpacks to is known before it is."""
-    schema = parquet.ParquetFile(pa.BufferReader(content)).schema
-    columns = [schema.column(number) for number in range(len(schema))]
+    plain = parquet.ParquetFile(pa.BufferReader(content))
+    columns = [plain.schema.column(number) for number in range(len(plain.schema))]
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -109,7 +109,7 @@ def _read_parquet(content: pa.Buffer, path: Path) -> pa.Table:
     lengths = (pc.sum(pc.binary_length(part.dictionary).take(part.indices)).as_py() for part in parts)
     if sum(length or 0 for length in lengths) > MAX_TABLE_BYTES:
         raise _too_large(path)
-    return table.cast(parquet.ParquetFile(pa.BufferReader(content)).schema_arrow)
+    return table.cast(plain.schema_arrow)
 
 
 def _packed(part: pa.Array) -> Iterator[pa.Array]:

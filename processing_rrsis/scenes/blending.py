@@ -141,7 +141,7 @@ def run_whole(work: Pass) -> None:
             if not work.scratch.has(number, row):
                 window = Window(block.start_px, top, block.stop_px - block.start_px, bottom - top)
                 with told_where(source, window):
-                    valid = source.read(window)[1]  # by the values, too: NaN
+                    valid = source.read_valid(window)
                 part = enlarged(view, (source.height_px, source.width_px), window)
                 work.scratch.save(number, row, finished_strip(work, part, valid), carry=None)
             work.on_windows(len(block.tile_starts_px))

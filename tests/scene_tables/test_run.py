@@ -1,8 +1,5 @@
 """`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
 
-import subprocess
-import sys
-
 import pytest
 import rasterio
 import rasterio.shutil
@@ -13,6 +10,7 @@ from typer.testing import CliRunner
 from processing_rrsis.cli.app import app
 from processing_rrsis.scene_tables.worker import SceneWorker
 
+from ..scenes.locked import locked_elsewhere
 from ..scenes.rasters import noise, write_raster
 from .conftest import PHRASES, layers
 
@@ -244,13 +242,8 @@ def test_an_expression_that_the_model_does_not_know_fails_alone(tmp_path, table,
 def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, table, model_folder):
     out = tmp_path / "out"
     out.mkdir()
-    holding = "import pathlib, sys; from processing_rrsis.result_files import take_lock; "
-    holding += "held = take_lock(pathlib.Path(sys.argv[1]), ''); print('held', flush=True); input()"
-    command = [sys.executable, "-c", holding, str(out / "manifest.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
+    with locked_elsewhere(out / "manifest.lock"):
         code, output = run("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
-        other.communicate(b"\n")
     assert code == 1
     assert "another process is at work on it" in output
     assert [path.name for path in out.iterdir()] == ["manifest.lock"]

@@ -1,14 +1,13 @@
 """A run that ends early goes on; one of other settings is refused; finished files appear by rename."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from processing_rrsis.errors import RRSISError
 from processing_rrsis.scenes import segment_scene
 
+from .locked import locked_elsewhere
 from .rasters import looking_around, noise, write_raster
 
 OPTIONS = {"tile_size_px": 32, "overlap_px": 8}
@@ -125,14 +124,8 @@ def test_a_file_of_unknown_origin_is_not_replaced(scene, tmp_path):
 def test_two_processes_do_not_work_on_one_result(scene, tmp_path):
     part = tmp_path / "mask.tif.part"
     part.mkdir()
-    holding = "import pathlib, sys; from processing_rrsis.result_files import take_lock; "
-    holding += "held = take_lock(pathlib.Path(sys.argv[1]), ''); print('held', flush=True); input()"
-    command = [sys.executable, "-c", holding, str(part / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match="no other process at work"):
-            segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
-        other.communicate(b"\n")
+    with locked_elsewhere(part / ".lock"), pytest.raises(ValueError, match="no other process at work"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
     segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
     assert not part.exists()
 

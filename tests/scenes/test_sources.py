@@ -19,7 +19,7 @@ from processing_rrsis.errors import RRSISError
 from processing_rrsis.scenes import segment_scene
 from processing_rrsis.scenes.reading.source import open_scene
 
-from .rasters import GRID, noise, red_reader, write_raster
+from .rasters import GRID, looking_around, noise, red_reader, write_raster
 
 OPTIONS = {"model": red_reader, "tile_size_px": 32, "overlap_px": 8}
 
@@ -223,3 +223,15 @@ def test_a_vrt_is_read_under_its_own_name(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(RasterioIOError), open_scene(tmp_path / "own.vrt", bands=[1, 2, 3]) as scene:
         scene.read(Window(0, 0, 30, 30))
+
+
+@pytest.mark.parametrize("frame", ["tile", "scene"])
+def test_nan_without_a_tag_is_not_valid_in_any_frame(tmp_path, frame):
+    values = noise(60, 70).astype(np.float32)
+    values[:, :20] = np.nan
+    scene = write_raster(tmp_path / "scene.tif", values)
+    segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, frame=frame, tile_size_px=32)
+    with rasterio.open(tmp_path / "mask.tif") as mask:
+        found = mask.read(1)
+    assert (found[:20] == 255).all()
+    assert (found[20:] < 255).all()

@@ -149,7 +149,8 @@ def valid_pixels(
     """
     options = {"window": window, "out_shape": shape}
     alpha = [number for number, colour in enumerate(dataset.colorinterp, start=1) if colour is ColorInterp.alpha]
-    shared = all(MaskFlags.per_dataset in dataset.mask_flag_enums[index - 1] for index in indexes)
+    flags = [dataset.mask_flag_enums[index - 1] for index in indexes]
+    shared = all(MaskFlags.per_dataset in each or MaskFlags.all_valid in each for each in flags)
     valid = dataset.read_masks(indexes[0], **options) > 0
     for index in [] if shared else indexes[1:]:
         valid |= dataset.read_masks(index, **options) > 0

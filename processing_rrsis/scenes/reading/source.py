@@ -104,12 +104,17 @@ class SceneSource:
         indexes = list(self.choice.indexes)
         options = {} if shape is None else {"out_shape": (len(indexes), *shape), "resampling": self.choice.resampling}
         values = self._tried(lambda dataset: dataset.read(indexes, window=window, **options))
-        valid = self.read_valid(window, shape)
+        valid = self._read_masks(window, shape)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         return to_rgb(values, self.choice, self.stretch), valid
 
-    def read_valid(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    def read_valid(self, window: Window) -> NDArray[np.bool_]:
+        """Read which pixels of a window are valid, as `read` tells: bool (H, W); values where NaN may be."""
+        has_nan = any(np.dtype(self.dataset.dtypes[index - 1]).kind == "f" for index in self.choice.indexes)
+        return self.read(window)[1] if has_nan else self._read_masks(window)
+
+    def _read_masks(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Read which pixels are valid by nodata, alpha, internal and side-car masks; bool (H, W)."""
         return self._tried(lambda dataset: valid_pixels(dataset, self.choice.indexes, window=window, shape=shape))
 
