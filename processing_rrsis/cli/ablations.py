@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ..result_files import check_untouched
 from ..training.recipes.presets import ABLATIONS, PAPERS, PUBLISHED_ON, Ablation
-from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
+from .common import RESULTS, SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +29,9 @@ class Paper(StrEnum):
 def ablations(
     paper: Annotated[Paper | None, typer.Option(help="Only those of one paper.")] = None,
     json_file: ListedJson = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier file.", rich_help_panel=RESULTS)
+    ] = False,
 ) -> None:
     """List the ablations of the papers: name, configuration fields, published percentages.
 

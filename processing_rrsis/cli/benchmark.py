@@ -22,31 +22,44 @@ from ..benchmark.spec import (
     one_of,
 )
 from ..result_files import check_untouched
-from .common import JsonFile, _plain_errors, check_result_files, write_json
+from .common import RESULTS, JsonFile, _plain_errors, check_result_files, write_json
 from .help import HelpfulCommand, HelpfulGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_WHAT, _HOW = "What is measured", "How it is measured"
 benchmark = typer.Typer(name="benchmark", cls=HelpfulGroup, rich_markup_mode=None)
 
 ALL_MODELS = ",".join(MODEL_NAMES)
 ALL_SIZES = ",".join(map(str, SCALING_SIZES_PX))
 Models = Annotated[
-    str, typer.Option("--model", "-m", help=f"{', '.join(MODEL_NAMES)}, separated by commas; or a model's folder.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help=f"{', '.join(MODEL_NAMES)}, separated by commas; or a model's folder.",
+        rich_help_panel=_WHAT,
+    ),
 ]
 ModelSize = Annotated[
-    str, typer.Option(help="base: as published (Swin-B, BERT-base), random weights; tiny: for smoke tests.")
+    str,
+    typer.Option(
+        help="base: as published (Swin-B, BERT-base), random weights; tiny: for smoke tests.", rich_help_panel=_WHAT
+    ),
 ]
-Sizes = Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.")]
-Dtype = Annotated[str, typer.Option(help=f"{', '.join(DTYPES)} (float32 weights).")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.")]
-Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts.")]
-Threads = Annotated[int | None, typer.Option("--cpu-threads", min=1, help="Threads of the CPU.", show_default=False)]
-HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
+Sizes = Annotated[str, typer.Option("--image-size", "-s", help="Sides of the images in px.", rich_help_panel=_WHAT)]
+Dtype = Annotated[str, typer.Option(help=f"{', '.join(DTYPES)} (float32 weights).", rich_help_panel=_WHAT)]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_HOW)]
+Rounds = Annotated[int, typer.Option(min=1, help="Timed runs of each case, in turns.", rich_help_panel=_HOW)]
+Warmup = Annotated[int, typer.Option(min=0, help="Runs before the clock starts.", rich_help_panel=_HOW)]
+Threads = Annotated[
+    int | None,
+    typer.Option("--cpu-threads", min=1, help="Threads of the CPU.", rich_help_panel=_HOW, show_default=False),
+]
+HasMemory = Annotated[bool, typer.Option(help="Peak memory, each case in a process of its own.", rich_help_panel=_HOW)]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and inputs.", rich_help_panel=_WHAT)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=RESULTS)]
 
 
 @benchmark.callback(invoke_without_command=True)
@@ -55,12 +68,19 @@ def models(
     model: Models = ALL_MODELS,
     model_size: ModelSize = MODEL_SIZES[0],
     image_size: Sizes = "480",
-    batch_size: Annotated[str, typer.Option("--batch-size", "-b", help="Images of a batch.")] = "1",
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", "-b", help="Images of a batch.", rich_help_panel=_WHAT)
+    ] = "1",
     dtype: Dtype = "float32",
-    mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}.")] = "eager",
-    work: Annotated[str, typer.Option(help="forward, train (forward and backward, no optimizer).")] = FORWARD,
+    mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}.", rich_help_panel=_WHAT)] = "eager",
+    work: Annotated[
+        str, typer.Option(help="forward, train (forward and backward, no optimizer).", rich_help_panel=_WHAT)
+    ] = FORWARD,
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Also a training step with gradient checkpointing.")
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help="Also a training step with gradient checkpointing.", rich_help_panel=_WHAT
+        ),
     ] = False,
     device: Device = "auto",
     rounds: Rounds = 5,
@@ -125,7 +145,9 @@ def profile(
     model_size: ModelSize = MODEL_SIZES[0],
     image_size: Annotated[int, typer.Option("--image-size", "-s", help="Side of the image in px.")] = 480,
     dtype: Dtype = "float32",
-    work: Annotated[str, typer.Option(help="forward, train (forward and backward, no optimizer).")] = FORWARD,
+    work: Annotated[
+        str, typer.Option(help="forward, train (forward and backward, no optimizer).", rich_help_panel=_WHAT)
+    ] = FORWARD,
     device: Device = "auto",
     threads: Threads = None,
     trace: Annotated[
@@ -255,7 +277,9 @@ def expressions(
 
 @benchmark.command(cls=HelpfulCommand)
 def affinity(
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images of a batch.")] = 1,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images of a batch.", rich_help_panel=_WHAT)
+    ] = 1,
     pixels: Annotated[
         int, typer.Option("--pixels", "-n", min=2, help="N, pixels of a stage; 3,600: stage 2 of Swin-B at 480 px.")
     ] = AFFINITY_PIXELS,

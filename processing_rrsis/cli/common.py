@@ -20,12 +20,18 @@ MODEL_HELP = "Model folder (a run's best/) or Hub repository."
 HTML_ENDINGS = (".html", ".htm")
 SCREEN = "-"
 """A file's name by which JSON is printed."""
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write every number as JSON.", show_default=False)]
+RESULTS, COMPUTES = "Results", "Who computes"
+"""Groups of options that several commands have."""
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write every number as JSON.", show_default=False, rich_help_panel=RESULTS),
+]
 ListedJson = Annotated[
-    Path | None, typer.Option("--json", help="Write it as JSON; - prints that.", show_default=False)
+    Path | None,
+    typer.Option("--json", help="Write it as JSON; - prints that.", show_default=False, rich_help_panel=RESULTS),
 ]
 TRUST_HELP = "Run code of a Hub repository that is not ours."
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP, rich_help_panel=COMPUTES)]
 
 
 @contextmanager

@@ -9,18 +9,23 @@ import typer
 
 from ..installation import install_command
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, TrustRemoteCode, _plain_errors
+from .common import COMPUTES, MODEL_HELP, TrustRemoteCode, _plain_errors
+
+_PAGE = "The page"
 
 
 def demo(
-    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
-    share: Annotated[bool, typer.Option("--share", help="Also give the page a public address for a week.")] = False,
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=COMPUTES)],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.", rich_help_panel=_PAGE)] = 7860,
+    share: Annotated[
+        bool, typer.Option("--share", help="Also give the page a public address for a week.", rich_help_panel=_PAGE)
+    ] = False,
     examples: Annotated[
-        Path | None, typer.Option(help="Folder with examples.json; scenes of SyntheticRS where none is given.")
+        Path | None,
+        typer.Option(help="Folder with examples.json.", show_default="scenes of SyntheticRS", rich_help_panel=_PAGE),
     ] = None,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO_DEVICE,
-    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=COMPUTES)] = AUTO_DEVICE,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=COMPUTES)] = Runtime.AUTO,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Try a model in the browser: upload an image, say what to look for.

@@ -12,8 +12,10 @@ from ..reports.evaluation_task import EvaluationTask, Resolution, find_comparabi
 from ..result_files import check_untouched, write_result
 from ..runtimes.spec import RUNTIME_HELP, Runtime
 from .common import (
+    COMPUTES,
     HTML_ENDINGS,
     MODEL_HELP,
+    RESULTS,
     TrustRemoteCode,
     _plain_errors,
     check_result_files,
@@ -24,7 +26,7 @@ _DATA, _SCORES, _SPEED = "Data", "Scores", "Speed"
 
 
 def evaluate(
-    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=COMPUTES)],
     dataset: Annotated[
         str,
         typer.Option(
@@ -48,9 +50,9 @@ def evaluate(
             "--image-size",
             "-s",
             min=32,
-            help="synthetic: side of its images in px; the model's input size by default.",
+            help="synthetic: side of its images in px.",
+            show_default="the model's input size",
             rich_help_panel=_DATA,
-            show_default=False,
         ),
     ] = None,
     data_seed: Annotated[int, typer.Option(min=0, help="synthetic: seed of its scenes.", rich_help_panel=_DATA)] = 0,
@@ -93,16 +95,29 @@ def evaluate(
             rich_help_panel=_SPEED,
         ),
     ] = False,
-    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=_SPEED)] = Runtime.AUTO,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=COMPUTES)] = Runtime.AUTO,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", "--output", "-o", help="Also write every number as JSON.", show_default=False),
+        typer.Option(
+            "--json",
+            "--output",
+            "-o",
+            help="Also write every number as JSON.",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     html_file: Annotated[
         Path | None,
-        typer.Option("--html", help="Also write a report with pictures of best, worst and random samples."),
+        typer.Option(
+            "--html",
+            help="Also write a report with pictures of best, worst and random samples.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result.", rich_help_panel=RESULTS)
+    ] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score a model on a split, in the layout of the papers' tables.

@@ -14,6 +14,7 @@ from ..runtimes.folder import MANIFEST_FILE
 from ..runtimes.spec import DEFAULT_ROUNDS, MIN_IMAGE_SIZE_PX, ExportOptions, RuntimeFormat
 from .common import (
     MODEL_HELP,
+    RESULTS,
     JsonFile,
     TrustRemoteCode,
     _plain_errors,
@@ -45,9 +46,9 @@ def export(
             "--image-size",
             "-s",
             min=MIN_IMAGE_SIZE_PX,
-            help="Side of the square images in px; the processor's size by default.",
+            help="Side of the square images in px.",
             rich_help_panel=_GRAPH,
-            show_default=False,
+            show_default="the model's",
         ),
     ] = None,
     calibration_samples: Annotated[
@@ -82,7 +83,9 @@ def export(
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of inputs that are compared.", rich_help_panel=_CHECK)
     ] = 0,
     json_file: JsonFile = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export, and its JSON.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export, and its JSON.", rich_help_panel=RESULTS)
+    ] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Write a model as a folder for another runtime, and check it.

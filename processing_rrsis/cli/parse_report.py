@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..result_files import check_untouched
-from .common import JsonFile, _plain_errors, check_result_files, write_json
+from .common import RESULTS, JsonFile, _plain_errors, check_result_files, write_json
 
 
 def parse_report(
@@ -23,7 +23,9 @@ def parse_report(
         "expression"
     ),
     json_file: JsonFile = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result.", rich_help_panel=RESULTS)
+    ] = False,
 ) -> None:
     """Count what is read in a file of expressions, and show what is not.
 

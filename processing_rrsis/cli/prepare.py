@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..result_files import check_untouched
-from .common import JsonFile, _plain_errors, check_result_files, write_json
+from .common import RESULTS, JsonFile, _plain_errors, check_result_files, write_json
 
 
 class Layout(StrEnum):
@@ -33,7 +33,7 @@ def prepare(
         Path, typer.Argument(help="Folder or zip as downloaded; nothing is unpacked.", show_default=False)
     ],
     dataset: Annotated[
-        Layout | None, typer.Option("--dataset", "-d", help="What it is; found out from the files by default.")
+        Layout | None, typer.Option("--dataset", "-d", help="What it is.", show_default="found out from the files")
     ] = None,
     allow_missing: Annotated[
         bool,
@@ -44,10 +44,12 @@ def prepare(
     json_file: JsonFile = None,
     expected: Annotated[
         Expected | None,
-        typer.Option(help="Counts to compare with. Default: demo.json where there is one, else the published ones."),
+        typer.Option(help="Counts to compare with.", show_default="demo where there is a demo.json, else published"),
     ] = None,
     num_workers: Annotated[int, typer.Option(min=1, help="Processes that check.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier report.", rich_help_panel=RESULTS)
+    ] = False,
 ) -> None:
     """Check a download of RRSIS-D, RefSegRS or RISBench before anything is built.
 

@@ -42,7 +42,7 @@ class Wording(StrEnum):
     REFSEGRS = "refsegrs"
 
 
-_HUB = "How to publish"
+_WHAT, _HUB = "What is published", "How to publish"
 Repo = Annotated[str, typer.Argument(metavar="REPO", help="user/name on the Hub; created where it does not exist.")]
 
 
@@ -52,7 +52,8 @@ def _push_options(
         typer.Option("--private", help="Create it private; an existing public one is refused.", rich_help_panel=_HUB),
     ] = False,
     revision: Annotated[
-        str | None, typer.Option(help="Branch to publish to, made if needed. Default: main.", rich_help_panel=_HUB)
+        str | None,
+        typer.Option(help="Branch to publish to, made if needed.", show_default="main", rich_help_panel=_HUB),
     ] = None,
     create_pr: Annotated[
         bool,
@@ -107,12 +108,15 @@ def model(
     ],
     repo: Repo,
     push: Any,
-    max_shard_size: Annotated[str, typer.Option(help="Larger weights are cut into files of this size.")] = "5GB",
+    max_shard_size: Annotated[
+        str, typer.Option(help="Larger weights are cut into files of this size.", rich_help_panel=_WHAT)
+    ] = "5GB",
     i_have_the_right_to: Annotated[
         bool,
         typer.Option(
             "--i-have-the-right-to",
             help="Show the contact sheet of RRSIS-D or own data too; publish weights that rrsis convert converted.",
+            rich_help_panel=_WHAT,
         ),
     ] = False,
 ) -> Any:
@@ -211,7 +215,7 @@ def space(
     model_id: Annotated[str, typer.Argument(metavar="MODEL", help="The published model: user/name on the Hub.")],
     repo: Repo,
     push: Any,
-    title: Annotated[str | None, typer.Option(help="Title of the page. Default: the model's name.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.", show_default="the model's name")] = None,
     preset: Annotated[Wording, typer.Option(help="Wording of the examples.")] = Wording.RRSISD,
 ) -> Any:
     """Publish the demo of a model as a Space: the page that `rrsis demo` shows, with rendered examples.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..result_files import check_untouched, write_result
-from .common import SCREEN, ListedJson, _plain_errors, check_result_files, write_json
+from .common import RESULTS, SCREEN, ListedJson, _plain_errors, check_result_files, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,9 @@ def recipes(
     yaml_file: Annotated[
         Path | None, typer.Option("--yaml", help="Write it as a file to start your own from.", show_default=False)
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier file.", rich_help_panel=RESULTS)
+    ] = False,
 ) -> None:
     """List the recipes of training, or show every number of one with its source.
 

@@ -11,7 +11,7 @@ from ..installation import install_command
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, Runtime
 from . import scene_options as shared
-from .common import _plain_errors, check_result_files
+from .common import RESULTS, TrustRemoteCode, _plain_errors, check_result_files
 from .segment import check_expression
 
 if TYPE_CHECKING:
@@ -30,26 +30,26 @@ def scene(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=shared.OUTPUT
+            "--output", "-o", help="Mask, a cloud-optimised GeoTIFF: 0, 1, nodata 255.", rich_help_panel=RESULTS
         ),
     ] = Path("mask.tif"),
     vector: Annotated[
         Path | None,
-        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=shared.OUTPUT),
+        typer.Option(help="Also write the objects: .gpkg, .geojson or .parquet.", rich_help_panel=RESULTS),
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=shared.OUTPUT)
+        Path | None, typer.Option(help="Also write the probability, float32 GeoTIFF.", rich_help_panel=RESULTS)
     ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
-            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=shared.OUTPUT
+            help="Also draw a picture with masks, legend, scale bar and north arrow.", rich_help_panel=RESULTS
         ),
     ] = None,
     min_area_m2: shared.MinArea = 0.0,
     simplify_m: shared.Simplify = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=shared.OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace files of other settings.", rich_help_panel=RESULTS)
     ] = False,
     frame: shared.FrameOption = shared.Frame.AUTO,
     tile_size: shared.TileSize = None,
@@ -61,7 +61,7 @@ def scene(
     device: shared.DeviceOption = AUTO_DEVICE,
     runtime: shared.RuntimeOption = Runtime.AUTO,
     batch_size: shared.BatchSize = None,
-    trust_remote_code: shared.TrustRemoteCode = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Segment what expressions refer to in a raster of any size, as a layer on its ground.
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..runtimes.spec import DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, TRUST_HELP
+from .common import COMPUTES, MODEL_HELP, RESULTS
 
-OUTPUT, READING, MODEL = "Results", "How the scene is read", "Who computes"
+READING = "How the scene is read"
 
 
 class Frame(StrEnum):
@@ -24,30 +24,42 @@ class Frame(StrEnum):
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=MODEL),
+    typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=COMPUTES),
 ]
-MinArea = Annotated[float, typer.Option("--min-area-m2", min=0.0, help="Drop smaller pieces.", rich_help_panel=OUTPUT)]
+MinArea = Annotated[
+    float, typer.Option("--min-area-m2", min=0.0, help="Drop smaller pieces.", rich_help_panel=RESULTS)
+]
 Simplify = Annotated[
     float,
-    typer.Option("--simplify-m", min=0.0, help="By how much the layer's outlines may move.", rich_help_panel=OUTPUT),
+    typer.Option("--simplify-m", min=0.0, help="By how much the layer's outlines may move.", rich_help_panel=RESULTS),
 ]
 FrameOption = Annotated[
     Frame,
-    typer.Option(help="Where places are resolved, see above.", rich_help_panel=READING),
+    typer.Option(
+        help="Where a sentence's place is resolved: in each tile, in one view of the scene, or on the objects of "
+        "all of it (hybrid).",
+        rich_help_panel=READING,
+    ),
 ]
 TileSize = Annotated[
     int | None,
-    typer.Option("--tile-size", help="Side of a tile in px. Default: the model's.", rich_help_panel=READING),
+    typer.Option("--tile-size", help="Side of a tile in px.", show_default="the model's", rich_help_panel=READING),
 ]
 Overlap = Annotated[
     int | None,
-    typer.Option("--overlap", help="Of neighbouring tiles in px. Default: a quarter.", rich_help_panel=READING),
+    typer.Option(
+        "--overlap",
+        help="What neighbouring tiles share, in px.",
+        show_default="a quarter of a tile",
+        rich_help_panel=READING,
+    ),
 ]
 Resolution = Annotated[
     float | None,
     typer.Option(
         "--resolution-m",
-        help="Ground resolution that the model expects. Default: the scene's own.",
+        help="Ground resolution that the model expects.",
+        show_default="the scene's own",
         rich_help_panel=READING,
     ),
 ]
@@ -64,19 +76,19 @@ Threshold = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.", rich_help_panel=READING),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help=DEVICE_HELP, rich_help_panel=MODEL)]
-RuntimeOption = Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=MODEL)]
+DeviceOption = Annotated[str, typer.Option("--device", help=DEVICE_HELP, rich_help_panel=COMPUTES)]
+RuntimeOption = Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=COMPUTES)]
 BatchSize = Annotated[
     int | None,
     typer.Option(
         "--batch-size",
         "-b",
         min=1,
-        help="Tiles × expressions at once. Default: 1 on a CPU, 8 on a GPU.",
-        rich_help_panel=MODEL,
+        help="Tiles × expressions at once.",
+        show_default="1 on a CPU, 8 on a GPU",
+        rich_help_panel=COMPUTES,
     ),
 ]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP, rich_help_panel=MODEL)]
 
 
 def scene_arguments(

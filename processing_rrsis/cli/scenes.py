@@ -11,7 +11,7 @@ import typer
 from ..installation import install_command
 from ..runtimes.spec import Runtime
 from . import scene_options as shared
-from .common import _plain_errors, stopped_in_order
+from .common import RESULTS, TrustRemoteCode, _plain_errors, stopped_in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ TableArgument = Annotated[
     typer.Argument(help="CSV or Parquet with id, scene, expression; or a STAC item collection, .json or .geojson."),
 ]
 OutOption = Annotated[
-    Path, typer.Option("--out", "--output-dir", "-o", help="Of manifest and layers.", rich_help_panel=shared.OUTPUT)
+    Path, typer.Option("--out", "--output-dir", "-o", help="Folder of manifest and layers.", rich_help_panel=RESULTS)
 ]
 Expressions = Annotated[
     list[str] | None,
@@ -49,7 +49,8 @@ Expressions = Annotated[
     ),
 ]
 Asset = Annotated[
-    str | None, typer.Option(help="Asset of a collection's items. Default: the visual one.", rich_help_panel=TABLE)
+    str | None,
+    typer.Option(help="Asset of a collection's items.", show_default="the visual one", rich_help_panel=TABLE),
 ]
 
 
@@ -58,18 +59,18 @@ def scenes(
     out: OutOption,
     model: shared.ModelOption,
     vector: Annotated[
-        Layers | None, typer.Option(help="Also write the objects of each scene.", rich_help_panel=shared.OUTPUT)
+        Layers | None, typer.Option(help="Also write the objects of each scene.", rich_help_panel=RESULTS)
     ] = None,
     probability: Annotated[
-        bool, typer.Option("--probability", help="Also write probabilities.", rich_help_panel=shared.OUTPUT)
+        bool, typer.Option("--probability", help="Also write probabilities.", rich_help_panel=RESULTS)
     ] = False,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Also draw a picture of each scene.", rich_help_panel=shared.OUTPUT)
+        bool, typer.Option("--preview", help="Also draw a picture of each scene.", rich_help_panel=RESULTS)
     ] = False,
     min_area_m2: shared.MinArea = 0.0,
     simplify_m: shared.Simplify = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what other settings made.", rich_help_panel=shared.OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace what other settings made.", rich_help_panel=RESULTS)
     ] = False,
     expression: Expressions = None,
     asset: Asset = None,
@@ -87,15 +88,27 @@ def scenes(
     ] = Engine.PROCESSES,
     workers: Annotated[
         int | None,
-        typer.Option("--num-workers", min=1, help="Default: one for each GPU, else one.", rich_help_panel=WORKERS),
+        typer.Option(
+            "--num-workers",
+            min=1,
+            help="Processes or actors.",
+            show_default="one for each GPU, else 1",
+            rich_help_panel=WORKERS,
+        ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--cpu-threads", min=1, help="Of a worker. Default: cores ÷ workers.", rich_help_panel=WORKERS),
+        typer.Option(
+            "--cpu-threads",
+            min=1,
+            help="Threads of a worker.",
+            show_default="cores ÷ workers",
+            rich_help_panel=WORKERS,
+        ),
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="Cluster, such as auto. Default: one is started here.", rich_help_panel=WORKERS),
+        typer.Option(help="Cluster, such as auto.", show_default="one is started here", rich_help_panel=WORKERS),
     ] = None,
     gpus_per_worker: Annotated[
         float, typer.Option(min=0.0, help="ray: GPUs of a worker, 0.5 for two to share one.", rich_help_panel=WORKERS)
@@ -109,7 +122,7 @@ def scenes(
     threshold: shared.Threshold = 0.5,
     runtime: shared.RuntimeOption = Runtime.AUTO,
     batch_size: shared.BatchSize = None,
-    trust_remote_code: shared.TrustRemoteCode = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Segment many scenes: every row of a table of scenes and expressions ends in a manifest.
 

@@ -13,7 +13,7 @@ import typer
 from ..errors import error_text, printable
 from ..result_files import check_untouched
 from ..runtimes.spec import AUTO_DEVICE, DEVICE_HELP, RUNTIME_HELP, Runtime
-from .common import MODEL_HELP, TrustRemoteCode, _plain_errors, check_result_files
+from .common import COMPUTES, MODEL_HELP, RESULTS, TrustRemoteCode, _plain_errors, check_result_files
 from .segment_files import FLOAT_ENDINGS, save_outlines, save_picture, save_raster
 from .segment_inputs import ImageResults, plan_results, tell_apart
 
@@ -33,6 +33,7 @@ ENDINGS = {
     "--polygons": (".geojson", ".json"),
     "--probability": (*FLOAT_ENDINGS, ".png"),
 }
+_MASKS = "What is segmented"
 CATEGORY_QUESTION = "{} in the image"
 
 
@@ -46,34 +47,49 @@ def segment(
             show_default=False,
         ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, rich_help_panel=COMPUTES)],
     categories: Annotated[
         list[str] | None,
         typer.Option(
-            help='Whole categories, a mask each: vehicle,building asks for "vehicle in the image" and so on.'
+            help='Whole categories, a mask each: vehicle,building asks for "vehicle in the image" and so on.',
+            rich_help_panel=_MASKS,
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the mask goes (PNG or TIFF, 0 and 255).")
+        Path,
+        typer.Option("--output", "-o", help="Where the mask goes (PNG or TIFF, 0 and 255).", rich_help_panel=RESULTS),
     ] = Path("mask.png"),
-    overlay: Annotated[Path | None, typer.Option(help="Also write the image with the mask painted in.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Also write the image with the mask painted in.", rich_help_panel=RESULTS)
+    ] = None,
     polygons: Annotated[
         Path | None,
-        typer.Option(help="Also write the outlines as GeoJSON: of a GeoTIFF in degrees, else in pixels, y down."),
+        typer.Option(
+            help="Also write the outlines as GeoJSON: of a GeoTIFF in degrees, else in pixels, y down.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     probability: Annotated[
         Path | None,
-        typer.Option(help="Also write the probability: TIFF as float32, PNG as 0 to 255."),
+        typer.Option(help="Also write the probability: TIFF as float32, PNG as 0 to 255.", rich_help_panel=RESULTS),
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.")
+        float,
+        typer.Option(min=0.0, max=1.0, help="Probability that makes a pixel foreground.", rich_help_panel=_MASKS),
     ] = 0.5,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results of an earlier run.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help=f"Squeeze in an image more than {MOST_PIXELS:g} times the model's input.")
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of an earlier run.", rich_help_panel=RESULTS)
     ] = False,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO_DEVICE,
-    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP)] = Runtime.AUTO,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help=f"Squeeze in an image more than {MOST_PIXELS:g} times the model's input.",
+            rich_help_panel=_MASKS,
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=COMPUTES)] = AUTO_DEVICE,
+    runtime: Annotated[Runtime, typer.Option(help=RUNTIME_HELP, rich_help_panel=COMPUTES)] = Runtime.AUTO,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Segment what expressions refer to in images.

@@ -21,11 +21,11 @@ DESCRIPTION = """Train a network on one CPU, one GPU or many.
 
 A recipe sets every number (`rrsis recipes`); an option given here replaces it.
 The weights in OUTPUT_DIR/best are chosen on the validation split; the test
-splits are read once, at the end. Stopped with Ctrl-C or killed, the same command
-with --resume latest goes on, and ends with the same bytes.
+splits are read once, at the end. Stopped with Ctrl-C or killed, the same
+command with --resume latest goes on, and ends with the same bytes.
 
-Options of `accelerate launch` (--config_file, --num_processes, --cpu, ...) stand
-beside these.
+Options of `accelerate launch` (--config_file, --num_processes, --cpu, ...)
+stand beside these.
 """
 
 

@@ -37,10 +37,12 @@ def write_demo(
     ] = False,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", "-s", help="Side of the images in px. Default: 800 (rrsisd), 4096 (scene), 512."),
+        typer.Option(
+            "--image-size", "-s", help="Side of the images in px.", show_default="scene 4096, rrsisd 800, else 512"
+        ),
     ] = None,
     expressions_per_image: Annotated[
-        int | None, typer.Option(min=1, help="Expressions about an image. Default: 1, refsegrs 4.")
+        int | None, typer.Option(min=1, help="Expressions about an image.", show_default="refsegrs 4, else 1")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
     num_workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,

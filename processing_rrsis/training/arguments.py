@@ -65,7 +65,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return {int: "INT", float: "NUMBER"}.get(action.type, "TEXT") if action.type else ""  # type: ignore[call-overload]
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        return (action.help or "") + ("" if action.default in (None, False, argparse.SUPPRESS) else " [%(default)s]")
+        return (action.help or "") + (
+            "" if action.default in (None, False, argparse.SUPPRESS) else " [default: %(default)s]"
+        )
 
 
 class TrainingParser(HfArgumentParser):
@@ -74,7 +76,7 @@ class TrainingParser(HfArgumentParser):
     def format_help(self) -> str:
         """The description, then the groups in the order of `GROUPS`."""
         formatter = self._get_formatter()
-        formatter.add_usage(self.usage, [], [])
+        formatter.add_usage(self.usage, [], [], prefix="Usage: ")
         formatter.add_text(self.description)
         first = {name: heading for heading, name in GROUPS.items()}
         for action in self._actions:
@@ -88,21 +90,21 @@ class TrainingParser(HfArgumentParser):
         return formatter.format_help()
 
 
-def option(default: Any, text: str) -> Any:
-    """A field of the command line with its help."""
-    return field(default=default, metadata={"help": text})
+def option(default: Any, text: str, shown: str | None = None) -> Any:
+    """A field of the command line with its help; `shown` says in words what holds where it is left out."""
+    return field(default=default, metadata={"help": text if shown is None else f"{text} [default: ({shown})]"})
 
 
 @dataclass
 class TrainingArguments:
     """Options of the command line; an option that is left out follows the recipe."""
 
-    model: str | None = option(None, f"Network: {', '.join(MODELS)}; the recipe's or fianet if absent.")
+    model: str | None = option(None, f"Network: {', '.join(MODELS)}.", shown="the recipe's, or fianet")
     small: bool = option(
         False, "A small network on any data, minutes on two CPU cores: the numbers of the recipe MODEL-synthetic."
     )
     recipe: str | None = option(
-        None, "Recipe by name (`rrsis recipes` lists them) or a .yaml file; MODEL-DATASET if absent."
+        None, "Recipe by name (`rrsis recipes` lists them) or a .yaml file.", shown="MODEL-DATASET"
     )
     ablation: str | None = option(None, "Preset of a paper's ablation table, on top of the recipe: `rrsis ablations`.")
     dataset: str | None = option(
@@ -111,21 +113,21 @@ class TrainingArguments:
     data_dir: str | None = option(None, "Folder or zip of a downloaded benchmark; with own the table.")
     allow_missing: bool = option(False, "Go on where images of the download are missing, without their references.")
     output_dir: str | None = option(
-        None, "Folder that everything is written to; runs/RECIPE or runs/ABLATION if absent."
+        None, "Folder that everything is written to.", shown="runs/RECIPE or runs/ABLATION"
     )
     vision_weights: str | None = option(
-        None, "Pretrained Swin: a timm name or a file with its weights; the recipe's if absent."
+        None, "Pretrained Swin: a timm name or a file with its weights.", shown="the recipe's"
     )
-    text_weights: str | None = option(None, "Pretrained BERT: a name on the Hub or a folder; the recipe's if absent.")
+    text_weights: str | None = option(None, "Pretrained BERT: a name on the Hub or a folder.", shown="the recipe's")
     from_scratch: bool = option(False, "Start from random weights where the recipe starts from pretrained ones.")
     init_from: str | None = option(
         None, "Fine-tune a model of this kind: a folder such as runs/x/best, or a Hub name."
     )
     seed: int = option(0, "Seed of new weights, order of samples, augmentation and dropout.")
     data_seed: int = option(0, "Seed of the embedded benchmark's scenes.")
-    image_size: int | None = option(None, "Side in px that images are resized to, instead of the recipe's.")
-    max_steps: int | None = option(None, "Updates, instead of the recipe's updates or epochs.")
-    max_epochs: int | None = option(None, "Epochs, instead of the recipe's updates or epochs.")
+    image_size: int | None = option(None, "Side in px that images are resized to.", shown="the recipe's")
+    max_steps: int | None = option(None, "Updates.", shown="the recipe's updates or epochs")
+    max_epochs: int | None = option(None, "Epochs.", shown="the recipe's updates or epochs")
     batch_size: int | None = option(
         None, "Samples per update, over all processes and accumulation steps: the learning rate belongs to it."
     )
@@ -149,7 +151,7 @@ class TrainingArguments:
         "none",
         "latest: go on from the newest whole checkpoint, or start where there is none; or a checkpoint's folder.",
     )
-    checkpoint_every: int | None = option(None, "Updates between checkpoints; as eval_every if absent.")
+    checkpoint_every: int | None = option(None, "Updates between checkpoints.", shown="as --eval_every")
     keep_checkpoints: int = option(2, "Checkpoints that stay on the disk; the oldest goes first.")
     eval_every: int | None = option(None, "Updates between evaluations on the validation split.")
     log_every: int = option(20, "Updates between lines of metrics.jsonl.")
@@ -162,9 +164,9 @@ class TrainingArguments:
     hub_private: bool = option(False, "With --push_to_hub: only you can see the repository.")
     num_workers: int = option(1, "Processes that load data, per training process.")
     cpu_threads: int | None = option(
-        None, "Threads of a process that computes on the CPU; its share of the cores if absent."
+        None, "Threads of a process that computes on the CPU.", shown="its share of the cores"
     )
-    max_samples: int | None = option(None, "Samples of each split, for a quick look; all of them if absent.")
+    max_samples: int | None = option(None, "Samples of each split, for a quick look.", shown="all")
 
     @property
     def run_dir(self) -> Path:
