@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from processing_rrsis.cli.app import HUGE_PAGES, app
+from processing_rrsis.cli.app import BUSY, HUGE_PAGES, SHORT_SPIN, app
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.reports.overlay import paint_overlay
 from tests.tiny import build_tiny_model, build_tiny_processor
@@ -197,3 +197,15 @@ def test_overlay_paints_inside_only():
     painted = np.asarray(paint_overlay(picture, [mask, second]))
     assert painted[10, 10].tolist() == [115, 18, 18]
     assert painted[1, 1].tolist() == [0, 72, 115]  # of the second colour
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="this system tells no load")
+@pytest.mark.parametrize(("load", "own", "expected"), [(1.1, None, "1000"), (0.9, None, None), (1.1, "5", "5")])
+def test_threads_give_busy_cores_away(monkeypatch, load, own, expected):
+    name, _ = SHORT_SPIN
+    monkeypatch.setenv(name, own or "")  # so that it is put back
+    if own is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * BUSY * os.cpu_count(), 0.0, 0.0))
+    assert run(app, ["recipes"]).exit_code == 0
+    assert os.environ.get(name) == expected
