@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,13 @@ def launch(words: list[str]) -> int:
     launcher, unknown = launch_command_parser().parse_known_args([*launcher_words, "-m", MODULE, *training_words])
     if unknown or launcher.training_script != MODULE:
         wrong = unknown[0] if unknown else launcher.training_script
-        raise ValueError(f"{wrong}: expected an option; `rrsis train --help` and `accelerate launch --help` list them")
+        near = difflib.get_close_matches(
+            wrong.split("=")[0].replace("-", "_"), [f"__{name}" for name in vars(options)], 1
+        )
+        meant = f", did you mean --{near[0][2:]}?" if near else ""
+        raise ValueError(
+            f"{wrong}: expected an option{meant}; `rrsis train --help` and `accelerate launch --help` list them"
+        )
     return _launch_processes(launcher)
 
 

@@ -136,7 +136,9 @@ def report_expressions(
         if not parsed.spatial_position:
             without[text] += 1
         left = _unread_words(parsed)
-        unread.update(left)
+        unread.update(
+            word for word in left if word not in ("a", "an", "the")
+        )  # articles tell nothing that could be read
         following = [*left[1:], ""]
         if any(word in PLACE_WORDS and after not in MEASURES for word, after in zip(left, following, strict=False)):
             report.place_words_unread += 1

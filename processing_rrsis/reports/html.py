@@ -97,10 +97,12 @@ def sample_section(
     order = np.argsort(ious, kind="stable").tolist()
     drawn = np.random.default_rng(seed).permutation(len(order)).tolist()
     groups = {"best": order[::-1], "worst": order, "random": drawn}
+    if len(order) <= SAMPLES_PER_GROUP:  # the three would be the same pictures
+        groups = {"all": order}
     pictures = []
     for name, ranked in groups.items():
         samples = predict_samples(model, rows, ranked[:SAMPLES_PER_GROUP], collator, device=device)
-        title = f"{name} {len(samples)} of {len(order):,} samples"
+        title = f"{name} {len(samples)} of {len(order):,} samples" if len(groups) > 1 else f"all {len(order)} samples"
         pictures.append((title, png_of(functools.partial(contact_sheet, samples, title=title))))
     return Section("Samples", "Image, prediction, truth of each. Failures, IoU below 0.5, are red.", (), pictures)
 

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser
 
@@ -72,6 +72,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 class TrainingParser(HfArgumentParser):
     """The options of training, in groups."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line in the place of argparse's three."""
+        self.exit(2, f"error: {message}; `{self.prog} --help` lists the options\n")
 
     def format_help(self) -> str:
         """The description, then the groups in the order of `GROUPS`."""
