@@ -18,6 +18,7 @@ from .tables import ResultTable
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".txt")
 MAX_EXAMPLES = 20
+ARTICLES = ("a", "an", "the")  # they tell nothing that could be read
 _WORD = re.compile(r"[A-Za-z]+")
 
 
@@ -136,9 +137,7 @@ def report_expressions(
         if not parsed.spatial_position:
             without[text] += 1
         left = _unread_words(parsed)
-        unread.update(
-            word for word in left if word not in ("a", "an", "the")
-        )  # articles tell nothing that could be read
+        unread.update(word for word in left if word not in ARTICLES)
         following = [*left[1:], ""]
         if any(word in PLACE_WORDS and after not in MEASURES for word, after in zip(left, following, strict=False)):
             report.place_words_unread += 1

@@ -86,3 +86,8 @@ def test_version():
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.output.startswith("rrsis")
+
+
+@pytest.mark.parametrize(("word", "meant"), [("--lerning_rate=1", "--learning_rate"), ("--max-step", "--max_steps")])
+def test_a_mistyped_option_is_guessed(started, word, meant):
+    assert f"{word}: expected an option, did you mean {meant}?" in run(word).output
