@@ -12,7 +12,6 @@ from ..result_files import write_result
 from .common import _plain_errors
 
 PROCESSOR_FILE = "processor_config.json"
-ABSENT_SPLIT = "test_absent"
 
 
 def calibrate(
@@ -63,9 +62,10 @@ def _calibrate(
     """Fit on one split, show the scores there and on the embedded benchmark's test splits."""
     from rich.console import Console
 
+    from ..data.absent_rows import ABSENT_SPLIT, missing_rows
     from ..data.load import load_split
     from ..hub.loading import load_pipeline
-    from ..metrics.presence import missing_expressions, pooled_of, presence_scores
+    from ..metrics.presence import pooled_of, presence_scores
     from ..presence_rrsis import fit_calibration
     from ..terminal import new_progress, new_table
 
@@ -82,13 +82,14 @@ def _calibrate(
 
     rows = load(split)
     there = look(rows, list(rows["expression"]), "objects that are there")
-    texts = missing_expressions(rows)
-    chosen = [index for index, text in enumerate(texts) if text is not None]
+    others = missing_rows(rows)
+    chosen = [row for row, other in enumerate(others) if other is not None]
     if not chosen:
         raise ValueError(
             f"--dataset: expected images that lack a category of {dataset} ({split}), all have all of them"
         )
-    missing = look(rows.select(chosen), [texts[index] or "" for index in chosen], "objects that are not")
+    asked = rows.select([others[row] for row in chosen])["expression"]
+    missing = look(rows.select(chosen), list(asked), "objects that are not")
     calibration = fit_calibration(there, missing, kept)
     table = new_table(["split"], ["objects found, %", "absence told, %", "AUROC, %", "ECE, %"])
     results = {f"{split}, other images' categories": presence_scores(calibration, there, missing)}

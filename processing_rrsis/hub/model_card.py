@@ -63,7 +63,7 @@ class ModelCardFacts:
         parameters: Number of parameters.
         image_size_px: Side that images are resized to.
         max_length: Token limit of an expression.
-        train_samples: Samples of the training split.
+        train_samples: Samples that it was trained on, or a text about them.
         starting_weights: Where the weights started, in words.
         base_models: Hub names of pretrained models that the weights started from.
         selection: How the published weights were chosen, with the split.
@@ -83,7 +83,7 @@ class ModelCardFacts:
     parameters: int | None = None
     image_size_px: int | None = None
     max_length: int | None = None
-    train_samples: int | None = None
+    train_samples: int | str | None = None
     starting_weights: str | None = None
     base_models: Sequence[str] = ()
     selection: str | None = None

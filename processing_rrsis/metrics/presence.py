@@ -16,31 +16,6 @@ BATCH_SIZE = 16
 CALIBRATION_BINS = 10
 
 
-def missing_expressions(rows: Any, seed: int = 0) -> list[str | None]:
-    """For each sample an expression of the split whose object is, as far as it is annotated, not in the image.
-
-    Args:
-        rows: Split with `expression`; `category` and `image_id` tell what is in an image.
-        seed: Of the draw.
-
-    Returns:
-        One for each sample; None where every other expression names a category of the image.
-    """
-    texts = list(rows["expression"])
-    names = rows.column_names
-    categories = list(rows["category"]) if "category" in names else texts
-    images = list(rows["image_id"]) if "image_id" in names else list(range(len(texts)))
-    inside: dict[Any, set[Any]] = {}
-    for image, category in zip(images, categories, strict=True):
-        inside.setdefault(image, set()).add(category)
-    draw = np.random.default_rng(seed)
-    found: list[str | None] = []
-    for image in images:
-        others = [text for text, category in zip(texts, categories, strict=True) if category not in inside[image]]
-        found.append(others[draw.integers(len(others))] if others else None)
-    return found
-
-
 @torch.inference_mode()
 def pooled_of(
     network: Any, processor: Any, rows: Any, expressions: Sequence[str], on_batch: Callable[[int], None]

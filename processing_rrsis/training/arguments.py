@@ -144,6 +144,9 @@ class TrainingArguments:
     augmentation: str | None = option(
         None, "none, or flip, vflip and boxes joined with '+', such as flip+boxes; mirrors the words too."
     )
+    absent_share: float = option(
+        0.0, "Share of training samples about objects that are not there, such as 0.2: it learns to mark nothing."
+    )
     mixed_precision: str | None = option(None, "no, bf16, fp16, or auto: bf16 where the hardware computes in it.")
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
     freeze_batch_norm: bool = option(False, "Keep BatchNorm's statistics, as for fine-tuning with small batches.")
@@ -209,6 +212,8 @@ def check_arguments(arguments: TrainingArguments) -> None:
             raise ValueError(f"--{name} must be at least {lowest} and below 2^32, got {value}.")
     if arguments.ema_decay is not None and not 0 < arguments.ema_decay < 1:
         raise ValueError(f"--ema_decay must lie between 0 and 1, such as 0.999, got {arguments.ema_decay}.")
+    if not 0 <= arguments.absent_share < 1:
+        raise ValueError(f"--absent_share must be at least 0 and below 1, such as 0.2, got {arguments.absent_share}.")
     for first, second in EXCLUSIVE:
         if getattr(arguments, first) and getattr(arguments, second):
             raise ValueError(f"--{first} and --{second} exclude each other; give one of them.")

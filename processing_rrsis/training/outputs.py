@@ -84,6 +84,7 @@ def make_card(
         ceilings: mIoU in percent of perfect-mask readers of less than the expression, on the test split.
     """
     recipe, validation = run.recipe, run.progress.best_validation
+    samples, absent = run.settings["train_samples"], run.args.absent_share
     start, others = run.settings["starting_weights"], getattr(network.config, CONVERTED, None)
     if others:
         start = f"{others['weights']} ({others['source']}), trained by others; licence: {others['licence']}"
@@ -94,7 +95,9 @@ def make_card(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         image_size_px=recipe.image_size_px,
         max_length=recipe.max_length,
-        train_samples=run.settings["train_samples"],
+        train_samples=f"{samples:,}, {100 * absent:g} % of them about objects that are not there"
+        if absent
+        else samples,
         starting_weights=start,
         base_models=starting_weights(run.args, recipe)[1],
         selection=selection,

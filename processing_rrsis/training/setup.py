@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from ..data import load_benchmark
+from ..data.absent_rows import with_absent_rows
 from ..data.load import with_validation
 from ..data.synthetic.builder import SPLITS
 from ..expression_rrsis import CATEGORY_SETS
@@ -132,6 +133,10 @@ def load_data(args: TrainingArguments, recipe: Recipe, say: Callable[[str], None
         data = DatasetDict(
             {split: rows.select(range(min(len(rows), args.max_samples))) for split, rows in data.items()}
         )
+    if args.absent_share:
+        own = {name: options[name] for name in ("image_size_px", "seed")} if recipe.dataset == "synthetic" else None
+        train = with_absent_rows(data["train"], args.absent_share, synthetic=own, seed=args.seed)
+        data = DatasetDict({**data, "train": train})
     return data
 
 

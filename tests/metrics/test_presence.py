@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from PIL import Image
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app
 from processing_rrsis.hub.loading import load_pipeline
-from processing_rrsis.metrics.presence import missing_expressions, presence_scores
+from processing_rrsis.metrics.presence import presence_scores
 from processing_rrsis.presence_rrsis import Calibration, area_under_curve, fit_calibration, pooled_log_odds
 
 
@@ -60,13 +59,6 @@ def test_scores_by_hand():
     assert scores["AUROC"] == pytest.approx(100 * 6.5 / 8)
     perfect = presence_scores(Calibration(0.0), np.array([900.0] * 4), np.array([-900.0] * 4))
     assert perfect == {"T_acc": 100.0, "N_acc": 100.0, "AUROC": 100.0, "ECE": 0.0}
-
-
-def test_expressions_of_categories_that_the_image_lacks():
-    rows = Dataset.from_dict(
-        {"expression": ["a", "b", "c"], "category": ["ship", "dam", "ship"], "image_id": ["1", "1", "2"]}
-    )
-    assert missing_expressions(rows) == [None, None, "b"]
 
 
 def test_a_folder_is_calibrated_and_says_so(run_dir, tmp_path):
