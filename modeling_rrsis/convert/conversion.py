@@ -218,10 +218,20 @@ def _fit(tensor: Tensor, name: str, shape: tuple[int, ...], table: KeyTable) -> 
 
 
 def _check_finite(conversion: Conversion) -> None:
-    """Raise a `ValueError` if a tensor holds infinities or no numbers, as a run that diverged leaves them."""
+    """Raise a `ValueError` if a tensor holds infinities or no numbers, as a run that diverged leaves them.
+
+    A variance below zero becomes one in the network.
+    """
     wrong = [key for key, name in conversion.taken.items() if not conversion.state[name].isfinite().all()]
     if wrong:
         raise ValueError(f"expected finite numbers, {len(wrong)} tensors hold others: {listed(wrong)}.")
+    negative = [
+        key
+        for key, name in conversion.taken.items()
+        if name.endswith("running_var") and (conversion.state[name] < 0).any()
+    ]
+    if negative:
+        raise ValueError(f"expected variances of at least 0, {len(negative)} tensors hold others: {listed(negative)}.")
 
 
 def _described(tensor: Tensor) -> str:

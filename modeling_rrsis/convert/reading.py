@@ -21,6 +21,8 @@ from .pickles import NEEDED_NAMES, Survey
 # Training scripts store their arguments; a Namespace is a bag of plain values and runs nothing when it is read.
 ALLOWED = (argparse.Namespace,)
 STATE_NAMES = ("model", "state_dict")
+PREFIXES = ("module.", "_orig_mod.")
+"""What data-parallel training and `torch.compile` put before every name."""
 BERT_NAME = "bert_model"
 FORMER_PICKLES = 5
 
@@ -51,7 +53,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read the tensors of a checkpoint; they stay on the disk until they are used.
 
     Accepts a bare state dictionary, one under `"model"` or `"state_dict"`, and a BERT beside it under `"bert_model"`.
-    A prefix `module.` on every key, which data-parallel training leaves, is removed.
+    Prefixes that wrappers leave on every key ([`PREFIXES`]) are removed.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -182,10 +184,11 @@ def _tensors(path: Path, name: str, state: Any) -> dict[str, Tensor]:
     return _without_prefix(dict(state))
 
 
-def _without_prefix(state: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    if not all(key.startswith(prefix) for key in state):
-        return state
-    return {key.removeprefix(prefix): value for key, value in state.items()}
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names without what wrappers put before all of them: data-parallel training, `torch.compile`, or both."""
+    while state and (prefix := next((one for one in PREFIXES if all(key.startswith(one) for key in state)), None)):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def listed(names: Any, limit: int = 8) -> str:

@@ -190,6 +190,19 @@ def test_numbers_that_are_not_finite_are_refused(value, states, save):
         convert_checkpoint(path)
 
 
+def test_a_variance_below_zero_is_refused(states, save):
+    (key,) = (key for key in states["rmsin_tiny"] if key.endswith("classifier.bn1_4.running_var"))
+    damaged = states["rmsin_tiny"][key].clone()
+    damaged[1] = -1e-3
+    with pytest.raises(ValueError, match=r"expected variances of at least 0, 1 tensors hold others: .*running_var"):
+        convert_checkpoint(save({"model": {**states["rmsin_tiny"], key: damaged}}))
+
+
+def test_wrappers_leave_prefixes(states, save):
+    wrapped = {f"_orig_mod.module.{key}": tensor for key, tensor in states["lavt_one_tiny"].items()}
+    assert convert_checkpoint(save({"model": wrapped}))[1].arch == "lavt"
+
+
 @pytest.mark.parametrize("name", ARCH)
 def test_the_network_is_found_from_the_keys(name, states, save):
     assert convert_checkpoint(save({"model": states[name]}))[1].arch == ARCH[name]
