@@ -42,8 +42,9 @@ class EvaluationResult:
         native: Overall scores at each mask's own size, the log-odds resized bilinearly; `None` where no mask has
             another size than the model's input.
         absent: For the samples whose reference is empty: `n`, `empty_prediction` (percent of them with an empty
-            prediction) and `predicted_area` (mean percent of the image that is predicted); `None` without such
-            samples.
+            prediction: N-acc of GRES, Liu et al., CVPR 2023) and `predicted_area` (mean percent of the image that is
+            predicted); `None` without such samples. Where others have their object, also GRES's `T_acc` (percent of
+            those with a prediction) and `gIoU` (mean IoU of all in percent, 100 where rightly nothing is predicted).
         intersections: |P∧G| per sample in the order of the dataset, int64 (n,).
         unions: |P∨G| per sample, int64 (n,).
         native_intersections: As `intersections`, at the masks' own size.
@@ -200,11 +201,16 @@ def _score_absent(counts: dict[str, np.ndarray]) -> dict[str, float] | None:
         return None
     predicted = counts["predicted_px"][absent]
     share = predicted / np.maximum(counts["scored_px"][absent], 1)
-    return {
+    scores = {
         "n": int(absent.sum()),
         "empty_prediction": float(100 * (predicted == 0).mean()),
         "predicted_area": float(100 * share.mean()),
     }
+    if not absent.all():
+        ious = counts["intersection"][~absent] / counts["union"][~absent]
+        scores["T_acc"] = float(100 * (counts["predicted_px"][~absent] > 0).mean())
+        scores["gIoU"] = float(100 * (ious.sum() + (predicted == 0).sum()) / len(absent))
+    return scores
 
 
 def _without_nan(value: Any) -> Any:

@@ -168,8 +168,12 @@ def _print_footer(result: EvaluationResult, document: dict[str, Any], console: C
     data, ties = document["data"], result.batch_check
     if result.absent:
         share = f"{result.absent['empty_prediction']:.1f} %"
+        mixed = (
+            "" if "gIoU" not in result.absent else " T-acc {T_acc:.1f} %, gIoU {gIoU:.1f} %.".format(**result.absent)
+        )
         console.print(
-            f"{result.absent['n']} masks are empty: nothing predicted for {share} of them, IoU 0 by convention."
+            f"{result.absent['n']} masks are empty: nothing predicted for {share} of them (N-acc), IoU 0 by "
+            f"convention.{mixed}"
         )
     intervals = document["protocol"]["intervals"]["method"]
     if len(result.unions) < MIN_UNITS or (data["images"] or MIN_UNITS) < MIN_UNITS:

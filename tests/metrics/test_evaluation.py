@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
 from accelerate.state import AcceleratorState
+from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional as F
 
@@ -215,6 +216,18 @@ def test_absent_objects_are_reported():
     assert quiet.absent == {"n": 7, "empty_prediction": 100.0, "predicted_area": 0.0}
     assert math.isnan(quiet.overall["oIoU"])
     assert json.loads(json.dumps(quiet.to_dict()))["overall"]["oIoU"] is None
+
+
+def test_present_and_absent_objects_as_gres_scores_them():
+    rows = list(make_dataset(num_samples=4, native_size_px=INPUT_SIZE_PX))
+    empty = Image.new("L", rows[0]["mask"].size)
+    rows[1]["mask"] = rows[2]["mask"] = empty
+    result = evaluate(rows)
+    ious = result.intersections / result.unions
+    assert result.absent["T_acc"] == 100.0
+    assert result.absent["gIoU"] == pytest.approx(100 * (ious[0] + ious[3]) / 4)  # of two, wrongly, something is found
+    quiet = evaluate(rows, threshold=0.999999).absent
+    assert (quiet["empty_prediction"], quiet["T_acc"], quiet["gIoU"]) == (100.0, 0.0, 50.0)
 
 
 def test_other_expressions_also_blank_ones():
