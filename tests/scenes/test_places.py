@@ -96,6 +96,83 @@ def test_numbers():
     assert {text: read_place(text).count for text in counts} == counts
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "all ships but the one on the left",
+            "all ships save the one on the left",
+            "anything but the ships on the left",
+        ),
+        *(
+            "the ships other than the one on the left",
+            "ships rather than tanks on the left",
+            "all tanks minus the left one",
+        ),
+        "the ships left of the harbour or right of the harbour",
+        "near the harbour or near the road",
+        "the ships on the left and on the right",
+        "the ships at the top and at the bottom",
+        *(
+            "the ship north of the road, the tank south of the road",
+            "the tank near the pier and the ship near the quay",
+        ),
+        "the largest and the smallest ship",
+        "the largest ships",
+        "the upper of the two ships",
+        "the left one of the three ships",
+        "the lower ship of the two",
+        "the smallest of two ships",
+        "the right side of the road",
+        "the top of the building",
+        "the left wing of the plane",
+        "the right of way",
+        *(
+            "north of the harbour is a ship",
+            "the ship a bit left of the harbour",
+            "the ship halfway between the two piers",
+        ),
+        *(
+            "the ship 100 m south of the harbour",
+            "terminal 2 on the left",
+            "the ship is bigger than the ship on the left",
+        ),
+    ],
+)
+def test_what_says_more_than_is_read_is_left_to_the_tiles(text):
+    plan = plan_expression(text, "auto")
+    assert plan.frame == "tile"
+    assert plan.phrases == (text,)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "count"),
+    [
+        ("the plane with two engines on the left", "the plane with two engines", 1),
+        ("the two-story building on the left", "the two story building", 1),
+        ("the 400 m track on the left", "the 400 m track", 1),
+        ("the row of five tanks on the left", "the row of five tanks", None),
+        ("the ships sailing on the left", "the ships sailing", None),
+        ("the ships moored at the quay on the left", "the ships moored at the quay", None),
+        ("the sports building on the left", "the sports building", 1),
+        ("the people on the left", "the people", None),
+        ("the ships that are on the left", "the ships", None),
+        ("the ship that's on the left", "the ship", 1),
+        ("the red and white tanks on the left", "the red and white tanks", None),
+    ],
+)
+def test_how_many_are_meant(text, phrase, count):
+    plan = plan_expression(text, "auto")
+    assert plan.frame == "hybrid", plan.reason
+    assert (plan.place.phrase, plan.place.count, plan.place.positions) == (phrase, count, (LEFT,))
+
+
+def test_directions_with_an_adverb_and_a_middle_of_two():
+    assert read_place("the ship due north of the harbour").phrase == "the ship"
+    (relation,) = read_place("the ship in the middle of the two harbours").relations
+    assert (relation.kind, relation.anchors) == ("between", (Place("the two harbours", count=2),))
+
+
 def test_frames_are_chosen_and_told():
     assert plan_expression("the ship", "auto").frame == "tile"
     assert plan_expression("the ship on the left", "auto").frame == "hybrid"
@@ -188,8 +265,10 @@ def test_the_largest_of_those_in_the_north():
     tanks = [placed_object(shapely.box(x - s, y - s, x + s, y + s), ground) for x, y, s in sides]
     assert resolve(read_place("the largest tank"), {"the tank": tanks}, frames_of(ground)) == [2]
     assert resolve(read_place("the smallest tank"), {"the tank": tanks}, frames_of(ground)) == [0]
-    found = resolve(read_place("the largest tanks in the top"), {"the tanks": tanks}, frames_of(ground))
-    assert found == [1]
+    assert resolve(read_place("the largest tank in the top"), {"the tank": tanks}, frames_of(ground)) == [1]
+    assert read_place("the largest tanks in the top").unread == ("largest",)  # how many?
+    assert resolve(read_place("the two largest tanks"), {"the two tanks": tanks}, frames_of(ground)) == [1, 2]
+    assert read_place("the largest of the two tanks").count == 1
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ so.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...expression_position_rrsis import PLACE_WORDS, head_noun, tokenize
+from ...expression_position_rrsis import PLACE_WORDS, Token, _words, head_noun, tokenize
 
 Frame = Literal["image", "ground"]
 Choice = Literal["largest", "smallest"]
@@ -105,8 +106,9 @@ _PART = r"(?:\s(?:hand|most|side|part|edge|corner|end|area|half|section|third|qu
 _COUNTED = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _FRAME_NOUN = r"(?:image|picture|photo|photograph|scene|frame|view|map|raster|satellite\simage|aerial\simage|area)"
 _LEAD = (
-    r"(?:\b(?:that|which)\s)?(?:\b(?:is|are|was|were|lies|lie|sits|stands|stand)\s)?(?:\b(?:located|situated|positioned|"
-    r"placed|lying|found|seen|parked|standing|moored|docked)\s)?(?:(?:just|directly|immediately|right|slightly)\s)?"
+    r"(?:\b(?:that|which)\s)?(?:\b(?:is|are|was|were|s|lies|lie|sits|stands|stand)\s)?(?:\b(?:located|situated|"
+    r"positioned|placed|lying|found|seen|parked|standing|moored|docked)\s)?"
+    r"(?:(?:just|directly|immediately|right|slightly|due)\s)?"
 )
 _AT = r"(?:\b(?:on|in|at|to|towards?|near)\s)?(?:the\s)?"
 _SCENE_END = (
@@ -130,39 +132,28 @@ _ADJECTIVE = re.compile(
     rf"^(?P<before>(?:(?:the|a|an|all|both|every|{_COUNTED}|\d+)\s)*){_DIRECTION}(?:\shand)?\s(?=\w)"
 )
 _LARGEST = re.compile(r"\b(?P<word>largest|biggest|smallest|tiniest)\s")
-_LOOSE = re.compile(r"^(?:there\s)?(?:is|are|of)\s|(?:\s(?:that|which))?\s(?:is|are)$")
+_LOOSE = re.compile(r"^(?:there\s)?(?:is|are)\s|(?:\s(?:that|which))?\s(?:is|are)$")
 """What a place leaves behind: "On the left [is] a ship"."""
 _NUMBERS = {word: number for number, word in enumerate(_COUNTED.split("|"), start=2)} | {"both": 2, "pair": 2}
 _EVERY = frozenset(("all", "every", "each", "both"))
-_NOT = frozenset(
-    (
-        *("not", "no", "never", "neither", "nor", "nothing", "none", "cannot", "unless"),
-        *("except", "excepting", "excluding", "isn", "aren", "wasn", "weren", "doesn", "don"),
-    )
+_NOT = _words(
+    "not no never neither nor nothing none cannot unless except excepting excluding isn aren wasn weren doesn don"
 )
 """What turns a place into its opposite, which nothing here resolves."""
+_LEFT_OVER = _words(
+    "or but save apart than rather minus instead anything everything else due that which who whose where there s most "
+    "bit halfway immediate similar , ; ."
+)
+"""What no noun phrase has: where it is left over, more was said than was read."""
+_COLOURS = _words(
+    "white black red green blue yellow gray grey brown orange pink purple silver golden beige cyan dark light bright"
+)
+_PLURALS = _words("people men women children geese cattle")
+_OF_ONE = re.compile(rf"\sof\s(?:the|this|these|a|an|both|{_COUNTED}|\d+)\b")
+_COUNT = re.compile(rf"^(?:(?:the|all|of|these|those)\s)*(?P<number>{_COUNTED}|both|\d+|a\spair\sof|pair\sof)\s")
 _ALL = frozenset(("all", "every", "each", "any", "several", "some", "many", "multiple"))
 _SINGULAR_ENDINGS = ("ss", "us", "is")
-_LOCAL = frozenset(
-    [
-        "on",
-        "in",
-        "at",
-        "with",
-        "along",
-        "around",
-        "off",
-        "across",
-        "over",
-        "through",
-        "past",
-        "than",
-        "from",
-        "toward",
-        "towards",
-        "into",
-    ]
-)
+_LOCAL = _words("on in at with along around off across over through past than from toward towards into")
 """Prepositions that tell what is to be seen in a tile, too ("driving on the road"): left to the network."""
 _RELATION_PATTERNS = (_BETWEEN, _NEAREST, _NEAR, _SIDE_OF, _ABOVE, _INSIDE)
 
@@ -195,17 +186,21 @@ def _read(words: str) -> Place:
     if adjective is not None:
         positions.append(_direction(adjective["dir"]))
         rest = adjective["before"] + rest[adjective.end() :]
+        if _OF_ONE.search(rest):  # "the left wing of the plane", "the lower of the two ships"
+            return Place(phrase=words, count=None, unread=(adjective["dir"], "of"))
     while (match := _POSITION.search(rest)) is not None:
         positions.append(_direction(match["dir"], half="half" in match[0].split()))
         rest = _without(rest, match)
     rest = _LOOSE.sub("", _IN_SCENE.sub("", rest)).strip(" ,;.")
+    count = _count(rest)
     if choice is not None:
-        rest = re.sub(r"^(?:the\s)?of\s(?=the\b)", "", rest)  # "the smallest of the ships"
-    if positions and re.search(r"\band\s(?:the|an?)\s", rest):  # two targets, each with a place of its own
-        return Place(phrase=words, count=_count(words), unread=("and",))
+        rest, among = re.subn(r"^(?:the\s)?of\s(?=the\b)", "", rest)  # "the smallest of the ships"
+        count = 1 if among else count
+        if count is None:  # "the largest ships": how many?
+            return Place(phrase=words, count=None, unread=(choice,))
     return Place(
         phrase=rest,
-        count=_count(rest),
+        count=count,
         positions=tuple(positions),
         relations=relation,
         choice=choice,
@@ -220,7 +215,7 @@ def _first_relation(words: str) -> tuple[tuple[Relation, ...], str]:
         return (), words
     match = min(matches, key=lambda found: (found.start(), -found.end()))
     before, after = words[: match.start()].strip(" ,;"), words[match.end() :]
-    if not before:
+    if not before:  # "north of the harbour is a ship": the target is not where it is looked for
         return (), words
     first, others = _split_relations(after)
     relation = _relation(match, first)
@@ -256,6 +251,8 @@ def _relation(match: re.Match[str], anchor: str) -> Relation:
     if match.re is _SIDE_OF:
         direction = _direction(match["dir"])
         if (direction.x, direction.y) == (0, 0):  # "in the middle of the harbour"
+            if anchors[0].count == 2:  # "in the middle of the two harbours"
+                return Relation(kind="between", anchors=anchors)
             return Relation(kind="inside", anchors=anchors, every=every)
         return Relation(kind="direction", anchors=anchors, direction=direction, every=every)
     if match.re is _ABOVE:
@@ -292,25 +289,52 @@ def _without(words: str, match: re.Match[str]) -> str:
 
 
 def _count(phrase: str) -> int | None:
-    """How many a noun phrase means."""
+    """How many a noun phrase means: a number before its noun tells, else the noun's ending."""
     tokens = tokenize(phrase)
     words = [token.word for token in tokens]
-    for word in words:
-        if word in _NUMBERS or word.isdecimal():
-            return _NUMBERS.get(word) or int(word)
+    is_plural = _is_plural(tokens)
+    number = _COUNT.match(f"{phrase} ")
+    if number is not None:
+        word = number["number"].removeprefix("a ").removesuffix(" of")
+        counted = _NUMBERS.get(word) or int(word)
+        return counted if is_plural or counted == 1 else 1  # "the two story building" is one
     if _ALL & set(words) or "are" in words:
         return None
+    return None if is_plural else 1
+
+
+def _is_plural(tokens: Sequence[Token]) -> bool:
+    """Whether the head of a noun phrase means several; of a compound the last noun tells: "storage tanks"."""
+    words = [token.word for token in tokens]
     head = head_noun(tokens)
     if head is None:
-        return 1
-    # a compound's last noun tells: "storage tanks"
-    last = head
-    while last + 1 < len(words) and words[last + 1].isalpha() and words[last + 1] not in PLACE_WORDS | {"of", "to"}:
-        last += 1
-    noun = words[last]
-    return None if noun.endswith("s") and not noun.endswith(_SINGULAR_ENDINGS) and len(noun) > 3 else 1
+        return False
+    for place, following in enumerate([*words[1:], ""]):
+        if place < head:
+            continue
+        last = not following.isalpha() or following in PLACE_WORDS | {"of", "to"}
+        # a participle after a plural is no part of it: "the ships sailing"; "sports building" is a compound
+        ended = following.endswith(("ing", "ed", "visible", "with")) and following not in ("building", "parking")
+        if last or (ended and _ends_as_plural(words[place])):
+            return _ends_as_plural(words[place])
+    return False
+
+
+def _ends_as_plural(noun: str) -> bool:
+    return noun in _PLURALS or (noun.endswith("s") and not noun.endswith(_SINGULAR_ENDINGS) and len(noun) > 3)
 
 
 def _unread(phrase: str) -> tuple[str, ...]:
-    """Words in a phrase that tell a place and that nothing here resolved."""
-    return tuple(token.word for token in tokenize(phrase) if token.word in PLACE_WORDS - _LOCAL)
+    """Words in a phrase that tell a place and that nothing here resolved, or that no noun phrase has."""
+    words = [token.word for token in tokenize(phrase)]
+    found = [word for word in words if word in PLACE_WORDS - _LOCAL or word in _LEFT_OVER or word.isdecimal()]
+    found += [word for word in words[: 1 + (words[:1] == ["the"])] if word in ("of", "and")]
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        joined = word == "and" and not {before, after} <= _COLOURS
+        told = word in ("is", "are", "was", "were") and not re.search(r"(?:ing|ed|^(?:in|on|at))$", after)
+        if joined or told:  # "is moored at the quay" is for the network
+            found.append(word)
+    number = _COUNT.match(f"{phrase} ")
+    if number is not None and number["number"] in found:
+        found.remove(number["number"])
+    return tuple(found)

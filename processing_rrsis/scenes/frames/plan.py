@@ -50,7 +50,11 @@ def plan_expression(expression: str, frame: str) -> Plan:
         words = ", ".join(f"'{word}'" for word in place.all_unread)
         return Plan(expression, "tile", reason=f"asked tile by tile: {words} can't be resolved in the whole scene")
     if not place.has_place:
-        return Plan(expression, "tile", reason="tells no place in the scene and no relation")
+        return Plan(
+            expression,
+            "tile",
+            reason="asked tile by tile: no place or relation is read that the whole scene could resolve",
+        )
     return Plan(expression, "hybrid", reason=f"place resolved in the whole scene: {describe(place)}", place=place)
 
 
