@@ -103,6 +103,16 @@ def parse_json(text: str | bytes, source: str, expected: str = "complete JSON") 
         raise ValueError(f"{source}: expected {expected}, got {error}; fetch or save it again") from error
 
 
+def read_json(path: Path, expected: str = "complete JSON") -> Any:
+    """Read a file of JSON, within the bounds of [`read_text`] and [`parse_json`].
+
+    Raises:
+        OSError: as `read_file`.
+        ValueError: as `read_text` and `parse_json`.
+    """
+    return parse_json(read_text(path), source=shown(path), expected=expected)
+
+
 def _whole_number(digits: str) -> int:
     if len(digits) > 20 or not -(1 << 63) <= (number := int(digits)) < 1 << 63:
         raise ValueError(f"a whole number beyond 64 bits, {digits[:20]}…")

@@ -155,14 +155,19 @@ def _existing(name: str) -> Path:
     return path
 
 
+def beside(path: Path) -> list[Path]:
+    """Where GDAL looks for a raster's mask, overviews and place."""
+    root, _ = os.path.splitext(path)
+    return [Path(f"{path}{ending}") for ending in BESIDE] + [Path(f"{root}{ending}") for ending in WORLDS]
+
+
 def check_beside(path: Path) -> None:
     """Refuse a pipe or a device, which has no end, beside a file where GDAL looks for its mask and place.
 
     Raises:
         OSError: There is one.
     """
-    root, _ = os.path.splitext(path)
-    for file in (*(f"{path}{ending}" for ending in BESIDE), *(f"{root}{ending}" for ending in WORLDS)):
+    for file in beside(path):
         if os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file):
             raise OSError(
                 f"{shown(file)}: expected a file beside {shown(path.name)}, got a pipe or a device; remove it"

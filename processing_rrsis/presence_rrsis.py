@@ -32,6 +32,10 @@ def pooled_log_odds(logits: torch.Tensor) -> torch.Tensor:
     return flat.topk(count, dim=1).values.mean(1)
 
 
+LARGEST = 1000.0
+"""Log-odds; those of networks lie within 100."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How pooled log-odds become the probability that the object is there.
@@ -46,8 +50,15 @@ class Calibration:
 
     def __post_init__(self) -> None:
         numbers = (self.cut, self.temperature)
-        if not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers) or numbers[1] <= 0:
-            raise ValueError(f"presence: expected a finite cut and a temperature above 0, got {numbers}")
+        if not (
+            all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+            and -LARGEST <= self.cut <= LARGEST
+            and 1 / LARGEST <= self.temperature <= LARGEST
+        ):
+            raise ValueError(
+                f"presence: expected a cut of -{LARGEST:g} to {LARGEST:g} log-odds and a temperature from "
+                f"{1 / LARGEST:g} to {LARGEST:g}, got {str(numbers)[:80]}"
+            )
 
     def __call__(self, pooled: torch.Tensor) -> torch.Tensor:
         """Probabilities in [0, 1], (B,), of pooled log-odds (B,)."""

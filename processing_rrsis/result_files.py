@@ -70,7 +70,10 @@ def take_lock(path: Path, busy: str) -> IO[str] | None:
 
     Raises:
         BusyError: If another process has it.
+        ValueError: If the place is taken by what is no file.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path}: expected a file of rrsis' own or none, got something else; remove it")
     file = path.open("a", encoding="utf-8")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which data loader workers would inherit

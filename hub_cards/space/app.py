@@ -277,8 +277,17 @@ def read_place(path: str | None, size: tuple[int, int]) -> dict[str, Any] | None
             noted = image.info.get(PLACE)
         if noted is not None:
             crs, values = json.loads(noted)
-            return {"crs": rasterio.CRS.from_wkt(crs), "transform": rasterio.Affine(*values)}
-    except (rasterio.errors.RasterioError, AttributeError, OSError, RecursionError, TypeError, ValueError):
+            place = {"crs": rasterio.CRS.from_wkt(crs), "transform": rasterio.Affine(*map(float, values))}
+            return place if np.isfinite(values).all() and not place["transform"].is_degenerate else None
+    except (
+        rasterio.errors.RasterioError,
+        ArithmeticError,
+        AttributeError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):
         pass  # no picture of Pillow's, or a text that others wrote
     try:
         with warnings.catch_warnings():

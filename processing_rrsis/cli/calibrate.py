@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..bounds_rrsis import read_json
 from ..result_files import write_result
 from .common import _plain_errors
 
@@ -48,7 +49,7 @@ def calibrate(
                 f"{folder}: expected a model folder with {PROCESSOR_FILE}, such as runs/fianet/best; calibrate a "
                 "model before it is exported, and a repository after its download"
             )
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, "the settings of a processor")
         found = _calibrate(str(folder), dataset, data_dir, split, max_samples, kept / 100)
         values["presence_cut"] = round(found["cut"], 4)
         values["presence_temperature"] = round(found["temperature"], 4)

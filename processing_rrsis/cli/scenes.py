@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -238,10 +239,12 @@ def _workers(
 
 
 def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise ValueError(f"--shard: expected I/N with I from 1 to N, such as 3/64, got {text!r}")
-    return int(index), int(count)
+    from ..scene_tables.manifest import MAX_SHARDS
+
+    numbers = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text, re.ASCII)
+    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]) <= MAX_SHARDS:
+        raise ValueError(f"--shard: expected I/N with I from 1 to N, N at most {MAX_SHARDS:,}, got {text[:80]!r}")
+    return int(numbers[1]), int(numbers[2])
 
 
 def say_counts(manifest: pa.Table, path: Path) -> None:

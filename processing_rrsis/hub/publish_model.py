@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
-from ..bounds_rrsis import parse_json
+from ..bounds_rrsis import parse_json, shown
 from .checks import CARD, CONFIG, WEIGHTS, check_model_folder, needed_code, refuse
 from .converted import CONVERTED
 from .push import AS_USUAL, Publication, PushOptions, RepoFile, check_repo_id, push
@@ -75,10 +75,12 @@ def publish_model(
     if origin and not isinstance(origin, dict):
         raise ValueError(f"{source}: expected {CONVERTED} to say whose weights these are, got {str(origin)[:80]}")
     if origin and not may_publish_weights:
+        weights, place, licence = (
+            " ".join(shown(origin.get(key)).split()) for key in ("weights", "source", "licence")
+        )
         raise ValueError(
-            f"{source}: holds weights that others trained ({origin.get('weights')}, from {origin.get('source')}), or "
-            f"what was trained from them; licence: {origin.get('licence')}. Publishing them is your decision: "
-            "--i-have-the-right-to"
+            f"{source}: holds weights that others trained ({weights}, from {place}), or what was trained from them; "
+            f"licence: {licence}. Publishing them is your decision: --i-have-the-right-to"
         )
     refuse(source, _outward_links(source))
     files, left_out = gather_files(source, repo_id, may_show_images)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..bounds_rrsis import read_json
 from ..installation import package_version
 from ..metrics.confidence import BootstrapIntervals
 from ..metrics.evaluation_result import EvaluationResult
@@ -190,7 +190,7 @@ def checkpoint_selection(model: str) -> str:
         except (OSError, ValueError):  # no such file in the repository, or no connection
             return "not stated"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["selection"])
+        return str(read_json(path)["selection"])
     except (OSError, ValueError, KeyError, TypeError):
         return "not stated"
 

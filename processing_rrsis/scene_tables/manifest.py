@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from ..errors import RRSISError
-from ..scenes.reading.source import public_name
-from .records import Record
+from ..scenes.reading.files import public_name
+from .records import MASK_FILE, Record
 from .table import COLUMNS, SceneGroup
-from .worker import MASK_FILE
 
 MANIFEST_FILE = "manifest.parquet"
+MAX_SHARDS = 1_000_000
 SETTINGS = "rrsis_settings"
 """Name of the manifest's metadata in which the digest of the settings stands."""
 FOUND, ABSENT, FAILED, SKIPPED = STATUSES = ("found", "absent", "failed", "skipped")
@@ -107,8 +109,8 @@ def refuse_other_table(folder: Path, table: pa.Table) -> None:
     known = _asked(table)
     for path in sorted(folder.glob("manifest*.parquet")):
         try:
-            held = _asked(parquet.read_table(path, columns=list(COLUMNS)))
-        except (pa.ArrowException, OSError):
+            held = _asked(_texts(parquet.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)))
+        except (pa.ArrowException, OSError, KeyError):
             continue  # damaged: it is made again
         strange = [name for name, asked in held.items() if known.get(name) != asked]
         if strange:
@@ -116,6 +118,11 @@ def refuse_other_table(folder: Path, table: pa.Table) -> None:
                 f"{path}: expected the manifest of this table, it has rows that the table has not: {_list(strange)}; "
                 "choose another folder, or --overwrite to replace it (what is finished stays)"
             )
+
+
+def _texts(table: pa.Table) -> pa.Table:
+    """The columns that every table has, as text."""
+    return table.select(COLUMNS).cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
 
 
 def _asked(table: pa.Table) -> dict[str, tuple[str, str]]:
@@ -127,7 +134,7 @@ def _asked(table: pa.Table) -> dict[str, tuple[str, str]]:
 def write_manifest(manifest: pa.Table, path: Path) -> None:
     """Write a manifest, whole or not at all."""
     aside = path.with_name(f"{path.name}.{uuid4().hex}.writing")
-    parquet.write_table(manifest, aside)
+    parquet.write_table(manifest, aside, write_page_checksum=True)
     os.replace(aside, path)
 
 
@@ -147,6 +154,10 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
         if found:
             numbers[path] = int(found[1]), int(found[2])
     counts = sorted({count for _, count in numbers.values()})
+    if counts and counts[-1] > MAX_SHARDS:
+        raise RRSISError(
+            f"{folder}: expected at most {MAX_SHARDS:,} shards, a manifest is of {counts[-1]:,}; remove it"
+        )
     if len(counts) != 1:
         raise RRSISError(f"{folder}: expected manifests of one split into shards, got splits into {counts or 'none'}")
     missing = sorted(set(range(1, counts[0] + 1)) - {index for index, _ in numbers.values()})
@@ -158,7 +169,7 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
     shards = [_read_shard(path) for path in sorted(numbers)]
     if len({(shard.schema.metadata or {}).get(SETTINGS.encode()) for shard in shards}) > 1:
         raise RRSISError(f"{folder}: expected shards of the same settings, got others; run them all with the same")
-    joined = pa.concat_tables([shard.select([*COLUMNS, *RESULTS.names]) for shard in shards])
+    joined = pa.concat_tables(shards)
     counted = Counter(joined["id"].to_pylist())
     ids = table["id"].to_pylist()
     double = [name for name, count in counted.items() if count > 1]
@@ -180,10 +191,34 @@ def merge_manifests(table: pa.Table, folder: Path) -> pa.Table:
 
 
 def _read_shard(path: Path) -> pa.Table:
+    """Read a shard's manifest, and see that it says what a run says."""
     try:
-        return parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table = parquet.read_table(path, page_checksum_verification=True)
+        wanted = pa.schema([*((name, pa.string()) for name in COLUMNS), *RESULTS])
+        kept = table.select(wanted.names).cast(wanted)
+        wrong = [row["id"] for row in kept.to_pylist() if not _is_result(row)]
+        if wrong:
+            raise ValueError(f"no result of a run for {_list(wrong)}")
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RRSISError(f"{path}: expected a shard's manifest, got {error}; run the shard again") from error
+    return kept.replace_schema_metadata(table.schema.metadata)
+
+
+def _is_result(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a status, and what belongs to it."""
+    if any(row[name] is None for name in COLUMNS):
+        return False
+    if row["status"] in (FAILED, SKIPPED):
+        return (row["status"] == FAILED) == bool(row["error"]) and row["mask"] is None
+    objects, band, mask, area = row["objects"], row["band"], row["mask"] or "", row["area_m2"]
+    return (
+        row["status"] == (FOUND if objects else ABSENT)
+        and objects is not None
+        and objects >= 0
+        and (band or 0) >= 1
+        and re.fullmatch(rf"[\w-]+/{re.escape(MASK_FILE)}", mask) is not None
+        and (area is None or 0 <= area < math.inf)
+    )
 
 
 def _list(found: list) -> str:

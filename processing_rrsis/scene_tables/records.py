@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bounds_rrsis import read_json
 from ..result_files import write_result
-from ..scenes.reading.source import file_states
+from ..scenes.reading.files import file_states
 
 RECORD_FILE = "result.json"
+MASK_FILE = "mask.tif"
 RECORD_VERSION = 1
 
 
@@ -60,24 +63,41 @@ class Record:
 def read_record(folder: Path) -> Record | None:
     """The record in a folder; None where there is none that can be read: the scene is worked through again."""
     try:
-        values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        values = read_json(folder / RECORD_FILE)
         if values.pop("version") != RECORD_VERSION:
             return None
         values["findings"] = {text: Finding(**found) for text, found in values["findings"].items()}
-        return Record(**values)
+        record = Record(**values)
+        return record if _is_sound(record) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
+def _is_sound(record: Record) -> bool:
+    """Whether a record has the types and ranges that a run writes."""
+    texts = (record.settings, record.error, record.receipt)
+    numbers = (record.seconds, *(finding.area_m2 for finding in record.findings.values()))
+    counts = [finding.objects for finding in record.findings.values()]
+    return (
+        all(isinstance(text, str) for text in (*texts, *record.expressions, *record.refused.values()))
+        and all(type(number) in (int, float) and 0 <= number < math.inf for number in numbers if number is not None)
+        and all(type(count) is int and count >= 0 for count in (*counts, *record.files.values()))
+        and all(list(map(type, state)) == [int, int] for state in record.source.values())
+        and all(text.strip() for text in record.refused.values())
+        and all(name == Path(name).name for name in record.files)
+        and bool(record.error or MASK_FILE in record.files)
+    )
+
+
 def is_current(record: Record, folder: Path, settings: str, address: str, expressions: tuple[str, ...]) -> bool:
     """Whether a record still says what a run would find: same settings, same scene, files as they were."""
-    if record.settings != settings or record.source != file_states({address.partition("#")[0], *record.source}):
+    if record.settings != settings or record.source != file_states(address):
         return False
     if record.expressions != list(expressions):
         return False
     if record.error:
         return True
-    if not set(expressions) <= {*record.findings, *record.refused}:
+    if set(expressions) != {*record.findings, *record.refused} or set(record.findings) & set(record.refused):
         return False
     sizes = {name: _size(folder / name) for name in record.files}
     return sizes == dict(record.files)

@@ -17,6 +17,7 @@ from rich.console import Console
 from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from ..bounds_rrsis import read_json
 from ..errors import RRSISError
 from ..result_files import take_lock, write_result
 from ..terminal import new_progress
@@ -211,7 +212,7 @@ def _hold_settings(out: Path, settings: dict[str, Any], *, overwrite: bool) -> s
 def _held_settings(path: Path) -> dict[str, Any]:
     """What a settings file holds; nothing if it is damaged or not there."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
     except (OSError, ValueError):
         return {}
     return held if isinstance(held, dict) else {}

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from ..bounds_rrsis import MAX_JSON_VALUES, MAX_LINES, MAX_TEXT_BYTES, decode_text, parse_json, read_file, read_text
-from ..scenes.reading.source import public_name
+from ..scenes.reading.files import public_name
 from ..scenes.reading.stac import ITEM_ENDINGS, asset_href
 
 COLUMNS = ("id", "scene", "expression")
@@ -82,9 +82,12 @@ def read_scene_table(path: Path, expressions: Sequence[str] = (), asset: str | N
         if ending == ".parquet":
             return _checked(_read_parquet(content, path), path)
         decode_text(read, source=str(path))
+        if read.count(b'"') % 2:
+            raise ValueError(f"{path}: expected every quoted cell to end, a quotation mark is missing or one too many")
         names = csv.open_csv(pa.BufferReader(content)).schema.names
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        return _checked(csv.read_csv(pa.BufferReader(content), convert_options=as_text), path)
+        lines = csv.ParseOptions(newlines_in_values=True)
+        return _checked(csv.read_csv(pa.BufferReader(content), parse_options=lines, convert_options=as_text), path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: expected a table of scenes, got: {error}") from error
 
@@ -136,6 +139,12 @@ def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Tabl
     items = values.get("features") if isinstance(values, dict) else None
     if not isinstance(items, list) or not all(map(_is_item, items)):
         raise ValueError(f"{path}: expected a STAC item collection: a FeatureCollection of items with id and assets")
+    links = values["links"] if isinstance(values.get("links"), list) else []
+    if any(isinstance(link, dict) and link.get("rel") == "next" for link in links):
+        raise ValueError(
+            f"{path}: expected a whole STAC item collection, this is a page of one, with a link to the next; save all "
+            "of it, such as with pystac-client's item_collection()"
+        )
     if not expressions:
         raise ValueError(f'{path}: expected --expression "..." with what is asked of the items of a collection')
     hrefs = [asset_href(item, asset or "", f"{path}, {item.get('id')}") for item in items]
@@ -148,7 +157,7 @@ def _items(path: Path, expressions: Sequence[str], asset: str | None) -> pa.Tabl
 
 
 def _is_item(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("id"), str) and "assets" in item
+    return isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"].isprintable() and "assets" in item
 
 
 def _checked(table: pa.Table, path: Path) -> pa.Table:
@@ -170,6 +179,10 @@ def _checked(table: pa.Table, path: Path) -> pa.Table:
         empty = [number for number, cell in enumerate(cells, start=1) if cell is None or not cell.strip()]
         if empty:
             raise ValueError(f"{path}: expected text in every cell of {name}, row {_some(empty)} has none")
+    for name in COLUMNS:
+        torn = [number for number, cell in enumerate(table[name].to_pylist(), start=1) if len(cell.splitlines()) > 1]
+        if torn:
+            raise ValueError(f"{path}: expected one line in every cell of {name}, row {_some(torn)} has more")
     for number, scene in enumerate(table["scene"].to_pylist(), start=1):
         try:
             public_name(scene)

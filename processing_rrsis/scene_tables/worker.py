@@ -13,11 +13,9 @@ from typing import Any
 
 from ..errors import error_text, is_plain
 from ..result_files import BusyError
-from ..scenes.reading.source import file_states
+from ..scenes.reading.files import file_states
 from ..scenes.receipts import LeftoverError
-from .records import Finding, Record, receipt_digest
-
-MASK_FILE = "mask.tif"
+from .records import MASK_FILE, Finding, Record, receipt_digest
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Task:
 
     def failure(self, reason: str, seconds: float = 0.0) -> Record:
         """The record of a scene that failed."""
-        source = file_states([self.address.partition("#")[0]])
+        source = file_states(self.address)
         return Record(self.settings, source, list(self.expressions), {}, {}, reason, seconds, "", {})
 
     def kept(self, record: Record) -> Record:
@@ -108,6 +106,7 @@ class SceneWorker:
         from ..scenes import segment_scene
 
         task.folder.mkdir(parents=True, exist_ok=True)
+        states = file_states(task.address)  # before they are read
         further: dict[str, Any] = {name: task.folder / file for name, file in self.files.items()}
         reasons = {text: self._reason_against(text) for text in task.expressions}
         asked = [text for text in task.expressions if not reasons[text]]
@@ -129,7 +128,7 @@ class SceneWorker:
         files = {path.name: path.stat().st_size for path in result.paths.values()}
         return Record(
             settings=task.settings,
-            source=source["files"],
+            source=states,
             expressions=list(task.expressions),
             findings=findings,
             refused={text: reason for text, reason in reasons.items() if reason},

@@ -114,13 +114,28 @@ def _add_tiles(
     missing = ((0, 0), (0, tiling.tile_px - height), (0, tiling.tile_px - width), (0, 0))
     if height < tiling.tile_px or width < tiling.tile_px:
         windows = np.pad(windows, missing, mode="symmetric")
-    answers = work.reader(windows, work.phrases)[..., :height, :width]
+    answers = _answers(work, windows)[..., :height, :width]
     rows, columns = tiling.weights
     for x, answer in zip(starts, answers, strict=True):
         low, high = max(x, block.start_px), min(x + width, block.stop_px)
         part = slice(low - x, high - x)
         weights = rows[:, None] * columns[None, part]
         sums[..., low - block.start_px : high - block.start_px] += answer[..., part] * weights
+
+
+def _answers(work: Pass, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the model says, float32 (B, P, H, W).
+
+    Raises:
+        RRSISError: If it is of another shape, or no probabilities.
+    """
+    answers = np.asarray(work.reader(windows, work.phrases), dtype=np.float32)
+    expected = (len(windows), len(work.phrases), *windows.shape[1:3])
+    if answers.shape != expected:
+        raise RRSISError(f"the model: expected probabilities {expected}, got an array {answers.shape}")
+    if not (answers.min() >= 0.0 and answers.max() <= 1.0):  # not so for NaN
+        raise RRSISError("the model: expected probabilities from 0 to 1, got others, or none (NaN); check its weights")
+    return answers
 
 
 def run_whole(work: Pass) -> None:
@@ -134,7 +149,7 @@ def run_whole(work: Pass) -> None:
     shape = tiling.tile_height_px, tiling.tile_width_px
     with told_where(source, whole):
         picture, _ = source.read(whole, shape=shape)
-        view = np.asarray(work.reader(picture[None], work.phrases)[0], dtype=np.float32)
+        view = _answers(work, picture[None])[0]
     for number, block in enumerate(tiling.blocks):
         for row in range(len(tiling.rows)):
             top, bottom = tiling.strip_rows(row)

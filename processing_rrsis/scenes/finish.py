@@ -20,6 +20,7 @@ from .result import ExpressionResult, SceneObject, SceneResult
 from .settings import Outputs, Settings
 from .vectors import write_vector
 
+RASTERS = ("output", "probability")
 ASIDE = ".writing"
 """What a file's name ends with until it is complete; it begins with a dot, too."""
 
@@ -58,6 +59,9 @@ def finish(
     aside = {name: _aside(path) for name, path in outputs.named.items()}
     _write_outputs(aside, work, masks, results, ground, settings)
     for name, path in outputs.named.items():
+        if name in RASTERS:  # GDAL would read what is left of an earlier file with the new one
+            for ending in (".msk", ".ovr", ".aux.xml"):
+                path.with_name(path.name + ending).unlink(missing_ok=True)
         os.replace(aside[name], path)
     result = SceneResult(
         source=work.source.name,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bounds_rrsis import read_file, read_json
 from ..errors import RRSISError
 from ..result_files import take_lock, write_result
 
@@ -26,6 +27,8 @@ RECEIPT_FILE = "receipt.json"
 RECEIPT_VERSION = 1
 LOCK_FILE = ".lock"
 COMPRESSION_LEVEL = 1
+MAX_STRIP_BYTES = 1 << 30
+"""Of a strip unpacked; see docs/scenes.md for what one takes."""
 MISSING = 255
 """In a strip's mask: not valid."""
 
@@ -159,10 +162,10 @@ def read_receipt(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["version"] == RECEIPT_VERSION and isinstance(values["request"], dict):
             return values
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     raise LeftoverError(
         f"{path}: expected a receipt of version {RECEIPT_VERSION}, as this version of rrsis writes it, got something "
@@ -185,11 +188,14 @@ def _write_arrays(path: Path, arrays: list[NDArray[Any]]) -> None:
 def _read_arrays(path: Path) -> list[NDArray[Any]]:
     arrays = []
     try:
-        buffer = io.BytesIO(zlib.decompress(path.read_bytes()))
+        unpack = zlib.decompressobj()
+        buffer = io.BytesIO(unpack.decompress(read_file(path), MAX_STRIP_BYTES))
+        if not unpack.eof:
+            raise ValueError(f"less than a whole strip, or more than {MAX_STRIP_BYTES >> 20} MiB")
         while buffer.tell() < buffer.getbuffer().nbytes:
             arrays.append(np.load(buffer, allow_pickle=False))
-    except (zlib.error, ValueError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
+    except (zlib.error, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
+        raise _damaged(path, str(error) or type(error).__name__) from error
     if not arrays or not all(array.ndim for array in arrays):
         raise _damaged(path, "nothing in it")
     return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -19,6 +20,7 @@ from .frames.plan import FRAMES, Plan, compass_warnings, plan_expression
 from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
+from .reading.files import local_files
 from .reading.source import SceneSource, open_scene, source_identity
 from .receipts import RECEIPT_FILE, LeftoverError, Scratch, differences, read_receipt
 from .result import SceneResult
@@ -30,6 +32,10 @@ DEFAULT_THRESHOLD = 0.5
 CONTROL_POINTS = (
     "the scene has control points and no transform: results are in its pixels, without a place; warp it before, such "
     "as with gdalwarp"
+)
+NO_TRANSFORM = (
+    "the scene has a CRS and no transform: results are in its pixels, without a place; give it one, such as with "
+    "gdal_translate -a_ullr"
 )
 MAX_TILE_PX = 4096
 """Side of the largest tile: memory grows with it."""
@@ -110,16 +116,19 @@ def segment_scene(
             check_vector(outputs.vector, georeferenced=ground.crs is not None)
         check_untouched(
             [*outputs.named.values(), outputs.receipt],
-            reads=[*scene.dataset.files, os.fspath(source).partition("#")[0]],
+            reads=[*scene.dataset.files, *local_files(os.fspath(source))],
             overwrite=True,  # whether what is there may be replaced follows from its receipt
         )
         if outputs.preview is not None:
             check_preview(outputs.preview)
         size = _tile_sizes(reader, ground, tile_size_px, overlap_px, resolution_m)
-        settings = Settings(*size, _checked_threshold(threshold), float(min_area_m2), float(simplify_m))
+        lengths = (_not_negative("min_area_m2", min_area_m2), _not_negative("simplify_m", simplify_m))
+        settings = Settings(*size, _checked_threshold(threshold), *lengths)
         request = _request(scene, reader, plans, settings, outputs)
         warnings = compass_warnings(plans, georeferenced=ground.crs is not None)
-        warnings += (CONTROL_POINTS,) if ground.crs is None and scene.dataset.gcps[0] else ()
+        points = scene.dataset.gcps[0] or scene.dataset.rpcs
+        warnings += (CONTROL_POINTS,) if ground.crs is None and points else ()
+        warnings += (NO_TRANSFORM,) if scene.dataset.crs and scene.dataset.transform.is_identity and not points else ()
         held = _finished(outputs, request, overwrite=overwrite)
         if held is not None:
             return finished_result(held, plans, ground, outputs.named, warnings=warnings)
@@ -139,6 +148,13 @@ def _checked_threshold(threshold: float | None) -> float:
     value = DEFAULT_THRESHOLD if threshold is None else float(threshold)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
+    return value
+
+
+def _not_negative(name: str, number: float) -> float:
+    value = float(number)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}: expected a number of at least 0, got {number}")
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -13,6 +12,7 @@ from transformers import HfArgumentParser
 
 from modeling_rrsis import MODELS
 
+from ..bounds_rrsis import read_json
 from ..data.own_table import TABLE_ENDINGS
 from .recipes.presets import Ablation, get_ablation
 from .recipes.shipped import Recipe, check_recipe, default_recipe, get_recipe
@@ -314,7 +314,7 @@ def _of_a_start(recipe: Recipe) -> Recipe:
 def recipe_of_model(folder: str) -> Recipe | None:
     """What a finished model was trained with, by the metrics.json in its folder; `None` where that says nothing."""
     try:
-        return Recipe(**json.loads((Path(folder).expanduser() / "metrics.json").read_text(encoding="utf-8"))["recipe"])
+        return Recipe(**read_json(Path(folder).expanduser() / "metrics.json")["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

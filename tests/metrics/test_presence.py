@@ -47,8 +47,14 @@ def test_cut_and_temperature():
 def test_what_can_not_be_fitted(there, missing, kept, message):
     with pytest.raises(ValueError, match=message):
         fit_calibration(there, missing, kept)
-    with pytest.raises(ValueError, match="a temperature above 0"):
+    with pytest.raises(ValueError, match="a temperature from"):
         Calibration(1.0, 0.0)
+
+
+@pytest.mark.parametrize("numbers", [(1e300, 1.0), (0.0, 1e300), (0.0, 1e-320), (10**400, 1.0), (True, 1.0)])
+def test_numbers_that_no_network_gives_are_refused(numbers):
+    with pytest.raises(ValueError, match="presence: expected a cut of"):
+        Calibration(*numbers)
 
 
 def test_scores_by_hand():
@@ -76,7 +82,7 @@ def test_a_folder_is_calibrated_and_says_so(run_dir, tmp_path):
     assert 0 < after["presence"] < 1
     assert pooled[1] > 0
     assert np.array_equal(np.asarray(after["mask"]), np.asarray(before["mask"]))
-    values["presence_cut"] = 1e6
+    values["presence_cut"] = 999.0
     (model / "processor_config.json").write_text(json.dumps(values))
     nothing = load_pipeline(str(model))(image, text="the ship", output="polygons")
     assert nothing["mask"].size == (50, 40)

@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from processing_rrsis.errors import RRSISError
 from processing_rrsis.scene_tables.manifest import make_manifest, merge_manifests, shard_file, write_manifest
+from processing_rrsis.scene_tables.records import Finding, Record, read_record
 from processing_rrsis.scene_tables.table import groups_of, read_scene_table, shard_of
 
 HEAD = "id,scene,expression\n"
@@ -21,6 +22,9 @@ HEAD = "id,scene,expression\n"
         ("t.csv", HEAD + "1,a.tif,the ship\n2,b.tif, \n", "every cell of expression, row 2 has none"),
         ("t.csv", HEAD + "1,a.tif,the ship\n1,b.tif,the ship\n", "expected every id once, 1 is there"),
         ("t.csv", HEAD + "1,a.tif\n", "expected a table of scenes, got"),
+        ("t.csv", HEAD + '1,a.tif,"the ship\n2,b.tif,the dam\n', "expected every quoted cell to end"),
+        ("t.csv", HEAD + '1,a.tif,"the ship\n2,b.tif,the ""dam"\n', "one line in every cell of expression, row 1 has"),
+        ("t.json", '{"features": [], "links": [{"rel": "next"}]}', "this is a page of one"),
         ("t.parquet", "no parquet", "expected a table of scenes, got"),
         ("t.xlsx", "", r"expected a \.csv, a \.parquet or a STAC"),
         ("t.json", "{", "expected a STAC item collection"),
@@ -167,6 +171,79 @@ def test_merging_finds_gaps_and_doubles(tmp_path):
     joined = merge_manifests(rows, tmp_path)
     assert joined.select(rows.column_names).equals(rows)
     assert set(joined["status"].to_pylist()) == {"skipped"}
+
+
+WRONG_RESULTS = {
+    "status": ["fuond", None],
+    "objects": [-5, None],
+    "band": [0, None],
+    "area_m2": [float("nan"), -1.0],
+    "mask": ["../../etc/mask.tif", "mask.tif", None],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [(name, one) for name, values in WRONG_RESULTS.items() for one in values]
+)
+def test_a_shard_that_no_run_wrote_is_refused(tmp_path, column, value):
+    rows = rows_of(1)
+    (group,) = groups_of(rows, tmp_path)
+    found = Record("s", {}, list(group.expressions), {group.expressions[0]: Finding(2, 5.0)}, {}, "", 1.0, "r", {})
+    whole = make_manifest(rows, {group.scene: group}, {group.scene: found})
+    write_manifest(whole, tmp_path / shard_file(1, 1))
+    assert merge_manifests(rows, tmp_path)["objects"].to_pylist() == [2]
+    place = whole.column_names.index(column)
+    spoiled = whole.set_column(place, column, pa.array([value], whole.schema.field(column).type))
+    for table, message in ((spoiled, "no result of a run for"), (whole.drop_columns([column]), column)):
+        write_manifest(table, tmp_path / shard_file(1, 1))
+        with pytest.raises(RRSISError, match=message):
+            merge_manifests(rows, tmp_path)
+
+
+def test_shards_without_number(tmp_path):
+    (tmp_path / "manifest-1-of-999999999999.parquet").touch()
+    with pytest.raises(RRSISError, match="expected at most 1,000,000 shards"):
+        merge_manifests(rows_of(1), tmp_path)
+
+
+SOUND = {
+    "version": 1,
+    "settings": "s",
+    "source": {"a.tif": [1, 2]},
+    "expressions": ["the ship"],
+    "findings": {"the ship": {"objects": 1, "area_m2": 2.5}},
+    "refused": {},
+    "error": "",
+    "seconds": 0.5,
+    "receipt": "r",
+    "files": {"mask.tif": 5},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"findings": {"the ship": {"objects": -7, "area_m2": 1.0}}},
+        {"findings": {"the ship": {"objects": 1, "area_m2": float("nan")}}},
+        {"findings": {"the ship": {"objects": 10**30, "area_m2": None}}},
+        {"files": {}},
+        {"files": {"../../s.tif": 5, "mask.tif": 5}},
+        {"files": {"mask.tif": None}},
+        {"files": ["mask.tif"]},
+        {"files": 5},
+        {"source": 5},
+        {"refused": {"the ship": ""}},
+        {"refused": 5},
+        {"error": 5},
+        {"receipt": 5},
+        {"seconds": "x"},
+    ],
+)
+def test_a_record_that_no_run_wrote_is_none(tmp_path, change):
+    (tmp_path / "result.json").write_text(json.dumps(SOUND))
+    assert read_record(tmp_path).findings == {"the ship": Finding(1, 2.5)}
+    (tmp_path / "result.json").write_text(json.dumps(SOUND | change))
+    assert read_record(tmp_path) is None
 
 
 def test_a_manifest_is_no_table():

@@ -11,7 +11,8 @@ from rasterio.windows import Window
 from processing_rrsis.errors import RRSISError
 from processing_rrsis.scenes import segment_scene
 from processing_rrsis.scenes.reading import source
-from processing_rrsis.scenes.reading.source import open_scene, public_name
+from processing_rrsis.scenes.reading.files import public_name
+from processing_rrsis.scenes.reading.source import open_scene
 from processing_rrsis.scenes.reading.stac import stac_asset
 
 from .range_server import serve

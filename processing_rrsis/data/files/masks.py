@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 MAX_MASK_PIXELS = 1 << 28
 MAX_NUMBERS = 500_000
+MAX_PART_PIXELS = 10_000_000_000
 """Of the outlines of one mask; those of a published one are a few hundred."""
 _SIX_BITS = 48
 """COCO's text of run lengths has six bits a character, from ASCII 48 on."""
@@ -41,6 +42,7 @@ def decode_segmentation(
             f"list of these, got {_shorten(segmentation)}"
         )
     check_outlines([part for part in parts if not isinstance(part, Mapping)], source)
+    _check_parts(parts, size, source)
     union: NDArray[np.uint8] | None = None
     for part in parts:
         if isinstance(part, Mapping):
@@ -53,6 +55,20 @@ def decode_segmentation(
             raise ValueError(f"{source}: expected parts of one size, got (height, width) {union.shape}, {mask.shape}")
         union = mask if union is None else np.maximum(union, mask, out=union)
     return union  # type: ignore[return-value]  # there is at least one part
+
+
+def _check_parts(parts: Sequence[Any], size: tuple[int, int] | None, source: str) -> None:
+    """Refuse parts that would take minutes: each is drawn into a mask of its own."""
+    sizes: list[Any] = [part.get("size") if isinstance(part, Mapping) else size for part in parts]
+    pixels = 0
+    for one in sizes:  # what is no size is refused when it is decoded
+        is_size = isinstance(one, Sequence) and len(one) == 2 and all(isinstance(side, int) for side in one)
+        pixels += one[0] * one[1] if is_size else 0
+    if pixels > MAX_PART_PIXELS:
+        raise ValueError(
+            f"{source}: expected parts of at most {MAX_PART_PIXELS:,} pixels together, got {len(parts):,} of "
+            f"{pixels:,}; join them"
+        )
 
 
 def check_outlines(outlines: Sequence[Any], source: str) -> None:

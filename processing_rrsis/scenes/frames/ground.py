@@ -14,6 +14,8 @@ from pyproj.exceptions import CRSError, ProjError
 
 LONGITUDE_LATITUDE = "EPSG:4326"
 ELLIPSOID = Geod(ellps="WGS84")
+LONGEST_EDGE_M = 5_000.0
+"""Of outlines whose area is taken: at 60° north such an edge of a parallel lies 1 m off the shortest way."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Ground:
         if dataset.crs is not None:
             try:
                 crs = CRS.from_wkt(dataset.crs.to_wkt())
-                if crs.is_engineering or crs.geodetic_crs is None:
+                if crs.is_engineering or crs.is_geocentric or crs.geodetic_crs is None or _has_no_place(dataset):
                     crs = None
             except (CRSError, ProjError):
                 crs = None
@@ -69,9 +71,11 @@ class Ground:
         """Area of a geometry in the scene's CRS, on the WGS 84 ellipsoid; None without a CRS."""
         if self.crs is None:
             return None
-        return abs(ELLIPSOID.geometry_area_perimeter(shapely.transform(geometry, self.to_degrees))[0])
+        # edges are straight in the CRS, not on the ellipsoid: long ones are cut
+        fine = shapely.segmentize(geometry, LONGEST_EDGE_M * self.units_per_m)
+        return abs(ELLIPSOID.geometry_area_perimeter(shapely.transform(fine, self.to_degrees))[0])
 
-    @property
+    @cached_property
     def units_per_m(self) -> float:
         """Units of the CRS in a metre in the middle of the scene; 1 without a CRS."""
         if self.crs is None:
@@ -104,6 +108,11 @@ class Ground:
     @cached_property
     def _degrees(self) -> Transformer:
         return Transformer.from_crs(self.crs, LONGITUDE_LATITUDE, always_xy=True)
+
+
+def _has_no_place(dataset: Any) -> bool:
+    """Whether a raster with a CRS says nothing of where its pixels lie in it."""
+    return bool(dataset.transform.is_identity)
 
 
 def moved(points: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:

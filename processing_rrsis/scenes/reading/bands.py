@@ -28,7 +28,7 @@ class BandChoice:
 
     Attributes:
         indexes: Bands that become red, green and blue, from 1; a single one is repeated.
-        palette: RGB of each value, uint8 (256, 3), of a band with a colour table.
+        palette: RGB of each value, uint8 (256 or 65,536, 3), of a band with a colour table.
     """
 
     indexes: tuple[int, ...]
@@ -52,6 +52,8 @@ def choose_bands(dataset: Any, bands: Sequence[int] | None) -> BandChoice:
     """
     if bands is not None:
         chosen = tuple(int(number) for number in bands)
+        if any(number != given for number, given in zip(chosen, bands, strict=True)):
+            raise ValueError(f"bands: expected whole numbers, got {', '.join(map(str, bands))}")
         if len(chosen) not in (1, 3) or not all(1 <= number <= dataset.count for number in chosen):
             raise ValueError(
                 f"bands: expected one number or three between 1 and {dataset.count}, got "
@@ -77,7 +79,7 @@ def choose_bands(dataset: Any, bands: Sequence[int] | None) -> BandChoice:
 def _with_palette(dataset: Any, chosen: tuple[int, ...]) -> BandChoice:
     if len(chosen) == 1 and dataset.colorinterp[chosen[0] - 1] is ColorInterp.palette:
         colours = dataset.colormap(chosen[0])
-        palette = np.zeros((256, 3), dtype=np.uint8)
+        palette = np.zeros((256 if dataset.dtypes[chosen[0] - 1] == "uint8" else 1 << 16, 3), dtype=np.uint8)
         for value, colour in colours.items():
             if value < len(palette):
                 palette[value] = colour[:3]
@@ -117,20 +119,49 @@ def scene_stretch(dataset: Any, choice: BandChoice, given: Sequence[float] | Non
         )
     if given is not None:
         return _given_stretch(given, count=len(choice.indexes))
-    if choice.palette is not None or dtypes == {np.dtype(np.uint8)}:
+    if choice.palette is not None:
         return None
+    if dtypes == {np.dtype(np.uint8)}:
+        return _few_bits(dataset, choice)
     scale = max(1.0, max(dataset.width, dataset.height) / STATISTICS_SIDE_PX)
     shape = (max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale)))
-    valid = valid_pixels(dataset, choice.indexes, shape=shape)
     pairs = []
     for index in choice.indexes:
-        values = dataset.read(index, out_shape=shape, resampling=Resampling.nearest)
-        values = values[valid & np.isfinite(values)].astype(np.float64)
+        values = _valid_values(dataset, index, shape=shape)
+        if not values.size:  # few are valid, between the pixels of the decimated read
+            values = _some_values(dataset, index)
         low, high = np.percentile(values, STRETCH_PERCENTILES) if values.size else (0.0, 1.0)
         if high <= low:
             low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
         pairs.append((float(low), float(high) if high > low else float(low) + 1.0))
     return tuple(pairs)
+
+
+def _valid_values(
+    dataset: Any, index: int, *, window: Window | None = None, shape: tuple[int, int] | None = None
+) -> NDArray[np.float64]:
+    """The valid, finite values of one band, (N,)."""
+    values = dataset.read(index, window=window, out_shape=shape, resampling=Resampling.nearest)
+    valid = valid_pixels(dataset, [index], window=window, shape=shape)
+    return values[valid & np.isfinite(values)].astype(np.float64)
+
+
+def _some_values(dataset: Any, index: int) -> NDArray[np.float64]:
+    """Valid values of one band, read block by block until there are enough of them for percentiles."""
+    found = np.empty(0)
+    for _, window in dataset.block_windows(index):
+        found = np.concatenate([found, _valid_values(dataset, index, window=window)])
+        if len(found) >= STATISTICS_SIDE_PX**2:
+            break
+    return found
+
+
+def _few_bits(dataset: Any, choice: BandChoice) -> Stretch | None:
+    """Of bytes of which the file uses fewer than eight bits: their whole range."""
+    bits = [dataset.tags(index, ns="IMAGE_STRUCTURE").get("NBITS", "8") for index in choice.indexes]
+    if set(bits) <= {"8"}:
+        return None
+    return tuple((0.0, float(2 ** int(number) - 1)) for number in bits)
 
 
 def valid_pixels(
@@ -183,7 +214,7 @@ def to_rgb(values: NDArray[Any], choice: BandChoice, stretch: Stretch | None) ->
         uint8 (H, W, 3); what is not finite is 0.
     """
     if choice.palette is not None:
-        return choice.palette[np.minimum(values[0], 255)]
+        return choice.palette[np.minimum(values[0], len(choice.palette) - 1)]
     picture = np.empty((*values.shape[1:], 3), dtype=np.uint8)
     for number, band in enumerate(values):
         picture[..., number] = band if stretch is None else _stretched(band, *stretch[number])
@@ -193,6 +224,8 @@ def to_rgb(values: NDArray[Any], choice: BandChoice, stretch: Stretch | None) ->
 
 
 def _stretched(band: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (band.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
+    # float32 holds 24 bits: of larger numbers the difference is taken first
+    kind: Any = np.float32 if band.dtype.itemsize <= 2 or band.dtype == np.float32 else np.float64
+    scaled = (band.astype(kind) - kind(low)) * kind(255.0 / (high - low))
     np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
     return np.rint(np.clip(scaled, 0.0, 255.0, out=scaled), out=scaled).astype(np.uint8)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
@@ -21,10 +18,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window
 
-from ...bounds_rrsis import read_text
 from ...errors import RRSISError
-from ...image_loading_rrsis import check_beside, check_blocks
+from ...image_loading_rrsis import check_blocks
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb, valid_pixels
+from .files import file_states, is_remote, local_files, public_name
 from .stac import stac_asset
 
 GDAL_CACHE_BYTES = 64 * 2**20
@@ -48,14 +45,6 @@ DRIVERS = {
     **{".jp2": "JP2OpenJPEG", ".png": "PNG", ".webp": "WEBP", ".vrt": "VRT"},
 }
 """GDAL's names, by ending. Only a VRT leads to other files."""
-MAX_SOURCES = 100_000
-_PREFIXES = re.compile(r"^(/vsi\w+/|\w+://|[A-Za-z]\w+:(\d+:)?)+", re.ASCII)
-"""Of a local file's path: archives, drivers, numbers of pages."""
-_LEADING_TEXT = re.compile(
-    rb"<(VRTDataset|GDAL_WM|WCS_GDAL|GDALTileIndexDataset|OGCAPI)|\"(stac_extensions|stac_version|gdal_streamed_alg)\"",
-    re.IGNORECASE,
-)
-"""GDAL looks for these in a file's first kilobyte, whatever its name."""
 
 
 @dataclass
@@ -182,21 +171,6 @@ def open_scene(
         yield scene
 
 
-def is_remote(address: str) -> bool:
-    """Whether a raster lies on another machine."""
-    return "://" in address or address.startswith(("/vsicurl", "/vsis3", "/vsigs", "/vsiaz"))
-
-
-def public_name(address: str) -> str:
-    """An address without query and user: what a signed one adds is never written down."""
-    if address.startswith("/vsicurl/"):
-        return f"/vsicurl/{public_name(address.removeprefix('/vsicurl/'))}"
-    if "://" not in address:
-        return address.partition("?")[0] if address.startswith("/vsi") else address
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 def tried(read: Callable[[], Any], address: str) -> Any:
     """Read something; of a remote raster, a failure is tried again: GDAL itself does not where an answer was cut off.
 
@@ -214,7 +188,7 @@ def tried(read: Callable[[], Any], address: str) -> Any:
 def _open(address: str) -> Any:
     """Open a raster by the driver that fits its name."""
     try:
-        _check_files(address)
+        local_files(address)
         return tried(partial(rasterio.open, address, driver=_driver(address)), address)
     except RasterioIOError as error:
         raise RRSISError(
@@ -226,43 +200,9 @@ def _open(address: str) -> Any:
 def _driver(address: str) -> str | None:
     """GDAL's driver for a name: text that names another file or address, under the name of a picture, is no way to it.
 
-    Others are opened by what they hold; of these `_check_files` refuses such text.
+    Others are opened by what they hold; of these `local_files` refuses such text.
     """
     return "VRT" if address.startswith("vrt://") else DRIVERS.get(Path(public_name(address)).suffix.lower())
-
-
-def _check_files(address: str) -> None:
-    """Refuse pipes and devices, which never end, as a file, beside it where GDAL looks, and among a VRT's sources."""
-    seen: set[Path] = set()
-    pending = [address, _PREFIXES.sub("", address).partition("?")[0]]
-    while pending and len(seen) <= MAX_SOURCES:
-        file = Path(os.path.abspath(pending.pop()))
-        if file not in seen:
-            seen.add(file)
-            pending += _sources(file)
-    if pending:
-        raise RRSISError(f"{public_name(address)}: expected a VRT of at most {MAX_SOURCES:,} files, got more; cut it")
-
-
-def _sources(path: Path) -> list[str]:
-    """The files that a VRT names, none of others, after a look at what lies at a path and beside it."""
-    files = (path, *path.parents)  # an archive is a parent of what it holds
-    path = next((place for place in files if os.path.exists(place)), path)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise RRSISError(f"{path}: expected a raster that GDAL opens, got a pipe or a device; check path and file")
-    check_beside(path)
-    if not path.is_file():
-        return []
-    with path.open("rb") as stream:
-        leads = _LEADING_TEXT.search(stream.read(1024))
-    if not leads:
-        return []
-    if path.suffix.lower() != ".vrt":
-        raise RRSISError(f"{path}: expected a raster's values, got text that leads elsewhere; name a VRT .vrt")
-    names = {html.unescape(name).strip() for name in re.findall(r'(?<=[>"])[^<>"]+(?=[<"])', read_text(path))}
-    names |= {_PREFIXES.sub("", name).partition("?")[0] for name in names}
-    found = {place for name in names if name for place in (str(path.parent / name), name) if os.path.exists(place)}
-    return sorted(place for place in found if not os.path.isdir(place))
 
 
 def without_query(error: BaseException) -> str:
@@ -285,17 +225,5 @@ def source_identity(source: SceneSource) -> dict[str, Any]:
         "dtypes": sorted(set(dataset.dtypes)),
         "crs": None if dataset.crs is None else dataset.crs.to_wkt(),
         "transform": list(dataset.transform)[:6],
-        "files": file_states([source.address, *dataset.files]),
+        "files": file_states(source.address),
     }
-
-
-def file_states(names: Iterable[str]) -> dict[str, list[int]]:
-    """Bytes and time of change (ns) of the local files among some names; of an archive for what it holds."""
-    states = {}
-    for name in names:
-        path = Path(re.sub(r"^(/vsi\w+/)+|^file://", "", name))
-        file = next((place for place in (path, *path.parents) if place.is_file()), None)
-        if file is not None:
-            status = file.stat()
-            states[str(file)] = [status.st_size, status.st_mtime_ns]
-    return states

@@ -44,14 +44,22 @@ def asset_href(item: dict[str, Any], name: str, where: str) -> str:
         raise ValueError(f"{where}: expected a raster or a STAC item whose assets have a href, got other JSON")
     types = {key: str(asset.get("type")).lower() for key, asset in assets.items()}
     rasters = [key for key, kind in types.items() if "tif" in kind or "jp2" in kind]
-    visual = [key for key in rasters if key == "visual" or "visual" in (assets[key].get("roles") or ())]
+    visual = [key for key in rasters if key == "visual" or "visual" in _roles(assets[key])]
     chosen = [name] if name else visual[:1] if len(visual) == 1 else rasters
     if len(chosen) != 1 or chosen[0] not in assets:
         raise ValueError(
             f"{where}: expected the name of one asset, as in {where}#{rasters[0] if rasters else next(iter(assets))}, "
             f"got {name or 'none'}; there are {', '.join(assets)}"
         )
-    return str(assets[chosen[0]]["href"])
+    href = str(assets[chosen[0]]["href"])
+    if not href.isprintable():  # lone surrogates among others, which are no text
+        raise ValueError(f"{where}: expected an address as the asset's href, got {href!r}")
+    return href
+
+
+def _roles(asset: dict[str, Any]) -> list[Any]:
+    roles = asset.get("roles")
+    return roles if isinstance(roles, list) else []
 
 
 def _has_address(asset: Any) -> bool:
