@@ -2,12 +2,14 @@
 
 import ast
 import html
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from processing_rrsis.cli.app import app as command_line
@@ -196,6 +198,12 @@ def test_a_geotiff_comes_back_with_its_place(pipe, tmp_path):
         assert (file.crs.to_epsg(), file.transform) == (32633, place["transform"])
         assert (file.read(1) == 255).all()
     assert app.read_place(str(tmp_path / "in.tif"), (30, 44)) is None  # a turned image has another
+    wkt = rasterio.CRS.from_epsg(32633).to_wkt()
+    for values in ([float("nan"), 0, 0, 0, 0, 0], [0] * 6, [float("inf"), 0, 0, 0, 1, 0], [10**400, 2, 3, 4, 5, 6]):
+        noted = PngInfo()
+        noted.add_text(app.PLACE, json.dumps([wkt, values]))
+        Image.new("RGB", (44, 30)).save(tmp_path / "noted.png", pnginfo=noted)
+        assert app.read_place(str(tmp_path / "noted.png"), (44, 30)) is None
 
 
 def test_words_that_the_model_knows_are_said(pipe):

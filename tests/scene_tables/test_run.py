@@ -1,5 +1,7 @@
 """`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
 
+import os
+
 import pytest
 import rasterio
 import rasterio.shutil
@@ -247,6 +249,21 @@ def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, table, 
     assert code == 1
     assert "another process is at work on it" in output
     assert [path.name for path in out.iterdir()] == ["manifest.lock"]
+
+
+def test_pipes_and_deep_texts_in_the_place_of_records_are_not_waited_for(tmp_path, table, model_folder):
+    out = tmp_path / "out"
+    command = ("scenes", table, "--out", out, "-m", model_folder, "--cpu-threads", 1)
+    assert run(*command)[0] == 0
+    records = sorted(out.glob("*/result.json"))
+    for path in (records[0], out / "settings.json"):
+        path.unlink()
+        os.mkfifo(path)
+    records[1].write_text("[" * 100_000)
+    code, output = run(*command)
+    assert code == 0, output
+    assert "2 computed, 1 finished before" in output
+    assert json.loads((out / "settings.json").read_text())["runtime"] == "auto"
 
 
 def test_what_signs_an_address_is_not_written_down(tmp_path, model_folder):

@@ -113,3 +113,14 @@ def test_an_asset_of_a_stac_item(tmp_path):
         stac_asset(f"{tmp_path}/item.json#red")
     with open_scene(f"{tmp_path}/item.json") as scene:
         assert scene.width_px == 64
+    for spoiled, message in (
+        ({"roles": 5}, None),
+        ({"href": "\ud800.tif"}, "expected an address as the asset's href"),
+    ):
+        item["assets"]["visual"] = {"href": "scene.tif", "type": "image/tiff"} | spoiled
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        if message is None:
+            assert stac_asset(f"{tmp_path}/item.json#visual") == f"{tmp_path}/scene.tif"
+        else:
+            with pytest.raises(ValueError, match=message):
+                stac_asset(f"{tmp_path}/item.json#visual")

@@ -1,11 +1,14 @@
 """A run that ends early goes on; one of other settings is refused; finished files appear by rename."""
 
 import json
+import os
+import zlib
 
 import pytest
 
 from processing_rrsis.errors import RRSISError
 from processing_rrsis.scenes import segment_scene
+from processing_rrsis.scenes.receipts import LeftoverError
 
 from .locked import locked_elsewhere
 from .rasters import looking_around, noise, write_raster
@@ -138,6 +141,38 @@ def test_a_damaged_strip_is_told(scene, tmp_path):
     with pytest.raises(RRSISError, match=r"expected a strip as a run writes it, got .*--overwrite"):
         segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), **OPTIONS)
     segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), overwrite=True, **OPTIONS)
+
+
+def _unpacked_to(header):
+    head = header.encode().ljust(117) + b"\n"
+    return zlib.compress(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        zlib.compress(bytes((1 << 30) + 1), 9),
+        _unpacked_to("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}"),
+        _unpacked_to("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ", 0)}"),
+        None,
+    ],
+)
+def test_a_strip_without_bounds_is_told(scene, tmp_path, content):
+    with pytest.raises(KeyboardInterrupt):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(8), **OPTIONS)
+    strip = min((tmp_path / "mask.tif.part").glob("strip-*"))
+    strip.unlink()
+    os.mkfifo(strip) if content is None else strip.write_bytes(content)
+    with pytest.raises(LeftoverError, match=f"{strip.name}: expected a strip as a run writes it"):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(99), **OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["receipt.json", ".lock"])
+def test_a_pipe_is_not_waited_for(scene, tmp_path, name):
+    (tmp_path / "mask.tif.part").mkdir()
+    os.mkfifo(tmp_path / "mask.tif.part" / name)
+    with pytest.raises((RRSISError, ValueError), match=name):
+        segment_scene(scene, "the ship", tmp_path / "mask.tif", model=looking_around, **OPTIONS)
 
 
 def test_a_layer_that_somebody_changed_and_one_elsewhere_are_not_replaced(scene, tmp_path):

@@ -100,6 +100,14 @@ def test_polygons_need_a_size_and_parts_one_size():
         decode_segmentation([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
 
 
+def test_parts_that_would_take_minutes_are_refused():
+    whole = {"size": [8000, 8000], "counts": [0, 64_000_000]}
+    with pytest.raises(ValueError, match="at most 10,000,000,000 pixels together, got 2,000 of 128,000,000,000"):
+        decode_segmentation([whole] * 2_000, size=(64, 64))
+    with pytest.raises(ValueError, match=r"got 20,000 of"):
+        decode_segmentation([[1, 1, 3000, 1, 3000, 3000]] * 20_000, size=(4000, 4000))
+
+
 def test_a_value_that_holds_itself_is_refused():
     loop = []
     loop.append(loop)
