@@ -1,5 +1,6 @@
 """`rrsis scenes`: every row accounted for, nothing computed twice, failures told and tried again."""
 
+import json
 import os
 
 import pytest

@@ -64,7 +64,7 @@ def _check_parts(parts: Sequence[Any], size: tuple[int, int] | None, source: str
     for one in sizes:  # what is no size is refused when it is decoded
         is_size = isinstance(one, Sequence) and len(one) == 2 and all(isinstance(side, int) for side in one)
         pixels += one[0] * one[1] if is_size else 0
-    if pixels > MAX_PART_PIXELS:
+    if len(parts) > 1 and pixels > MAX_PART_PIXELS:
         raise ValueError(
             f"{source}: expected parts of at most {MAX_PART_PIXELS:,} pixels together, got {len(parts):,} of "
             f"{pixels:,}; join them"
