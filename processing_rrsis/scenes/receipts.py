@@ -28,7 +28,7 @@ RECEIPT_VERSION = 1
 LOCK_FILE = ".lock"
 COMPRESSION_LEVEL = 1
 MAX_STRIP_BYTES = 1 << 30
-"""Of a strip unpacked; see docs/scenes.md for what one takes."""
+"""Of a strip unpacked, for each expression; one of four phrases takes a tenth of it."""
 MISSING = 255
 """In a strip's mask: not valid."""
 
@@ -67,6 +67,7 @@ class Scratch:
 
     def __init__(self, folder: Path, request: Mapping[str, Any], overwrite: bool = False) -> None:
         self.folder = folder
+        self._most_bytes = MAX_STRIP_BYTES * len(request["expressions"])
         begun = (folder / RECEIPT_FILE).exists()
         if not begun and folder.exists() and not all(map(_is_left_over, folder.iterdir())):
             raise RRSISError(f"{folder}: expected strips of an unfinished run, it holds other files; move it away")
@@ -108,7 +109,7 @@ class Scratch:
             LeftoverError: If it is none.
         """
         path = self._path("strip", block, row)
-        mask, *others = _read_arrays(path)
+        mask, *others = _read_arrays(path, self._most_bytes)
         shapes = {(len(array), *array.shape[1:]) for array in (mask, *others)}
         types = [array.dtype.name for array in (mask, *others)]
         if (
@@ -124,7 +125,7 @@ class Scratch:
         path = self._path("carry", block, row)
         if not path.exists():
             return None
-        carry = _read_arrays(path)[0]
+        carry = _read_arrays(path, self._most_bytes)[0]
         if carry.dtype != np.float32 or not np.isfinite(carry).all():
             raise _damaged(path, "numbers that are none")
         return carry
@@ -185,13 +186,13 @@ def _write_arrays(path: Path, arrays: list[NDArray[Any]]) -> None:
     write_result(path, zlib.compress(buffer.getbuffer(), COMPRESSION_LEVEL))
 
 
-def _read_arrays(path: Path) -> list[NDArray[Any]]:
+def _read_arrays(path: Path, most_bytes: int) -> list[NDArray[Any]]:
     arrays = []
     try:
         unpack = zlib.decompressobj()
-        buffer = io.BytesIO(unpack.decompress(read_file(path), MAX_STRIP_BYTES))
+        buffer = io.BytesIO(unpack.decompress(read_file(path, most_bytes), most_bytes))
         if not unpack.eof:
-            raise ValueError(f"less than a whole strip, or more than {MAX_STRIP_BYTES >> 20} MiB")
+            raise ValueError(f"less than a whole strip, or more than {most_bytes >> 20} MiB")
         while buffer.tell() < buffer.getbuffer().nbytes:
             arrays.append(np.load(buffer, allow_pickle=False))
     except (zlib.error, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from processing_rrsis.errors import RRSISError
-from processing_rrsis.scenes import segment_scene
+from processing_rrsis.scenes import receipts, segment_scene
 from processing_rrsis.scenes.receipts import LeftoverError
 
 from .locked import locked_elsewhere
@@ -151,13 +151,14 @@ def _unpacked_to(header):
 @pytest.mark.parametrize(
     "content",
     [
-        zlib.compress(bytes((1 << 30) + 1), 9),
+        zlib.compress(bytes((1 << 20) + 1)),
         _unpacked_to("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}"),
         _unpacked_to("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ", 0)}"),
         None,
     ],
 )
-def test_a_strip_without_bounds_is_told(scene, tmp_path, content):
+def test_a_strip_without_bounds_is_told(scene, tmp_path, content, monkeypatch):
+    monkeypatch.setattr(receipts, "MAX_STRIP_BYTES", 1 << 20)
     with pytest.raises(KeyboardInterrupt):
         segment_scene(scene, "the ship", tmp_path / "mask.tif", model=EndsAfter(8), **OPTIONS)
     strip = min((tmp_path / "mask.tif.part").glob("strip-*"))
