@@ -52,7 +52,7 @@ def warn_of_many_pixels(shapes: Sequence[Shape], kwargs: dict[str, Any]) -> None
     covers = [many_pixels(height, width, size) for _, height, width in shapes]
     if any(covers):
         SAID.add((size["height"], size["width"]))
-        logger.warning(f"{next(filter(None, covers))}; details vanish, `rrsis scene` asks in tiles (said once)")
+        logger.warning(f"{next(filter(None, covers))}; details vanish, `rrsis scene` asks in tiles")
 
 
 def flatten_images(images: Any, single_band: bool = False) -> list[Any]:

@@ -76,6 +76,8 @@ class RRSISProcessor(ProcessorMixin):
         presence_cut (`float`, *optional*): log-odds of the best pixels below which nothing is found, as
             `rrsis calibrate` fits it; without it a mask decides by itself.
         presence_temperature (`float`, *optional*, defaults to 1.0): how steep the probability is around the cut.
+        trained_words (`list[str]`, *optional*): words that the tokenizer knows in single letters alone and that the
+            model was trained on all the same, in lower case; no warning names them.
 
     Example:
         >>> import numpy as np
@@ -106,6 +108,7 @@ class RRSISProcessor(ProcessorMixin):
         max_length: int = 22,
         presence_cut: float | None = None,
         presence_temperature: float = 1.0,
+        trained_words: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
@@ -119,6 +122,7 @@ class RRSISProcessor(ProcessorMixin):
         self.alignment = alignment
         self.max_length = _check_limit(max_length)
         self.presence_cut, self.presence_temperature = presence_cut, presence_temperature
+        self.trained_words = trained_words
         self._parses: dict[str, ParsedExpression] = {}
         self._warned: set[str | tuple[str, str]] = set()
 
@@ -277,6 +281,7 @@ class RRSISProcessor(ProcessorMixin):
     def _is_unknown(self, word: str, tokens: list[str]) -> bool:
         """Whether a word is unknown, or known by its single letters alone, as every word of another script is."""
         in_letters = all(len(token.removeprefix("##")) == 1 for token in tokens)
+        in_letters = in_letters and word.lower() not in (self.trained_words or ())
         return self.tokenizer.unk_token in tokens or (in_letters and (len(word) > 1 or not word.isascii()))
 
     def _warn_once(self, expression: str, text: str) -> None:

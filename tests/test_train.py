@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,11 +105,16 @@ def test_a_small_network_on_any_data():
         resolve_recipe(TrainingArguments(small=True, recipe="lavt-rrsisd"))
 
 
-def test_a_model_is_finetuned_with_the_numbers_that_it_was_trained_with(run_dir):
+def test_a_model_is_finetuned_with_the_numbers_that_it_was_trained_with(run_dir, tmp_path):
     recipe = resolve_recipe(TrainingArguments(init_from=str(run_dir / "best"), dataset="roofs.csv"))
     before = json.loads((run_dir / "best" / "metrics.json").read_text())["recipe"]
     assert (recipe.dataset, recipe.batch_size, recipe.max_steps) == ("own", before["batch_size"], before["max_steps"])
     assert str(run_dir) not in str(recipe.to_dict())
+    stopped = tmp_path / "run"  # before its end best/ has no metrics.json
+    shutil.copytree(run_dir, stopped)
+    (stopped / "best" / "metrics.json").unlink()
+    again = resolve_recipe(TrainingArguments(init_from=str(stopped / "best"), dataset="roofs.csv"))
+    assert (again.batch_size, again.config) == (recipe.batch_size, recipe.config)
     other = resolve_recipe(TrainingArguments(init_from=str(run_dir / "best"), dataset="roofs.csv", model="lavt"))
     assert other.learning_rate == get_recipe("lavt-rrsisd").learning_rate
 

@@ -26,6 +26,7 @@ def calibrate(
     kept: Annotated[
         float, typer.Option(min=50.0, max=99.9, help="Percent of the objects that must still be found.")
     ] = 95.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier calibration.")] = False,
 ) -> None:
     """Let a model say that nothing is there, without training it.
 
@@ -34,7 +35,8 @@ def calibrate(
     expressions and with such as name a category that is not in the image, and a cut and a
     temperature are written into the model's processor. From then on the pipeline's results
     have "presence", the probability that the object is there, and below 0.5 the mask is
-    empty. "score" stays what it was.
+    empty. "score" stays what it was. Of the embedded benchmark the test splits are then
+    scored too.
 
     Example:
         rrsis calibrate runs/fianet/best --dataset synthetic
@@ -45,11 +47,17 @@ def calibrate(
         from ..runtimes.folder import MANIFEST_FILE
 
         if not file.is_file() or (folder / MANIFEST_FILE).is_file():
+            meant = f"; did you mean {folder / 'best'}?" if (folder / "best" / PROCESSOR_FILE).is_file() else ""
             raise ValueError(
-                f"{folder}: expected a model folder with {PROCESSOR_FILE}, such as runs/fianet/best; calibrate a "
-                "model before it is exported, and a repository after its download"
+                f"{folder}: expected a model folder with {PROCESSOR_FILE}, such as runs/fianet/best{meant}; calibrate "
+                "a model before it is exported, and a repository after its download"
             )
         values = read_json(file, "the settings of a processor")
+        if values.get("presence_cut") is not None and not overwrite:
+            raise ValueError(
+                f"{file}: expected a model that is not calibrated, its cut is {values['presence_cut']}; "
+                "--overwrite replaces it"
+            )
         found = _calibrate(str(folder), dataset, data_dir, split, max_samples, kept / 100)
         values["presence_cut"] = round(found["cut"], 4)
         values["presence_temperature"] = round(found["temperature"], 4)

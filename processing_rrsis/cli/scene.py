@@ -86,7 +86,8 @@ def scene(
         for expression in expressions:
             check_expression(expression)
         files = check_result_files(
-            {"--output": output, "--vector": vector, "--probability": probability, "--preview": preview}
+            {"--output": output, "--vector": vector, "--probability": probability, "--preview": preview},
+            dict.fromkeys(("--output", "--probability"), (".tif", ".tiff")),
         )
         arguments = shared.scene_arguments(
             frame=frame,
@@ -146,6 +147,7 @@ def _summary(entry: ExpressionResult) -> str:
     if not entry.found:
         return f'"{expression}": nothing found'
     count = len(entry.objects)
-    area = "" if entry.area_m2 is None else f", {entry.area_m2:,.0f} m²"
+    digits = 0 if (entry.area_m2 or 0) >= 10 else 2
+    area = "" if entry.area_m2 is None else f", {entry.area_m2:,.{digits}f} m²"
     score = sum(item.score for item in entry.objects) / count
     return f'"{expression}": {count} object{"s" if count > 1 else ""}{area}, confidence {score:.2f}'

@@ -252,7 +252,15 @@ def category_questions(categories: Sequence[str] | None) -> list[str]:
 
 
 def check_expression(expression: str) -> None:
-    """Raise a ValueError for an expression without words, or with control characters."""
+    """Refuse an expression without words, with control characters, or of an article alone.
+
+    With the last a sentence begins that was given without quotes.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if expression.strip().lower() in ("a", "an", "the"):
+        raise ValueError(f"expected an expression, got '{expression.strip()}' alone; put the whole sentence in quotes")
     from processing_rrsis.expression_rrsis import check_text
 
     check_text(expression, source="expression")
@@ -271,6 +279,6 @@ def _summary(result: dict[str, Any]) -> str:
     if area == 0:
         highest = f"the highest probability is {result['probability'].max():.2f}"
         if result["presence"] is not None:
-            highest += f", that it is there {result['presence']:.2f}"
+            highest += f", but that such an object is there at all has {result['presence']:.2f}"
         return f'"{label}": nothing found in {mask.width} x {mask.height} px, {highest} -> {files}'
     return f'"{label}": {area} of {total} px ({100 * area / total:.2f} %), confidence {result["score"]:.2f} -> {files}'

@@ -69,7 +69,7 @@ def launch(words: list[str]) -> int:
         near = difflib.get_close_matches(
             wrong.split("=")[0].replace("-", "_"), [f"__{name}" for name in vars(options)], 1
         )
-        meant = f", did you mean --{near[0][2:]}?" if near else ""
+        meant = f" such as --{near[0][2:]}" if near else ""
         raise ValueError(
             f"{wrong}: expected an option{meant}; `rrsis train --help` and `accelerate launch --help` list them"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import datasets
 from . import refsegrs_files, rrsisd_files
 from .files.archives import Archive
 from .own_data import OwnData
-from .own_table import NEEDED_COLUMNS, TABLE_ENDINGS
+from .own_table import NEEDED_COLUMNS, SPLIT_ALIASES, TABLE_ENDINGS
 from .refsegrs import RefSegRS
 from .risbench import RISBench
 from .rrsisd import RRSISD
@@ -73,7 +74,9 @@ def load_benchmark(
             raise ValueError(f"expected either the table {name!r} or a data_dir, got data_dir={data_dir!r} too")
         name, data_dir = "own", name
     if name not in BENCHMARKS:
-        raise ValueError(f"expected a benchmark of {list(BENCHMARKS)} or a .csv or .jsonl file, got {name!r}")
+        near = difflib.get_close_matches(name, BENCHMARKS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"dataset: expected {', '.join(BENCHMARKS)}, or a .csv or .jsonl file, got {name!r}{meant}")
     if name != "synthetic":
         kwargs["data_dir"] = data_dir
     elif data_dir is not None:
@@ -129,6 +132,7 @@ def load_split(
     data: Any = load_benchmark(name, data_dir=folder, num_proc=num_proc, **options)
     if name != "synthetic":  # which has a validation split, only it isn't built here
         data = with_validation(data, logger.warning)
+    split = SPLIT_ALIASES.get(split.lower(), split)
     if split not in data:
         raise ValueError(f"--split: expected one of {', '.join(data)}, got {split!r}")
     rows: Any = data[split]
@@ -172,6 +176,7 @@ def with_validation(data: Any, say: Callable[[str], None]) -> Any:
 
 def _sizes_of(split: str, num_samples: int | None) -> dict[str, int]:
     """Sizes of SyntheticRS's splits: only the one that is scored, and only as much of it as is asked for."""
+    split = SPLIT_ALIASES.get(split.lower(), split)
     if split not in SPLITS:
         raise ValueError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}")
     sizes = {f"{other}_samples": 0 for other in SPLITS if other != split}

@@ -142,11 +142,9 @@ class OwnData(FileBenchmark):
             )
         shared = [image_id for image_id, found in splits.items() if len(found) > 1]
         if shared:
-            logger.warning(
-                "%s: %d images are in several splits, whose scores then say too much: %s",
-                self.archive.source,
-                len(shared),
-                shorten_names(shared),
+            raise ValueError(
+                f"{self.archive.source}: expected all rows of an image in one split, or scores say too much; in "
+                f"several are {len(shared):,}: {shorten_names(shared)}"
             )
         return samples
 

@@ -312,10 +312,19 @@ def _of_a_start(recipe: Recipe) -> Recipe:
 
 
 def recipe_of_model(folder: str) -> Recipe | None:
-    """What a finished model was trained with, by the metrics.json in its folder; `None` where that says nothing."""
+    """What a model was trained with: by the metrics.json in its folder, else by the recipe of the run that it lies in.
+
+    Returns:
+        `None` where neither is there or can be read.
+    """
+    place = Path(folder).expanduser()
     try:
-        return Recipe(**read_json(Path(folder).expanduser() / "metrics.json")["recipe"])
+        return Recipe(**read_json(place / "metrics.json")["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:  # of a run that was stopped
+        return get_recipe(str(place.resolve().parent / "recipe.yaml")) if place.is_dir() else None
+    except (OSError, ValueError):
         return None
 
 

@@ -49,6 +49,7 @@ from .setup import (
     prepare_network,
     recipe_of_start,
 )
+from .starting_weights import words_in_letters
 from .stopping import ignore_in_worker
 from .watching import LOGS, METRICS, TIMING, WARNING, Watch, cut_lines, start_trackers
 
@@ -218,7 +219,10 @@ def prepare_run(args: TrainingArguments) -> Run:
     checkpoint = find_checkpoint(args.resume, args.run_dir, accelerator, watch.say)
     with watch.working("building the network"):
         processor, network = build_network(args, recipe, data["train"], finetuned)
+    processor.trained_words = words_in_letters(processor, data["train"]["expression"]) or None
     num_updates = recipe.updates(len(data["train"]))
+    if recipe.warmup_steps >= num_updates and args.warmup_steps is None:
+        recipe = recipe.changed(f"a tenth of the run's {num_updates:,} updates", warmup_steps=num_updates // 10)
     if recipe.warmup_steps >= num_updates:
         watch.say(
             f"{WARNING} the warm-up of {recipe.warmup_steps} updates is no shorter than the run, "

@@ -52,6 +52,13 @@ def _scores(split: str, parts: dict[str, Any], record: dict[str, Any]) -> Sectio
         overall_table(parts, title=split, ceilings=record.get("ceilings") if split == "test" else None),
         *(group_table(parts, group, title=f"{split}, mIoU") for group in ("by_kind", "by_category")),
     ]
+    absent = parts.get("expression", {}).get("absent") or {}
+    if absent.get("n") and absent["n"] == parts["expression"]["overall"]["n"]:
+        told = (
+            f"Of {absent['n']:,} expressions about objects that are not there, {absent['empty_prediction']:.1f} % got "
+            "an empty mask. IoU is 0 by convention on empty masks."
+        )
+        return Section(f"Scores on {split}", told)
     return Section(f"Scores on {split}", "In percent. A model that does not read scores alike in all rows.", tables)
 
 

@@ -7,6 +7,7 @@ model = build_model(recipe, processor, vision="weights/swin", text="weights/bert
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,18 @@ from ..processor_rrsis import RRSISProcessor
 from .recipes.config import model_config
 from .recipes.recipe import Recipe
 from .weight_files import TOKENIZER_FILES, find_text, find_vision, how_to_get
+
+
+def words_in_letters(processor: RRSISProcessor, texts: Iterable[str]) -> list[str]:
+    """Words of some texts, in lower case, that the tokenizer has in single letters alone: they are learned so."""
+    words = {word.lower() for text in texts for word in re.findall(r"[^\W_]+", text)}
+    pieces = {word: processor.tokenizer.tokenize(word) for word in sorted(words)}
+    found = {
+        word
+        for word, tokens in pieces.items()
+        if len(word) > 1 and all(len(token.removeprefix("##")) == 1 for token in tokens)
+    }
+    return sorted({*found, *(processor.trained_words or ())})
 
 
 def data_categories(rows: Any) -> list[str]:

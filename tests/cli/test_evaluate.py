@@ -174,7 +174,7 @@ def test_errors_are_one_sentence(benchmark, monkeypatch, model_folder, split, tm
         ([*given, "--json", tmp_path / "no" / "r.json"], "--json: expected a name in an existing folder"),
         ([*given, "--image-size", "64"], "expected with --dataset synthetic alone"),
         (
-            ["-m", model_folder, "-d", "synthetic", "--split", "dev"],
+            ["-m", model_folder, "-d", "synthetic", "--split", "devel"],
             "--split: expected one of train, validation, test",
         ),
         (["-m", model_folder, "-d", "synthetic", "--allow-missing"], "no files to miss"),

@@ -75,6 +75,7 @@ def folder(tmp_path_factory):
     results = ("m.png", "m.tif", "m.json", "m.gpkg", "m.html", "mine.yaml", "best/page.html", "run/best/page.html")
     for name in (*results, "data/list.txt", "old/weights.pth"):
         (folder / name).write_bytes(b"earlier")
+    (folder / "run" / "recipe.yaml").write_text("model: fianet\n")
     for name in ("old", "done"):  # as an earlier run of these commands leaves them
         (folder / name / "config.json").write_text("{}")
         (folder / name / "runtime.json").write_text("{}")

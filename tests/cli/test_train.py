@@ -90,4 +90,4 @@ def test_version():
 
 @pytest.mark.parametrize(("word", "meant"), [("--lerning_rate=1", "--learning_rate"), ("--max-step", "--max_steps")])
 def test_a_mistyped_option_is_guessed(started, word, meant):
-    assert f"{word}: expected an option, did you mean {meant}?" in run(word).output
+    assert f"{word}: expected an option such as {meant};" in run(word).output

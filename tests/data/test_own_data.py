@@ -61,14 +61,16 @@ def test_every_form_of_mask_in_jsonl(folder):
 def test_csv_with_splits_and_categories(folder):
     quoted = json.dumps(POLYGON)
     runs = json.dumps(runs_of(pixels_of(1)[1])).replace('"', '""')
+    for number in (2, 3):
+        (folder / f"roofs {number}.png").write_bytes((folder / "roofs 1.png").read_bytes())
     rows = load(
         folder,
         [
             "\ufeffExpression,image, mask,category,split,notes",
             f'"the roof, red","../roofs 1.png","{quoted}",building,train,',
             "",
-            "a roof,../roofs 1.png,../mask.png,,val,x",
-            f'all roofs,../roofs 1.png,"{runs}",building,Test,',
+            "a roof,../roofs 2.png,../mask.png,,val,x",
+            f'all roofs,../roofs 3.png,"{runs}",building,Test,',
         ],
         name="mine.csv",
     )
@@ -80,7 +82,7 @@ def test_csv_with_splits_and_categories(folder):
     assert rows["train"]["category"][:] == ["building"]
     assert np.array_equal(masks_of(rows["train"])[0], polygon_mask())
     assert np.array_equal(masks_of(rows["test"])[0], pixels_of(1)[1] * 255)
-    assert rows["test"]["sample_id"][:] == ["roofs 1_5"]
+    assert rows["test"]["sample_id"][:] == ["roofs 3_5"]
 
 
 def test_by_path_by_name_and_streaming(folder):
@@ -320,7 +322,6 @@ def test_embedded_bytes_are_the_files_own(folder):
     assert rows[0]["image"].mode == "CMYK"
 
 
-def test_an_image_in_two_splits_is_told(folder, caplog):
-    with caplog.at_level(logging.WARNING, logger="processing_rrsis"):
+def test_an_image_in_two_splits_is_refused(folder):
+    with pytest.raises(ValueError, match=r"expected all rows of an image in one split.* in several are 1: roofs 1"):
         load(folder, [row(), row(split="test")])
-    assert "1 images are in several splits, whose scores then say too much: roofs 1" in caplog.text

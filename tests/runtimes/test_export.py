@@ -191,7 +191,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, target, "--max-samples", "3"], "--split, --max-samples: expected with --dataset"),
         ([danet, target, "--json", tmp_path], "--json: expected a file name in an existing folder"),
         ([danet, target, "--json", danet / "config.json"], "expected a name of its own for a result"),
-        ([danet, target, "--dataset", "imagenet"], "expected a benchmark of"),
+        ([danet, target, "--dataset", "imagenet"], "dataset: expected synthetic, "),
         ([danet, target, "--dataset", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--dataset", "rrsisd"], "expected data_dir, the folder or .zip of the download"),
         ([danet, target, "--dataset", "synthetic", "--split", "dev"], "--split: expected one of train, validation"),

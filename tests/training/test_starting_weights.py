@@ -11,11 +11,19 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from modeling_rrsis import MODELS
 from processing_rrsis.data import build_synthetic_tokenizer
 from processing_rrsis.data.inputs.word_tokenizer import learn_expression_tokenizer
+from processing_rrsis.processor_rrsis import RRSISProcessor
 from processing_rrsis.training.recipes.config import model_config
 from processing_rrsis.training.recipes.shipped import get_recipe
-from processing_rrsis.training.starting_weights import build_model, build_processor, data_categories, load_finetuned
+from processing_rrsis.training.starting_weights import (
+    build_model,
+    build_processor,
+    data_categories,
+    load_finetuned,
+    words_in_letters,
+)
 from processing_rrsis.training.weight_files import MissingWeightsError
 from tests.modeling.tiny import TINY
+from tests.tiny import build_tiny_processor
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SWIN_NAME = "swin_tiny_patch4_window7_224.ms_in22k"
@@ -330,3 +338,16 @@ def test_an_unfit_model_is_refused(tmp_path, bert):
         match=r"1 of 215 tensors .* missing or of another size, such as head\.weight",
     ):
         load_finetuned(str(tmp_path / "best"))
+
+
+def test_words_that_were_trained_on_in_letters_are_not_warned_of(caplog, tmp_path):
+    processor = build_tiny_processor()
+    processor.trained_words = words_in_letters(processor, ["The Pond by the ship", "a ship"])
+    assert processor.trained_words == ["pond"]
+    assert words_in_letters(processor, ["the zebra"]) == ["pond", "zebra"]  # of the training before, too
+    processor(text=["the pond"])
+    assert "never saw whole" not in caplog.text
+    processor(text=["the pond and the zebra"])
+    assert "never saw whole: 'zebra'" in caplog.text
+    processor.save_pretrained(tmp_path)
+    assert RRSISProcessor.from_pretrained(tmp_path).trained_words == ["pond"]

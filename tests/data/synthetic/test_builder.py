@@ -180,7 +180,7 @@ def test_no_samples_at_all(tmp_path):
 
 
 def test_unknown_benchmark_lists_what_exists():
-    with pytest.raises(ValueError, match=r"expected a benchmark of \['synthetic'.*got 'coco'"):
+    with pytest.raises(ValueError, match=r"dataset: expected synthetic, .*got 'coco'"):
         load_benchmark("coco")
     assert "synthetic" in BENCHMARKS
 
