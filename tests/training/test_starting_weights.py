@@ -342,12 +342,12 @@ def test_an_unfit_model_is_refused(tmp_path, bert):
 
 def test_words_that_were_trained_on_in_letters_are_not_warned_of(caplog, tmp_path):
     processor = build_tiny_processor()
-    processor.trained_words = words_in_letters(processor, ["The Pond by the ship", "a ship"])
+    processor.trained_words = words_in_letters(processor, ["The Pond", "a ship"])
     assert processor.trained_words == ["pond"]
     assert words_in_letters(processor, ["the zebra"]) == ["pond", "zebra"]  # of the training before, too
     processor(text=["the pond"])
     assert "never saw whole" not in caplog.text
-    processor(text=["the pond and the zebra"])
+    processor(text=["the pond the zebra"])
     assert "never saw whole: 'zebra'" in caplog.text
     processor.save_pretrained(tmp_path)
     assert RRSISProcessor.from_pretrained(tmp_path).trained_words == ["pond"]
