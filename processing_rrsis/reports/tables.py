@@ -122,7 +122,8 @@ def overall_table(results: Results, *, title: str, ceilings: Mapping[str, float]
     ]
     for reader, ceiling in (ceilings or {}).items():
         rows.append((f"ceiling: {reader}", score_text(ceiling), *("",) * (len(SCORES) - 1)))
-    n = next(iter(scores.values())).get("n")
+    counts = {score.get("n") for score in scores.values()}
+    n = counts.pop() if len(counts) == 1 else None  # several splits have each its own
     return ResultTable(title=f"{title} (n = {n:,})" if n else title, columns=("text", *SCORES), rows=tuple(rows))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import Resampling
@@ -118,6 +119,10 @@ def _draw_north(axes: Any, width: int, height: int, north: NDArray[np.float64]) 
     middle = np.array([width - 1.4 * length, 1.4 * length])
     tail, tip = middle - north * length / 2, middle + north * length / 2
     axes.annotate(
-        "N", xy=tip, xytext=tail, color="white", ha="center", va="center", fontweight="bold",
-        arrowprops={"facecolor": "white", "edgecolor": "black", "width": 4, "headwidth": 12},
+        "", xy=tip, xytext=tail, arrowprops={"facecolor": "white", "edgecolor": "black", "width": 4, "headwidth": 12}
+    )
+    behind = 9 * north * [-1.0, 1.0]  # rows go down, points up
+    axes.annotate(
+        "N", xy=tail, xytext=behind, textcoords="offset points", color="white", ha="center", va="center",
+        fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")],
     )  # fmt: skip
