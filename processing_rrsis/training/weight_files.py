@@ -91,7 +91,7 @@ def how_to_get(wanted: dict[str, str], reason: Exception) -> Exception:
                 "On a machine with network, once:",
                 *commands,
                 f"then copy the folders here and add: {options}",
-                "Or start from random weights, --small on a CPU, --from_scratch at full size; or from a model, --init_from",
+                "Or start from random weights, --small on a CPU or --from_scratch; or from a model, --init_from",
             )
         )
     )
