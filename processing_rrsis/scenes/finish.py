@@ -89,7 +89,7 @@ def resolved(
         if plan.place is not None:
             for phrase in plan.phrases:
                 if phrase not in placed:
-                    placed[phrase] = [placed_object(item.outline_px, ground) for item in objects[phrase]]
+                    placed[phrase] = [placed_object(item.outline_px, ground, item.score) for item in objects[phrase]]
             items = [items[index] for index in resolve(plan.place, placed, frames_of(ground))]
             missing = [f"'{phrase}'" for phrase in plan.phrases if not objects[phrase]]
             reason += f"; not found: {', '.join(missing)}" if missing else ""

@@ -259,6 +259,16 @@ def test_an_anchor_with_a_place_and_one_that_is_the_target():
     assert resolve(read_place("the ship next to the dam"), {**found, "the dam": []}, frames_of(ground)) == []
 
 
+def test_a_false_alarm_is_not_the_one_that_is_meant():
+    ground = scene_100()
+    boxes = [shapely.box(0, 48, 4, 52), shapely.box(10, 44, 18, 52)]
+    unsure, sure = (placed_object(box, ground, score) for box, score in zip(boxes, (0.55, 0.95), strict=True))
+    for text in ("the ship on the left", "the leftmost ship"):
+        assert resolve(read_place(text), {"the ship": [unsure, sure]}, frames_of(ground)) == [1]
+        equal = [placed_object(box, ground) for box in boxes]
+        assert resolve(read_place(text), {"the ship": equal}, frames_of(ground)) == [0]
+
+
 def test_the_largest_of_those_in_the_north():
     ground = scene_100()
     sides = [(20, 20, 2), (60, 20, 4), (50, 80, 9)]

@@ -1,7 +1,8 @@
 """Which objects a place means: pure functions on objects with their geometry, of the whole scene.
 
 Each says how well an object fits, from 0 to 1: at least 0.5 is "there". Where one object is meant the best fit is
-taken, if it is not below 0.25; where several are meant, all that are there.
+taken, weighted by how sure the network is of the object, if the fit is not below 0.25; where several are meant, all
+that are there.
 
 Positions count from the frame's middle: the left third is "left", its upper end "upper left". A direction from an
 anchor is the mean of two: from the anchor's middle, and from its nearest point, so that a long road and a small
@@ -38,10 +39,12 @@ class Placed:
     Attributes:
         image: Outline in pixels, x to the right and y up.
         ground: Outline in metres, x east and y north.
+        score: Mean probability inside, in [0, 1].
     """
 
     image: Any
     ground: Any
+    score: float = 1.0
 
     def outline(self, frame: str) -> Any:
         """The outline in the frame of a direction."""
@@ -63,11 +66,12 @@ def frames_of(ground: Ground) -> Frames:
     return Frames(image=placed.image.bounds, ground=placed.ground.bounds)
 
 
-def placed_object(outline_px: Any, ground: Ground) -> Placed:
-    """An object from its outline in pixels, y down."""
+def placed_object(outline_px: Any, ground: Ground, score: float = 1.0) -> Placed:
+    """An object from its outline in pixels, y down, and its score."""
     return Placed(
         image=shapely.transform(outline_px, lambda points: points * [1.0, -1.0]),
         ground=shapely.transform(outline_px, ground.to_metres),
+        score=score,
     )
 
 
@@ -128,7 +132,9 @@ def _chosen(place: Place, fits: NDArray[np.float64], candidates: Sequence[Placed
         return sorted(sorted(there, key=lambda index: sign * candidates[index].ground.area)[: place.count or 1])
     if place.count is None:
         return there
-    ranked = sorted((index for index, fit in enumerate(fits) if fit >= BEST_AT_LEAST), key=lambda index: -fits[index])
+    # what the network is hardly sure of is a false alarm sooner than the one that is meant
+    worth = [fit * max(0.0, 2.0 * item.score - 1.0) for fit, item in zip(fits, candidates, strict=True)]
+    ranked = sorted((index for index, fit in enumerate(fits) if fit >= BEST_AT_LEAST), key=lambda index: -worth[index])
     return sorted(ranked[: place.count])
 
 
