@@ -33,7 +33,7 @@ def report(
         run = run.expanduser()
         if not (run / "recipe.yaml").is_file():
             meant = f"; did you mean {run.parent}?" if (run.parent / "recipe.yaml").is_file() else ""
-            raise ValueError(f"RUN: expected the folder of a run, such as runs/fianet, {run} is none{meant}")
+            raise ValueError(f"RUN: expected the folder of a finished run, such as runs/fianet, {run} is none{meant}")
         path = (output or run / REPORT_FILE).expanduser()
         check_result_files({"--output": path}, {"--output": HTML_ENDINGS})
         check_untouched([path], reads=[run / "best", run / "metrics.json"], overwrite=overwrite)

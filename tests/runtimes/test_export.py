@@ -194,7 +194,7 @@ def test_errors_are_one_sentence(danet, tmp_path):
         ([danet, target, "--dataset", "imagenet"], "dataset: expected synthetic, "),
         ([danet, target, "--dataset", "imagenet"], "got 'imagenet'"),
         ([danet, target, "--dataset", "rrsisd"], "expected data_dir, the folder or .zip of the download"),
-        ([danet, target, "--dataset", "synthetic", "--split", "dev"], "--split: expected one of train, validation"),
+        ([danet, target, "--dataset", "synthetic", "--split", "devel"], "--split: expected one of train, validation"),
         ([danet, target, "--dataset", tmp_path / "other"], "expected"),
         ([tmp_path / "none", target], "expected a model folder or a Hub repository"),
         ([tmp_path / "other", target], "expected a model folder"),
