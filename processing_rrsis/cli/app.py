@@ -73,6 +73,8 @@ app.add_typer(benchmark, rich_help_panel=SHARE)
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """PyTorch's switch for huge memory pages, read when it makes its first tensor: large maps cost fewer page faults."""
+NO_BARS = "HF_DATASETS_DISABLE_PROGRESS_BARS"
+"""`datasets`' switch for its own bars, read when it is imported."""
 SHORT_SPIN = ("GOMP_SPINCOUNT", "1000")
 """How often a waiting thread of OpenMP looks before it gives its core away: libgomp's own number for more threads than
 cores. Its other one, milliseconds, makes training on cores that somebody else uses, too, ten times slower; on free
@@ -102,6 +104,8 @@ def main(
             stream.reconfigure(errors="replace")  # what a terminal can't show is replaced
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
         os.environ.setdefault(*SHORT_SPIN)
+    if not sys.stderr.isatty():  # in a log every step of a bar is a line
+        os.environ.setdefault(NO_BARS, "1")
     if context.invoked_subcommand in INFERENCE_COMMANDS:
         os.environ.setdefault(HUGE_PAGES, "1")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from processing_rrsis.cli.app import BUSY, HUGE_PAGES, SHORT_SPIN, app
+from processing_rrsis.cli.app import BUSY, HUGE_PAGES, NO_BARS, SHORT_SPIN, app
 from processing_rrsis.hub.model_folder import save_hub_folder
 from processing_rrsis.reports.overlay import paint_overlay
 from tests.tiny import build_tiny_model, build_tiny_processor
@@ -209,3 +209,10 @@ def test_threads_give_busy_cores_away(monkeypatch, load, own, expected):
     monkeypatch.setattr(os, "getloadavg", lambda: (load * BUSY * os.cpu_count(), 0.0, 0.0))
     assert run(app, ["recipes"]).exit_code == 0
     assert os.environ.get(name) == expected
+
+
+def test_a_log_has_no_bars_of_datasets(monkeypatch):
+    monkeypatch.setenv(NO_BARS, "")
+    monkeypatch.delenv(NO_BARS)
+    assert run(app, ["recipes"]).exit_code == 0
+    assert os.environ[NO_BARS] == "1"
