@@ -35,10 +35,14 @@ def missing_rows(rows: Any, seed: int = 0) -> list[int | None]:
     for image, category in zip(images, categories, strict=True):
         inside.setdefault(image, set()).add(category)
     draw = np.random.default_rng(seed)
+    others: dict[frozenset[Any], list[int]] = {}  # many images have the same categories
     found: list[int | None] = []
     for image in images:
-        others = [row for row, category in enumerate(categories) if category not in inside[image]]
-        found.append(others[draw.integers(len(others))] if others else None)
+        there = frozenset(inside[image])
+        if there not in others:
+            others[there] = [row for row, category in enumerate(categories) if category not in there]
+        rest = others[there]
+        found.append(rest[draw.integers(len(rest))] if rest else None)
     return found
 
 
@@ -52,11 +56,11 @@ def with_absent_rows(rows: Any, share: float, *, synthetic: dict[str, Any] | Non
     Args:
         rows: `datasets.Dataset` with the columns of a benchmark.
         share: Of the rows that are returned, in [0, 1).
-        synthetic: `image_size_px`, `seed` and `num_proc` of SyntheticRS where the rows are of it.
+        synthetic: `image_size_px` and `seed` of SyntheticRS where the rows are of it.
         seed: Of the draw.
 
     Raises:
-        ValueError: If no image lacks a category.
+        ValueError: If too few images lack a category.
     """
     count = round(len(rows) * share / (1 - share))
     if not count:
@@ -75,12 +79,13 @@ def _renamed(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _exchanged(rows: Any, count: int, seed: int) -> Any:
-    """Images of a split with expressions of others and empty masks, `count` of them or as many as there are."""
+    """`count` images of a split with expressions of others and empty masks."""
     others = missing_rows(rows, seed)
     chosen = [row for row, other in enumerate(others) if other is not None]
-    if not chosen:
+    if len(chosen) < count:
         raise ValueError(
-            "--absent_share: expected images that lack a category of the split, all have all; leave it out"
+            f"--absent_share: expected {count:,} samples whose images lack a category of the split, {len(chosen):,} "
+            "do; lower it or leave it out"
         )
     drawn = sorted(np.random.default_rng(seed).permutation(chosen)[:count].tolist())
     asked = rows.select([others[row] for row in drawn]).select_columns(["expression", "category"])[:]

@@ -20,7 +20,6 @@ from .frames.plan import FRAMES, Plan, compass_warnings, plan_expression
 from .preview import check_preview
 from .progress import shown_progress
 from .reader import Reader, open_reader, reader_identity, window_px_of
-from .reading.files import local_files
 from .reading.source import SceneSource, open_scene, source_identity
 from .receipts import RECEIPT_FILE, LeftoverError, Scratch, differences, read_receipt
 from .result import SceneResult
@@ -116,7 +115,7 @@ def segment_scene(
             check_vector(outputs.vector, georeferenced=ground.crs is not None)
         check_untouched(
             [*outputs.named.values(), outputs.receipt],
-            reads=[*scene.dataset.files, *local_files(os.fspath(source))],
+            reads=[*scene.dataset.files, *scene.files],
             overwrite=True,  # whether what is there may be replaced follows from its receipt
         )
         if outputs.preview is not None:

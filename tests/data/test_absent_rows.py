@@ -55,7 +55,9 @@ def test_expressions_are_exchanged_and_masks_emptied():
 def test_what_can_not_be_absent():
     rows = make_rows()
     assert with_absent_rows(rows, 0.0) is rows
-    with pytest.raises(ValueError, match="--absent_share: expected images that lack a category"):
+    with pytest.raises(
+        ValueError, match="--absent_share: expected 4 samples whose images lack a category of the split, 0 do"
+    ):
         with_absent_rows(make_rows(["ship"] * 4), 0.5)
 
 

@@ -39,9 +39,10 @@ class Ground:
         """Of an open raster; a CRS that is no place on Earth, such as a building site's, counts as none."""
         crs = None
         if dataset.crs is not None:
+            has_no_place = dataset.transform.is_identity  # it says nothing of where its pixels lie in the CRS
             try:
                 crs = CRS.from_wkt(dataset.crs.to_wkt())
-                if crs.is_engineering or crs.is_geocentric or crs.geodetic_crs is None or _has_no_place(dataset):
+                if crs.is_engineering or crs.is_geocentric or crs.geodetic_crs is None or has_no_place:
                     crs = None
             except (CRSError, ProjError):
                 crs = None
@@ -108,11 +109,6 @@ class Ground:
     @cached_property
     def _degrees(self) -> Transformer:
         return Transformer.from_crs(self.crs, LONGITUDE_LATITUDE, always_xy=True)
-
-
-def _has_no_place(dataset: Any) -> bool:
-    """Whether a raster with a CRS says nothing of where its pixels lie in it."""
-    return bool(dataset.transform.is_identity)
 
 
 def moved(points: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,15 +81,20 @@ def local_files(address: str) -> list[Path]:
 
 
 def file_states(address: str) -> dict[str, list[int]]:
-    """Bytes and time of change (ns) of `local_files`, by their paths from the first one's folder.
-
-    Empty where they are not to be told: what opens the raster says why.
-    """
+    """What `states_of` says of a raster's files; empty where they can't be told: what opens the raster says why."""
     try:
-        files = local_files(address)
-        states = [file.stat() for file in files]
+        return states_of(local_files(address))
     except (OSError, ValueError):
         return {}
+
+
+def states_of(files: Sequence[Path]) -> dict[str, list[int]]:
+    """Bytes and time of change (ns) of some files, by their paths from the first one's folder.
+
+    Raises:
+        OSError: If one is gone.
+    """
+    states = [file.stat() for file in files]
     return {
         os.path.relpath(file, files[0].parent): [status.st_size, status.st_mtime_ns]
         for file, status in zip(files, states, strict=True)

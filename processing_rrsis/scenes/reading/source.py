@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from ...errors import RRSISError
 from ...image_loading_rrsis import check_blocks
 from .bands import BandChoice, Stretch, choose_bands, scene_stretch, to_rgb, valid_pixels
-from .files import file_states, is_remote, local_files, public_name
+from .files import is_remote, local_files, public_name, states_of
 from .stac import stac_asset
 
 GDAL_CACHE_BYTES = 64 * 2**20
@@ -57,6 +57,7 @@ class SceneSource:
         dataset: rasterio's.
         choice: Its red, green and blue.
         stretch: How its values become 8-bit; None where they are.
+        files: On this machine, that it is read from.
     """
 
     address: str = field(repr=False)
@@ -64,6 +65,7 @@ class SceneSource:
     dataset: Any
     choice: BandChoice
     stretch: Stretch | None
+    files: list[Path]
 
     @property
     def width_px(self) -> int:
@@ -156,6 +158,7 @@ def open_scene(
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings), ExitStack() as opened, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told in our own words where it matters
         warnings.filterwarnings("ignore", "'crs' was not provided")  # the same by pyogrio
+        files = local_files(str(source))
         dataset = _open(address)
         opened.callback(dataset.close)
         check_blocks(dataset, public_name(address))
@@ -166,7 +169,7 @@ def open_scene(
             raise RRSISError(
                 f"{name}: expected to read what its values range over, got: {error.__cause__ or error}; check the file"
             ) from error
-        scene = SceneSource(address=address, name=name, dataset=dataset, choice=choice, stretch=values)
+        scene = SceneSource(address=address, name=name, dataset=dataset, choice=choice, stretch=values, files=files)
         opened.callback(lambda: scene.dataset.close())
         yield scene
 
@@ -188,7 +191,6 @@ def tried(read: Callable[[], Any], address: str) -> Any:
 def _open(address: str) -> Any:
     """Open a raster by the driver that fits its name."""
     try:
-        local_files(address)
         return tried(partial(rasterio.open, address, driver=_driver(address)), address)
     except RasterioIOError as error:
         raise RRSISError(
@@ -225,5 +227,5 @@ def source_identity(source: SceneSource) -> dict[str, Any]:
         "dtypes": sorted(set(dataset.dtypes)),
         "crs": None if dataset.crs is None else dataset.crs.to_wkt(),
         "transform": list(dataset.transform)[:6],
-        "files": file_states(source.address),
+        "files": states_of(source.files),
     }
