@@ -200,7 +200,7 @@ def test_what_is_no_secret_and_no_path(line):
         base64.b64encode(b'{"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1"}').decode(),
         base64.b64encode(b"https://user:passw0rd@host").decode(),
         base64.b64encode("hf_abcdefghijklmnopqrstuvwx".encode("utf-16-le")).decode(),
-        base64.b64encode(gzip.compress(b"hf_abcdefghijklmnopqrstuvwx")).decode(),
+        base64.b64encode(gzip.compress(b"hf_abcdefghijklmnopqrstuvwx", mtime=0)).decode(),
         b"hf_abcdefghijklmnopqrstuvwx".hex(),
     ],
 )
